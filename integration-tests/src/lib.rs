@@ -1,0 +1,1 @@
+//! bcs-integration-tests
