@@ -1,0 +1,101 @@
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::*;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Strict {
+    id: Uuid,
+    inner: Inner,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inner {
+    replicas: u32,
+}
+
+fn strict() -> Strict {
+    Strict { id: Uuid::from_u128(7), inner: Inner { replicas: 3 } }
+}
+
+#[test]
+fn a_message_survives_the_wire_and_reads_as_json() {
+    let bytes = encode(&strict()).expect("encodes");
+    assert_eq!(decode::<Strict>(&bytes), Ok(strict()));
+    let json = to_json(ContentType::MessagePack, &bytes).expect("is JSON");
+    assert_eq!(json["id"], "00000000-0000-0000-0000-000000000007");
+    assert_eq!(decode_json::<Strict>(json.to_string().as_bytes()), Ok(strict()));
+}
+
+#[test]
+fn an_error_names_the_field_and_what_was_expected() {
+    let cases = [
+        (r#"{"id":"00000000-0000-0000-0000-000000000007","inner":{"replicas":-1}}"#, "inner.replicas", "u32"),
+        (r#"{"id":"x","inner":{"replicas":1}}"#, "id", "UUID"),
+        (
+            r#"{"id":"00000000-0000-0000-0000-000000000007","inner":{"replica":1}}"#,
+            "inner.replica",
+            "expected `replicas`",
+        ),
+        (r#"{"id":"00000000-0000-0000-0000-000000000007"}"#, ".", "missing field `inner`"),
+    ];
+    for (json, field, words) in cases {
+        let error = decode_json::<Strict>(json.as_bytes()).expect_err(json);
+        assert_eq!(error.field, field, "{error}");
+        assert!(error.problem.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn garbage_is_refused_and_never_panics() {
+    let good = encode(&strict()).expect("encodes");
+    for cut in 0..good.len() {
+        assert!(decode::<Strict>(&good[..cut]).is_err(), "truncated at {cut}");
+    }
+    let mut longer = good.to_vec();
+    longer.push(0);
+    assert!(decode::<Strict>(&longer).expect_err("trailing").problem.contains("1 bytes follow"));
+    assert!(decode::<serde_json::Value>(&vec![0x91; 100_000]).is_err(), "deep nesting");
+    assert!(
+        decode::<serde_json::Value>(&[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err(),
+        "a claim of four billion items"
+    );
+    assert!(decode_json::<serde_json::Value>(&vec![b'['; 100_000]).is_err(), "deep nesting in JSON");
+    assert!(decode::<Strict>(br#"{"id":"x"}"#).is_err(), "JSON under a MessagePack header");
+}
+
+#[test]
+fn a_payload_without_a_content_type_is_recognised() {
+    assert_eq!(ContentType::guess(b"{}"), ContentType::Json);
+    assert_eq!(ContentType::guess(b"  {}"), ContentType::Json);
+    assert_eq!(ContentType::guess(&encode(&strict()).expect("encodes")), ContentType::MessagePack);
+    assert!(ContentType::parse("text/plain").is_err());
+    assert_eq!(ContentType::parse("application/json; charset=utf-8"), Ok(ContentType::Json));
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_give_an_error_and_nothing_worse(bytes: Vec<u8>) {
+        let _ = decode::<Strict>(&bytes);
+        let _ = decode_json::<Strict>(&bytes);
+        let _ = decode::<serde_json::Value>(&bytes);
+    }
+}
+
+#[test]
+fn a_door_refuses_an_unknown_field_that_a_reader_skips() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Tolerant {
+        inner: Option<Part>,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Part {
+        size: u32,
+    }
+    let payload = br#"{"inner":{"size":1,"colour":"red"}}"#;
+    assert_eq!(decode_json(payload), Ok(Tolerant { inner: Some(Part { size: 1 }) }));
+    let error = decode_strict::<Tolerant>(ContentType::Json, payload).expect_err("strict");
+    assert_eq!(error.field, "inner.colour");
+}

@@ -1,0 +1,211 @@
+//! Message types and sets of them: a service's commands are one set, its events another. The macro keeps the type
+//! name, the subject tokens, the decoder and the JSON Schema of each message in one line.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    FieldError, Service,
+    codec::{self, ContentType},
+};
+
+/// `bcs.deploy.app.scale.v1`: service, kind of object, verb or fact, schema version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeName {
+    /// Who owns the message type.
+    pub service: Service,
+    /// Kind of the object it speaks of: `app`.
+    pub kind: String,
+    /// Verb of a command (`scale`) or fact of an event (`scaled`).
+    pub verb: String,
+    /// Schema version, from 1.
+    pub version: u32,
+}
+
+impl fmt::Display for TypeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bcs.{}.{}.{}.v{}", self.service, self.kind, self.verb, self.version)
+    }
+}
+
+impl FromStr for TypeName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no message type: expected bcs.<service>.<kind>.<verb>.v<version>");
+        let parts: Vec<&str> = text.split('.').collect();
+        let ["bcs", service, kind, verb, version] = parts[..] else { return Err(bad()) };
+        let version = version.strip_prefix('v').and_then(|v| v.parse().ok()).ok_or_else(bad)?;
+        Ok(Self { service: service.parse()?, kind: kind.to_owned(), verb: verb.to_owned(), version })
+    }
+}
+
+/// What the catalogue knows of one message type.
+#[derive(Clone, Copy)]
+pub struct MessageType {
+    /// Kind of the object it speaks of.
+    pub kind: &'static str,
+    /// Verb or fact: the last token of its subject.
+    pub verb: &'static str,
+    /// Schema version.
+    pub version: u32,
+    /// The JSON Schema of its payload.
+    pub schema: fn() -> schemars::Schema,
+}
+
+/// The closed set of messages that one service understands (commands) or emits (events).
+pub trait MessageSet: Sized + Send + Sync + Clone + fmt::Debug + Serialize + 'static {
+    /// The owner.
+    const SERVICE: Service;
+    /// Whether unknown fields are refused: at the doors of commands, not among readers of events.
+    const STRICT: bool;
+    /// Every member.
+    const TYPES: &'static [MessageType];
+
+    /// Which member this is.
+    fn message_type(&self) -> &'static MessageType;
+
+    /// The payload alone, as MessagePack.
+    fn encode(&self) -> Result<bytes::Bytes, codec::EncodeError>;
+
+    /// Reads the payload of the member `kind`, `verb`, `version`.
+    fn decode(
+        kind: &str,
+        verb: &str,
+        version: u32,
+        form: ContentType,
+        payload: &[u8],
+    ) -> Result<Self, FieldError>;
+
+    /// The full type name of this message.
+    fn type_name(&self) -> TypeName {
+        let ty = self.message_type();
+        TypeName {
+            service: Self::SERVICE,
+            kind: ty.kind.to_owned(),
+            verb: ty.verb.to_owned(),
+            version: ty.version,
+        }
+    }
+}
+
+/// Reads a payload after the macro has found its type.
+pub(crate) fn decode_member<T: DeserializeOwned>(
+    strict: bool,
+    form: ContentType,
+    payload: &[u8],
+) -> Result<T, FieldError> {
+    // A command without parameters may come with no payload at all: `nats pub … ''`.
+    let payload = if payload.is_empty() { b"{}".as_slice() } else { payload };
+    let form = if payload == b"{}" { ContentType::Json } else { form };
+    if strict { codec::decode_strict(form, payload) } else { codec::decode_as(form, payload) }
+}
+
+/// Why no member fits, naming the ones that would.
+pub(crate) fn no_such_member(types: &[MessageType], kind: &str, verb: &str, version: u32) -> FieldError {
+    let known = |ty: &&MessageType| ty.kind == kind && ty.verb == verb;
+    if types.iter().any(|ty| known(&ty)) {
+        let versions: Vec<String> = types.iter().filter(known).map(|ty| format!("v{}", ty.version)).collect();
+        return FieldError::new(
+            "ce-type",
+            format!("version v{version} is unknown: expected {}", versions.join(" or ")),
+        );
+    }
+    let all: Vec<String> = types.iter().map(|ty| format!("{}.{}", ty.kind, ty.verb)).collect();
+    let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    FieldError::new("subject", format!("{kind}.{verb} is unknown here: expected one of {all}"))
+}
+
+/// Declares a [`MessageSet`]: an enum of payload structs with kind, verb and version each; `strict: true` for commands.
+macro_rules! message_set {
+    ($(#[$doc:meta])* $set:ident of $service:ident, strict: $strict:literal { $($member:ident => $kind:literal $verb:literal v $version:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        #[serde(untagged)]
+        #[allow(missing_docs, reason = "each member is documented at its payload")]
+        pub enum $set { $($member($member)),+ }
+
+        impl $crate::MessageSet for $set {
+            const SERVICE: $crate::Service = $crate::Service::$service;
+            const STRICT: bool = $strict;
+            const TYPES: &'static [$crate::MessageType] = &[$($crate::MessageType {
+                kind: $kind, verb: $verb, version: $version, schema: || schemars::schema_for!($member),
+            }),+];
+
+            fn message_type(&self) -> &'static $crate::MessageType {
+                let (kind, verb, version) = match self { $(Self::$member(_) => ($kind, $verb, $version)),+ };
+                // The arms of this match and the lines of TYPES come from the same list.
+                let mut types = Self::TYPES.iter();
+                types.find(|t| t.kind == kind && t.verb == verb && t.version == version).unwrap_or(&Self::TYPES[0])
+            }
+
+            fn encode(&self) -> Result<bytes::Bytes, $crate::codec::EncodeError> {
+                match self { $(Self::$member(payload) => $crate::codec::encode(payload)),+ }
+            }
+
+            fn decode(
+                kind: &str, verb: &str, version: u32, form: $crate::codec::ContentType, payload: &[u8],
+            ) -> Result<Self, $crate::FieldError> {
+                match (kind, verb, version) {
+                    $(($kind, $verb, $version) => $crate::message::decode_member(Self::STRICT, form, payload).map(Self::$member),)+
+                    _ => Err($crate::message::no_such_member(Self::TYPES, kind, verb, version)),
+                }
+            }
+        }
+
+        $(impl From<$member> for $set {
+            fn from(payload: $member) -> Self { Self::$member(payload) }
+        })+
+    };
+}
+pub(crate) use message_set;
+
+/// The set without members, for a service that has no commands or no events yet. `S` is the number of the service in
+/// [`Service::ALL`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum NoMessage<const S: usize> {}
+
+impl<const S: usize> MessageSet for NoMessage<S> {
+    const SERVICE: Service = Service::ALL[S];
+    const STRICT: bool = true;
+    const TYPES: &'static [MessageType] = &[];
+
+    fn message_type(&self) -> &'static MessageType {
+        match *self {}
+    }
+    fn encode(&self) -> Result<bytes::Bytes, codec::EncodeError> {
+        match *self {}
+    }
+    fn decode(kind: &str, verb: &str, version: u32, _: ContentType, _: &[u8]) -> Result<Self, FieldError> {
+        Err(no_such_member(&[], kind, verb, version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploy::{DeployCommand, ScaleApp};
+
+    #[test]
+    fn a_type_name_reads_back() {
+        let name = DeployCommand::from(ScaleApp { replicas: 3, ..Default::default() }).type_name();
+        assert_eq!(name.to_string(), "bcs.deploy.app.scale.v1");
+        assert_eq!(name.to_string().parse(), Ok(name));
+        for text in
+            ["", "bcs.deploy.app.scale", "bcs.deploy.app.scale.1", "bcs.shop.app.scale.v1", "a.b.c.d.v1"]
+        {
+            assert!(text.parse::<TypeName>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_verb_or_version_is_answered_with_the_known_ones() {
+        let decode = |verb, version| DeployCommand::decode("app", verb, version, ContentType::Json, b"{}");
+        assert!(decode("explode", 1).expect_err("verb").problem.contains("app.scale"));
+        let error = decode("scale", 9).expect_err("version");
+        assert_eq!(
+            (error.field.as_str(), error.problem.as_str()),
+            ("ce-type", "version v9 is unknown: expected v1")
+        );
+    }
+}

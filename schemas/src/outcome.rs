@@ -1,0 +1,137 @@
+//! What a sender learns of its command: accepted with the events it caused, or rejected with the reason.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{CommandId, EventId, FieldError};
+
+/// The one outcome of a command, for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The command was decided and its events are durable (or, for a plan, are what would be written).
+    Accepted(Accepted),
+    /// Nothing was written.
+    Rejected(Rejected),
+}
+
+/// A command that was accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// The command.
+    pub command_id: CommandId,
+    /// Whether this is only a plan.
+    #[serde(default)]
+    pub plan: bool,
+    /// Position of the last event in the journal; for a plan, the object's revision that it was made on. A reader that
+    /// asks to wait for it sees what the command did.
+    pub revision: u64,
+    /// What was decided, in order.
+    pub events: Vec<EventSummary>,
+}
+
+/// One event of an accepted command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventSummary {
+    /// Identity.
+    pub id: EventId,
+    /// Position in the journal; 0 in a plan.
+    pub seq: u64,
+    /// The object: `demo/app/shop-web`.
+    pub target: String,
+    /// Message type: `bcs.deploy.app.scaled.v1`.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// The payload; only in plans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<serde_json::Value>,
+}
+
+/// A command that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rejected {
+    /// The command, when it could be read at all.
+    pub command_id: Option<CommandId>,
+    /// The kind of reason, for programs.
+    pub code: RejectionCode,
+    /// One sentence, for people.
+    pub message: String,
+    /// The fields to mend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldError>,
+}
+
+/// Kinds of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectionCode {
+    /// A field is wrong.
+    Invalid,
+    /// The verb, the kind or the schema version is not known here.
+    Unsupported,
+    /// The object does not exist.
+    NotFound,
+    /// The object has another revision than expected.
+    RevisionMismatch,
+    /// The object is in a state in which this cannot be done.
+    Precondition,
+    /// The command came after its `not-after`.
+    Expired,
+    /// The actor may not do this.
+    Forbidden,
+    /// Something that the command needs could not be reached.
+    Unreachable,
+    /// A reason that this reader does not know yet.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for RejectionCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "invalid",
+            Self::Unsupported => "unsupported",
+            Self::NotFound => "not_found",
+            Self::RevisionMismatch => "revision_mismatch",
+            Self::Precondition => "precondition",
+            Self::Expired => "expired",
+            Self::Forbidden => "forbidden",
+            Self::Unreachable => "unreachable",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// Why a state machine refuses a command. A refusal is a result that the caller sees, not an error of the service.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Rejection {
+    /// The kind of reason.
+    pub code: RejectionCode,
+    /// One sentence.
+    pub message: String,
+    /// The fields to mend.
+    pub fields: Vec<FieldError>,
+}
+
+impl Rejection {
+    /// A refusal without fields.
+    pub fn new(code: RejectionCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), fields: Vec::new() }
+    }
+
+    /// A refusal because of `fields`.
+    pub fn invalid(fields: Vec<FieldError>) -> Self {
+        let message = match fields.as_slice() {
+            [one] => one.to_string(),
+            several => format!("{} fields are wrong", several.len()),
+        };
+        Self { code: RejectionCode::Invalid, message, fields }
+    }
+
+    /// The outcome that the sender gets.
+    pub fn outcome(self, command_id: Option<CommandId>) -> Outcome {
+        let Self { code, message, fields } = self;
+        Outcome::Rejected(Rejected { command_id, code, message, fields })
+    }
+}

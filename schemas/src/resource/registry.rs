@@ -1,0 +1,157 @@
+//! `Registry`: a place outside BCS that must know the address of every ready instance. A sidecar keeps it; the sidecar
+//! reads these documents from its configuration.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ApiVersion, Metadata};
+use crate::{FieldError, Millis};
+
+/// The kind of a registry document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RegistryKind {
+    /// `Registry`.
+    #[default]
+    Registry,
+}
+
+/// A registry document. Registries belong to the platform: their project is `system`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Registry {
+    /// `bcs/v1`.
+    pub api_version: ApiVersion,
+    /// `Registry`.
+    pub kind: RegistryKind,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What is wanted of it.
+    pub spec: RegistrySpec,
+}
+
+/// How a registry is reached and what is written there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistrySpec {
+    /// What it is.
+    pub driver: Driver,
+    /// Domain below which names are written.
+    #[serde(default = "default_zone")]
+    pub zone: String,
+    /// Name of an application in the registry: `{app}`, `{project}` and `{cluster}` stand for themselves.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// Life time that clients may cache an entry for.
+    #[serde(default = "default_ttl")]
+    pub ttl: Millis,
+}
+
+fn default_zone() -> String {
+    "bcs.local".to_owned()
+}
+
+fn default_name() -> String {
+    "{app}.{project}".to_owned()
+}
+
+const fn default_ttl() -> Millis {
+    Millis::from_secs(30)
+}
+
+/// A kind of registry and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Driver {
+    /// Files that other programs read: one in JSON, one in hosts format, replaced atomically.
+    File {
+        /// Directory of the files.
+        directory: PathBuf,
+    },
+    /// etcd in the SkyDNS layout, as CoreDNS reads it.
+    Etcd {
+        /// Addresses of the members: `http://127.0.0.1:2379`.
+        endpoints: Vec<String>,
+        /// Root of the keys.
+        #[serde(default = "default_prefix")]
+        prefix: String,
+    },
+}
+
+fn default_prefix() -> String {
+    "/skydns".to_owned()
+}
+
+impl RegistrySpec {
+    /// What the types alone cannot tell.
+    pub fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
+        if let Driver::Etcd { endpoints, prefix } = &self.driver {
+            if endpoints.is_empty() {
+                refuse("driver.etcd.endpoints", "is empty: expected at least one URL".to_owned());
+            }
+            for (i, url) in endpoints.iter().enumerate() {
+                if !url.starts_with("http://") && !url.starts_with("https://") {
+                    refuse(
+                        &format!("driver.etcd.endpoints[{i}]"),
+                        format!("{url:?}: expected http:// or https://"),
+                    );
+                }
+            }
+            if !prefix.starts_with('/') || prefix.ends_with('/') {
+                refuse("driver.etcd.prefix", format!("{prefix:?}: expected such as /skydns"));
+            }
+        }
+        let labels = |text: &str| text.split('.').all(|label| crate::Name::new(label).is_ok());
+        if !labels(&self.zone) {
+            refuse("zone", format!("{:?} is no domain: expected DNS labels joined by dots", self.zone));
+        }
+        let rendered =
+            ["{app}", "{project}", "{cluster}"].iter().fold(self.name.clone(), |n, p| n.replace(p, "x"));
+        if !labels(&rendered) || !self.name.contains("{app}") {
+            refuse("name", format!("{:?}: expected a template such as {{app}}.{{project}}", self.name));
+        }
+        errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(spec: serde_json::Value) -> Result<RegistrySpec, String> {
+        let spec: RegistrySpec = serde_json::from_value(spec).map_err(|e| e.to_string())?;
+        let errors: Vec<String> = spec.validate().iter().map(ToString::to_string).collect();
+        if errors.is_empty() { Ok(spec) } else { Err(errors.join("; ")) }
+    }
+
+    #[test]
+    fn drivers_are_told_apart_by_their_name() {
+        let etcd =
+            read(serde_json::json!({ "driver": { "etcd": { "endpoints": ["http://127.0.0.1:2379"] } } }));
+        assert!(
+            matches!(etcd, Ok(RegistrySpec { driver: Driver::Etcd { prefix, .. }, .. }) if prefix == "/skydns")
+        );
+        let file = read(serde_json::json!({ "driver": { "file": { "directory": "/tmp/x" } } }));
+        assert!(matches!(file, Ok(RegistrySpec { driver: Driver::File { .. }, .. })));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (spec, words) in [
+            (serde_json::json!({ "driver": { "consul": {} } }), "unknown variant `consul`"),
+            (
+                serde_json::json!({ "driver": { "etcd": { "endpoints": [] } } }),
+                "driver.etcd.endpoints: is empty",
+            ),
+            (serde_json::json!({ "driver": { "etcd": { "endpoints": ["tcp://x"] } } }), "endpoints[0]"),
+            (serde_json::json!({ "driver": { "file": { "directory": "/x" } }, "zone": "a..b" }), "zone"),
+            (serde_json::json!({ "driver": { "file": { "directory": "/x" } }, "name": "{service}" }), "name"),
+        ] {
+            let error = read(spec).expect_err(words);
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

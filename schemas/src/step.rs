@@ -1,0 +1,107 @@
+//! Steps: what a reconciler asks an agent to do in its cluster. Every step is idempotent and carries a generation; an
+//! agent refuses one whose generation is below the one stamped on the object, so a stale executor moves nothing back.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Name, resource::Labels, resource::app::Template};
+
+/// A step and the intent that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepRequest {
+    /// Generation of the intent.
+    pub generation: u64,
+    /// W3C trace context.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Step {
+    /// Let the engine keep at least this many instances of a revision. Never lowers the number.
+    ScaleUp {
+        /// Of what.
+        workload: WorkloadKey,
+        /// What an instance is.
+        template: Template,
+        /// Labels of the application.
+        labels: Labels,
+        /// How many.
+        replicas: u32,
+    },
+    /// Take an instance out of service: mark it `Draining`, for good.
+    Drain {
+        /// Of what.
+        workload: WorkloadKey,
+        /// The instance.
+        instance: Instance,
+    },
+    /// Stop the named instances and let the engine keep only this many. Never raises the number.
+    ScaleDown {
+        /// Of what.
+        workload: WorkloadKey,
+        /// How many remain.
+        replicas: u32,
+        /// Which ones go.
+        victims: Vec<Instance>,
+    },
+    /// Delete what the engine keeps of a revision, which has no instances any more.
+    Remove {
+        /// Of what.
+        workload: WorkloadKey,
+    },
+    /// Close a node for new instances, or open it.
+    Cordon {
+        /// The node.
+        node: String,
+        /// Closed, or open.
+        cordoned: bool,
+    },
+}
+
+/// A revision of an application, in the cluster of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadKey {
+    /// Project.
+    pub project: Name,
+    /// Application.
+    pub app: Name,
+    /// Revision.
+    pub revision: Name,
+}
+
+/// One incarnation of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Instance {
+    /// Name in its cluster.
+    pub name: String,
+    /// Which incarnation.
+    pub uid: String,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum StepResult {
+    /// Done, or was so already.
+    Done,
+    /// The object carries a newer generation: whoever asked must look again.
+    Stale {
+        /// The stamped generation.
+        stamped: u64,
+    },
+    /// Could not be done now; trying again can help.
+    Failed {
+        /// One sentence.
+        reason: String,
+    },
+    /// Cannot be done; trying again will not help.
+    Refused {
+        /// One sentence.
+        reason: String,
+    },
+}
