@@ -1,0 +1,187 @@
+//! The connection to NATS: made once per process, kept for ever, with the streams and buckets that the catalogue names.
+
+mod provision;
+mod request;
+
+use std::{path::PathBuf, time::Duration};
+
+use async_nats::{ConnectOptions, Event, HeaderMap, jetstream};
+use bcs_schemas::{Name, bucket::Bucket};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::kv;
+
+/// How the bus is reached.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusConfig {
+    /// `nats://host:port`; several, joined by commas, for a cluster.
+    pub url: String,
+    /// Name of this site in subjects.
+    pub site: Name,
+    /// Credentials file, when the bus asks for one.
+    pub credentials: Option<PathBuf>,
+    /// Replicas of streams and buckets: 1 on a single server, 3 on a cluster.
+    pub replicas: usize,
+}
+
+impl Default for BusConfig {
+    fn default() -> Self {
+        let site = Name::new("local").unwrap_or_else(|_| Name::system());
+        Self { url: "nats://127.0.0.1:4222".to_owned(), site, credentials: None, replicas: 1 }
+    }
+}
+
+/// A connection to the bus. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    site: Name,
+    replicas: usize,
+}
+
+/// What can go wrong between us and the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The credentials file cannot be used.
+    #[error("credentials file {} cannot be used", .0.display())]
+    Credentials(PathBuf, #[source] std::io::Error),
+    /// No server answered.
+    #[error("cannot connect to {url}")]
+    Connect {
+        /// Where we tried.
+        url: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// A stream or bucket has settings that cannot be changed to what the catalogue says.
+    #[error("{0}")]
+    Incompatible(String),
+    /// A message could not be encoded.
+    #[error("message cannot be encoded")]
+    Encode(#[from] bcs_schemas::codec::EncodeError),
+    /// An answer could not be understood.
+    #[error("answer on {subject} is not understood")]
+    Answer {
+        /// Where we asked.
+        subject: String,
+        /// The field.
+        #[source]
+        source: bcs_schemas::FieldError,
+    },
+    /// Nobody answers there.
+    #[error("nobody answers on {0}")]
+    NoResponder(String),
+    /// No answer in time.
+    #[error("no answer on {0} in time")]
+    TimedOut(String),
+    /// Anything else that the client says about an operation.
+    #[error("{what} failed")]
+    Nats {
+        /// What we tried.
+        what: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::Error,
+    },
+}
+
+impl Error {
+    /// An error of operation `what`.
+    pub fn nats(what: impl Into<String>, source: impl Into<async_nats::Error>) -> Self {
+        Self::Nats { what: what.into(), source: source.into() }
+    }
+}
+
+impl Bus {
+    /// Connects as `name` and reconnects for ever. Waits for the first connection at most ten seconds.
+    pub async fn connect(config: &BusConfig, name: &str) -> Result<Self, Error> {
+        let mut options = ConnectOptions::new()
+            .name(format!("bcs-{name}"))
+            .custom_inbox_prefix(format!("_INBOX_{name}"))
+            .ping_interval(Duration::from_secs(20))
+            .connection_timeout(Duration::from_secs(10))
+            .request_timeout(Some(Duration::from_secs(10)))
+            .max_reconnects(None)
+            // A server that restarts on the same machine is back within a second; one that is overloaded is left alone.
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis((20 * 2_u64.saturating_pow(attempts.min(10) as u32)).min(2_000))
+            })
+            .event_callback(|event| async move { report(&event) });
+        if let Some(path) = &config.credentials {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::Credentials(path.clone(), e))?;
+            options = options.credentials(&text).map_err(|e| Error::Credentials(path.clone(), e))?;
+        }
+        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+        let client = options
+            .connect(servers)
+            .await
+            .map_err(|source| Error::Connect { url: config.url.clone(), source })?;
+        let jetstream = jetstream::ContextBuilder::new()
+            .timeout(Duration::from_secs(5))
+            .max_ack_inflight(1024)
+            .build(client.clone());
+        Ok(Self { client, jetstream, site: config.site.clone(), replicas: config.replicas })
+    }
+
+    /// The raw client.
+    pub const fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// The raw JetStream context.
+    pub const fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// Name of this site in subjects.
+    pub const fn site(&self) -> &Name {
+        &self.site
+    }
+
+    /// Whether the connection stands right now.
+    pub fn connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Opens a typed bucket.
+    pub async fn bucket<T>(&self, bucket: Bucket<T>) -> Result<kv::Store<T>, Error> {
+        let store = self
+            .jetstream
+            .get_key_value(bucket.name)
+            .await
+            .map_err(|e| Error::nats(format!("opening bucket {}", bucket.name), e))?;
+        Ok(kv::Store::new(self.client.clone(), store, bucket))
+    }
+}
+
+/// Headers as async-nats wants them.
+pub fn headers(pairs: Vec<(&'static str, String)>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        // A header value cannot hold a line break; what came from outside may.
+        map.insert(name, value.replace(['\r', '\n'], " "));
+    }
+    map
+}
+
+/// Looks a header up, for the readers in `bcs_schemas::envelope`.
+pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
+    headers.and_then(|h| h.get(name)).map(|v| v.as_str())
+}
+
+/// Permission violations reach a client only as time-outs: without this they would be invisible.
+fn report(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to the bus"),
+        Event::Disconnected => tracing::warn!("lost the bus, reconnecting"),
+        Event::SlowConsumer(id) => tracing::warn!(subscription = id, "a subscription is too slow, messages were dropped"),
+        Event::LameDuckMode => tracing::info!("the bus server is about to stop, moving on"),
+        Event::ServerError(error) => tracing::warn!(%error, "the bus refused something"),
+        Event::ClientError(error) => tracing::warn!(%error, "bus client"),
+        other => tracing::debug!(event = %other, "bus"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Streams and buckets: created when missing, updated when compatible, refused with both settings when not, and never
+//! deleted.
+
+use async_nats::jetstream::{
+    context::{CreateStreamErrorKind, GetStreamErrorKind, KeyValueErrorKind},
+    kv,
+    stream::{self, Compression, DiscardPolicy, StorageType},
+};
+use bcs_schemas::{
+    bucket,
+    stream::{StreamSpec, WhenFull},
+};
+
+use super::{Bus, Error};
+
+impl Bus {
+    /// Every stream and bucket of the catalogue. Any number of processes may do this at once.
+    pub async fn provision(&self) -> Result<(), Error> {
+        for spec in bcs_schemas::stream::all() {
+            self.stream(&spec).await?;
+        }
+        for (name, purpose) in bucket::ALL {
+            self.create_bucket(name, purpose).await?;
+        }
+        Ok(())
+    }
+
+    async fn stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        let wanted = self.settings(spec);
+        let doing = |what: &str| format!("{what} stream {}", spec.name);
+        let found = match self.jetstream.get_stream(&spec.name).await {
+            Ok(found) => found.cached_info().config.clone(),
+            Err(e) if is_missing(&e.kind()) => {
+                return match self.jetstream.create_stream(wanted.clone()).await {
+                    Ok(_) => Ok(()),
+                    Err(e) if e.kind() == CreateStreamErrorKind::EmptyStreamName => Err(Error::nats(doing("creating"), e)),
+                    // Another process was first; what it made is checked like anything else.
+                    Err(e) => match self.jetstream.get_stream(&spec.name).await {
+                        Ok(_) => Ok(()),
+                        Err(_) => Err(Error::nats(doing("creating"), e)),
+                    },
+                };
+            }
+            Err(e) => return Err(Error::nats(doing("opening"), e)),
+        };
+        if found.storage != wanted.storage || found.retention != wanted.retention {
+            return Err(Error::Incompatible(format!(
+                "stream {} has storage {:?} and retention {:?}, expected {:?} and {:?}: move its messages to a new stream",
+                spec.name, found.storage, found.retention, wanted.storage, wanted.retention
+            )));
+        }
+        if differs(&found, &wanted) {
+            tracing::info!(stream = spec.name, "updating stream settings");
+            self.jetstream.update_stream(wanted).await.map_err(|e| Error::nats(doing("updating"), e))?;
+        }
+        Ok(())
+    }
+
+    fn settings(&self, spec: &StreamSpec) -> stream::Config {
+        let keeps_all = spec.when_full == WhenFull::RefuseNew;
+        stream::Config {
+            name: spec.name.clone(),
+            subjects: spec.subjects.clone(),
+            description: Some(spec.purpose.to_owned()),
+            max_age: spec.max_age,
+            max_bytes: spec.max_bytes,
+            max_message_size: spec.max_message_size,
+            discard: if keeps_all { DiscardPolicy::New } else { DiscardPolicy::Old },
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            duplicate_window: spec.duplicate_window,
+            deny_delete: keeps_all,
+            deny_purge: keeps_all,
+            allow_direct: true,
+            compression: (!keeps_all).then_some(Compression::S2),
+            ..Default::default()
+        }
+    }
+
+    async fn create_bucket(&self, name: &str, purpose: &str) -> Result<(), Error> {
+        match self.jetstream.get_key_value(name).await {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => (),
+            Err(e) => return Err(Error::nats(format!("opening bucket {name}"), e)),
+        }
+        let config = kv::Config {
+            bucket: name.to_owned(),
+            description: purpose.to_owned(),
+            history: 1,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..Default::default()
+        };
+        let created = self.jetstream.create_or_update_key_value(config).await;
+        created.map(drop).map_err(|e| Error::nats(format!("creating bucket {name}"), e))
+    }
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(e) if e.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// Whether anything that we set is another way on the server. What we leave to the server is not compared.
+fn differs(found: &stream::Config, wanted: &stream::Config) -> bool {
+    let key = |c: &stream::Config| {
+        (
+            c.subjects.clone(),
+            (c.max_age, c.max_bytes, c.max_message_size, c.duplicate_window),
+            (c.discard, c.num_replicas, c.deny_delete, c.deny_purge, c.allow_direct),
+            c.description.clone(),
+        )
+    };
+    key(found) != key(wanted)
+}

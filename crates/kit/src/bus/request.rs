@@ -1,0 +1,120 @@
+//! Core request and reply with the codec: queries and agent steps. The promise starts with the answer.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{RequestErrorKind, client::RequestError};
+use bcs_schemas::{
+    FieldError,
+    codec::{self, ContentType},
+    envelope::header,
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
+
+use super::{Bus, Error};
+use crate::{Tasks, telemetry};
+
+/// How many questions on one subject are worked on at once.
+const CONCURRENCY: usize = 256;
+
+impl Bus {
+    /// Asks and waits for the answer.
+    pub async fn request<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        subject: String,
+        question: &Q,
+        within: Duration,
+    ) -> Result<A, Error> {
+        let request = async_nats::Request::new()
+            .payload(codec::encode(question)?)
+            .headers(super::headers(telemetry::trace_headers()))
+            .timeout(Some(within));
+        let sent = self.client.send_request(subject.clone(), request).await;
+        let answer = sent.map_err(|e| unanswered(&subject, e))?;
+        codec::decode(&answer.payload).map_err(|source| Error::Answer { subject, source })
+    }
+
+    /// Answers questions on `subject` until the group stops. What cannot be read is handed to the handler as an error:
+    /// it knows how its answers say so. An answer has the form of its question: JSON for JSON.
+    pub async fn serve<Q, A, F, Fut>(
+        &self,
+        tasks: &Tasks,
+        name: &'static str,
+        subject: String,
+        handler: F,
+    ) -> Result<(), Error>
+    where
+        Q: DeserializeOwned + Send + 'static,
+        A: Serialize + Send + 'static,
+        F: Fn(Result<Q, FieldError>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = A> + Send,
+    {
+        let subscription = self.client.subscribe(subject.clone()).await;
+        let mut questions = subscription.map_err(|e| Error::nats(format!("subscribing {subject}"), e))?;
+        let (client, handler, stopping) = (self.client.clone(), Arc::new(handler), tasks.stopping());
+        let group = tasks.clone();
+        let places = Arc::new(Semaphore::new(CONCURRENCY));
+        tasks.spawn(name, async move {
+            loop {
+                let question = tokio::select! {
+                    () = stopping.cancelled() => break,
+                    question = questions.next() => question,
+                };
+                let Some(question) = question else { break };
+                let Ok(place) = places.clone().acquire_owned().await else { break };
+                let (client, handler) = (client.clone(), handler.clone());
+                group.spawn(name, async move {
+                    answer(&client, &*handler, question).await;
+                    drop(place);
+                });
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn answer<Q, A, F, Fut>(client: &async_nats::Client, handler: &F, question: async_nats::Message)
+where
+    Q: DeserializeOwned,
+    A: Serialize,
+    F: Fn(Result<Q, FieldError>) -> Fut,
+    Fut: Future<Output = A>,
+{
+    let form = form_of(super::header(question.headers.as_ref(), header::CONTENT_TYPE), &question.payload);
+    let payload: &[u8] = if question.payload.is_empty() { b"{}" } else { &question.payload };
+    let answer = handler(form.clone().and_then(|form| codec::decode_strict(form, payload))).await;
+    let Some(reply) = question.reply else { return };
+    let encoded = write(form.unwrap_or_default(), &answer);
+    let sent = match encoded {
+        Ok(payload) => client.publish(reply, payload).await.map_err(|e| e.to_string()),
+        Err(e) => Err(e),
+    };
+    if let Err(error) = sent {
+        tracing::warn!(subject = %question.subject, error, "answer was not sent");
+    }
+}
+
+pub(crate) fn form_of(content_type: Option<&str>, payload: &[u8]) -> Result<ContentType, FieldError> {
+    match content_type {
+        Some(text) => ContentType::parse(text).map_err(|e| FieldError::new(header::CONTENT_TYPE, e)),
+        None if payload.is_empty() => Ok(ContentType::Json),
+        None => Ok(ContentType::guess(payload)),
+    }
+}
+
+pub(crate) fn write<A: Serialize>(form: ContentType, answer: &A) -> Result<Bytes, String> {
+    match form {
+        ContentType::MessagePack => codec::encode(answer).map_err(|e| e.to_string()),
+        ContentType::Json => serde_json::to_vec(answer).map(Bytes::from).map_err(|e| e.to_string()),
+    }
+}
+
+fn unanswered(subject: &str, error: RequestError) -> Error {
+    match error.kind() {
+        RequestErrorKind::NoResponders => Error::NoResponder(subject.to_owned()),
+        RequestErrorKind::TimedOut => Error::TimedOut(subject.to_owned()),
+        _ => Error::nats(format!("asking {subject}"), error),
+    }
+}
