@@ -1,0 +1,81 @@
+//! One call to the API server: a deadline around it, and its errors sorted by what can be done about them.
+
+use std::{error::Error as StdError, time::Duration};
+
+use bcs_schemas::step::StepResult;
+
+use crate::ProbeError;
+
+/// How long one request may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("no answer within {} s", DEADLINE.as_secs())]
+    TimedOut,
+    #[error("{}", said(.0))]
+    Kube(#[source] kube::Error),
+}
+
+/// Awaits a call, but not for ever.
+pub(crate) async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(result) => result.map_err(Error::Kube),
+        Err(_) => Err(Error::TimedOut),
+    }
+}
+
+impl Error {
+    /// HTTP status, when the server answered with one.
+    pub(crate) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Kube(kube::Error::Api(status)) => Some(status.code),
+            Self::Kube(_) | Self::TimedOut => None,
+        }
+    }
+
+    /// The object is not there.
+    pub(crate) fn missing(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Somebody was faster: read again and compare again.
+    pub(crate) fn conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+}
+
+impl From<Error> for StepResult {
+    /// What the server calls malformed stays so; everything else may pass.
+    fn from(error: Error) -> Self {
+        let reason = error.to_string();
+        match error.code() {
+            Some(400 | 405 | 413 | 415 | 422) => Self::Refused { reason },
+            _ => Self::Failed { reason },
+        }
+    }
+}
+
+impl From<Error> for ProbeError {
+    fn from(error: Error) -> Self {
+        let said = error.to_string();
+        match error.code() {
+            Some(401 | 403) => Self::Refused(said),
+            _ => Self::Unreachable(said),
+        }
+    }
+}
+
+/// What the server said, or the deepest cause: the outer layers only repeat that something failed.
+fn said(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        let words = if status.message.is_empty() { &status.reason } else { &status.message };
+        return format!("{words} ({})", status.code);
+    }
+    let mut deepest: &dyn StdError = error;
+    while let Some(next) = deepest.source() {
+        deepest = next;
+    }
+    deepest.to_string()
+}

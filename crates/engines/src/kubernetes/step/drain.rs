@@ -1,0 +1,35 @@
+//! Take an instance out of service. The mark is written on the pod, so it survives an agent that restarts.
+
+use bcs_schemas::step::{Instance, WorkloadKey};
+use kube::api::Patch;
+use serde_json::json;
+
+use super::{Executor, Progress, fresh, label, manager, translate, within};
+
+impl Executor<'_> {
+    pub(super) async fn drain(&self, key: &WorkloadKey, instance: &Instance, generation: u64) -> Progress {
+        // The set's stamp first: a newer intent may want this very instance, which nobody has touched since.
+        if let Some(set) = self.set(key).await? {
+            fresh(&set.metadata, generation)?;
+        }
+        let pods = self.pods(key);
+        let Some(pod) = within(pods.get_opt(&instance.name)).await? else { return Ok(()) };
+        let meta = &pod.metadata;
+        // Another incarnation under the same name: the one that was meant is gone, and so is its service.
+        if meta.uid.as_ref() != Some(&instance.uid) {
+            return Ok(());
+        }
+        fresh(meta, generation)?;
+        if translate::annotation(meta, label::DRAINING).is_some() {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": {
+            "resourceVersion": meta.resource_version,
+            "annotations": { label::DRAINING: self.now.to_string(), label::GENERATION: generation.to_string() },
+        }});
+        match within(pods.patch_metadata(&instance.name, &manager(), &Patch::Merge(&patch))).await {
+            Err(error) if error.missing() => Ok(()),
+            result => Ok(result.map(drop)?),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Stop the named instances and let the engine keep only so many. Never raises the number.
+//!
+//! Two ways lead there. Usually the victims get the lowest deletion cost and the number is lowered: the controller
+//! stops exactly them. But it looks at readiness *before* cost, so while another instance is not ready, that one would
+//! go instead, though it may be in service and was not drained. Then the victims are deleted first, by uid, and the
+//! number is lowered after: in between the controller may begin a replacement, but that one has no node, or has not
+//! begun to run, and is the first to go when the number falls. If meanwhile anything else would be stopped that may be
+//! in service, nothing is lowered, and whoever asked must look again.
+
+use bcs_schemas::step::{Instance, WorkloadKey};
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
+use kube::api::{DeleteParams, Patch, Preconditions};
+use serde_json::json;
+
+use super::{Executor, Progress, Stop, fresh, label, manager, translate, within};
+use crate::kubernetes::ranking::{Candidate, bystander};
+
+impl Executor<'_> {
+    pub(super) async fn scale_down(
+        &self,
+        key: &WorkloadKey,
+        replicas: u32,
+        victims: &[Instance],
+        generation: u64,
+    ) -> Progress {
+        let Some(set) = self.set(key).await? else { return Ok(()) };
+        fresh(&set.metadata, generation)?;
+        let keep = usize::try_from(replicas).unwrap_or(usize::MAX);
+        let pods = self.pods_of(key, &set).await?;
+        let candidates = candidates(&pods, victims);
+        let present: Vec<&Instance> =
+            candidates.iter().map(|c| &c.instance).filter(|i| victims.contains(i)).collect();
+
+        if translate::workload::replicas(&set) <= replicas {
+            // Lowered already, or never higher. A victim that is still there goes now; what the set may keep beside it
+            // is the set's business.
+            return self.delete(key, &present).await;
+        }
+        let surplus = candidates.len().saturating_sub(keep);
+        if present.len() > surplus || bystander(&candidates, keep, victims).is_some() {
+            self.delete(key, &present).await?;
+            let rest: Vec<Candidate> =
+                candidates.iter().filter(|c| !victims.contains(&c.instance)).cloned().collect();
+            if let Some(other) = bystander(&rest, keep, victims) {
+                return Err(Stop::failed(format!(
+                    "{} would be stopped, which nobody named: choose again",
+                    other.instance.name
+                )));
+            }
+        } else {
+            self.cheapen(key, &pods, &present).await?;
+        }
+        self.lower(key, &set, replicas, generation).await
+    }
+
+    /// Makes the victims the first to go.
+    async fn cheapen(&self, key: &WorkloadKey, pods: &[Pod], victims: &[&Instance]) -> Progress {
+        let named = |pod: &&Pod| {
+            let meta = &pod.metadata;
+            victims.iter().any(|v| Some(&v.name) == meta.name.as_ref() && Some(&v.uid) == meta.uid.as_ref())
+        };
+        for pod in pods.iter().filter(named) {
+            let Some(name) = pod.metadata.name.as_deref() else { continue };
+            if translate::annotation(&pod.metadata, label::DELETION_COST) == Some(label::LOWEST_COST) {
+                continue;
+            }
+            let patch = json!({ "metadata": {
+                "resourceVersion": pod.metadata.resource_version,
+                "annotations": { label::DELETION_COST: label::LOWEST_COST },
+            }});
+            // Gone in the meantime: the set is read again, because the sums have changed.
+            match within(self.pods(key).patch_metadata(name, &manager(), &Patch::Merge(&patch))).await {
+                Err(error) if error.missing() => return Err(Stop::Again),
+                result => result.map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes exactly these incarnations.
+    async fn delete(&self, key: &WorkloadKey, victims: &[&Instance]) -> Progress {
+        for victim in victims {
+            let uid = Some(victim.uid.clone());
+            let preconditions = Some(Preconditions { uid, resource_version: None });
+            let params = DeleteParams { preconditions, ..DeleteParams::default() };
+            match within(self.pods(key).delete(&victim.name, &params)).await {
+                // Not there, or under another uid: gone either way.
+                Err(error) if error.missing() || error.conflict() => {}
+                result => result.map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Number and stamp in one write, onto what was compared.
+    async fn lower(&self, key: &WorkloadKey, set: &ReplicaSet, replicas: u32, generation: u64) -> Progress {
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": set.metadata.resource_version,
+                "annotations": { label::GENERATION: generation.to_string() },
+            },
+            "spec": { "replicas": replicas },
+        });
+        let name = label::workload_name(key);
+        match within(self.sets(key).patch(&name, &manager(), &Patch::Merge(&patch))).await {
+            Err(error) if error.missing() => Ok(()),
+            result => Ok(result.map(drop)?),
+        }
+    }
+}
+
+/// What the controller will count once the victims have their cost.
+fn candidates(pods: &[Pod], victims: &[Instance]) -> Vec<Candidate> {
+    let counted = pods.iter().filter_map(Candidate::of);
+    counted.map(|c| if victims.contains(&c.instance) { c.cheapest() } else { c }).collect()
+}
