@@ -2,6 +2,7 @@
 
 mod provision;
 mod request;
+pub(crate) use request::{form_of, write};
 
 use std::{path::PathBuf, time::Duration};
 
@@ -178,7 +179,9 @@ fn report(event: &Event) {
     match event {
         Event::Connected => tracing::info!("connected to the bus"),
         Event::Disconnected => tracing::warn!("lost the bus, reconnecting"),
-        Event::SlowConsumer(id) => tracing::warn!(subscription = id, "a subscription is too slow, messages were dropped"),
+        Event::SlowConsumer(id) => {
+            tracing::warn!(subscription = id, "a subscription is too slow, messages were dropped")
+        }
         Event::LameDuckMode => tracing::info!("the bus server is about to stop, moving on"),
         Event::ServerError(error) => tracing::warn!(%error, "the bus refused something"),
         Event::ClientError(error) => tracing::warn!(%error, "bus client"),

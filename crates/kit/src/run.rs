@@ -1,1 +1,152 @@
-//! soon
+//! What the main of every service does: settings, telemetry, bus, the service, and an orderly end.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use schemars::JsonSchema;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    Bus, Clock, Tasks,
+    bus::BusConfig,
+    config,
+    health::Health,
+    telemetry,
+    telemetry::{TelemetryConfig, chain},
+};
+
+/// What a service needs of the process that it runs in. Clones share everything.
+#[derive(Clone)]
+pub struct Deps {
+    /// Wall time and ids.
+    pub clock: Clock,
+    /// The bus.
+    pub bus: Bus,
+    /// Its tasks.
+    pub tasks: Tasks,
+    /// Checks and metrics.
+    pub health: Health,
+}
+
+/// Settings that every service has.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessConfig {
+    /// How the bus is reached.
+    pub bus: BusConfig,
+    /// What is logged and traced.
+    pub telemetry: TelemetryConfig,
+    /// Where health and metrics are served: loopback unless told otherwise.
+    pub health_address: SocketAddr,
+}
+
+impl Default for ProcessConfig {
+    fn default() -> Self {
+        Self {
+            bus: BusConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            health_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+}
+
+/// Exit code for settings that cannot be used.
+const MISCONFIGURED: u8 = 2;
+/// How long tasks may wind down.
+const WIND_DOWN: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+struct Arguments {
+    /// Settings file (TOML)
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Print the JSON Schema of the settings and exit
+    #[arg(long)]
+    print_config_schema: bool,
+}
+
+/// Runs a service as a process of its own until SIGINT or SIGTERM, or until one of its tasks panics. `process` finds
+/// the common settings inside the service's own.
+pub fn main<C, F, Fut>(service: &'static str, process: impl Fn(&C) -> ProcessConfig, start: F) -> ExitCode
+where
+    C: DeserializeOwned + JsonSchema,
+    F: FnOnce(C, Deps) -> Fut,
+    Fut: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let arguments = Arguments::parse();
+    if arguments.print_config_schema {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(C)).unwrap_or_default();
+        return print(&schema);
+    }
+    let config: C = match config::load(service, arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return complain(&error, MISCONFIGURED),
+    };
+    let common = process(&config);
+    let guard = match telemetry::init(&common.telemetry, service) {
+        Ok(guard) => guard,
+        Err(error) => return complain(&error, MISCONFIGURED),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error, 1),
+    };
+    let code = runtime.block_on(serve(service, common, |deps| start(config, deps)));
+    drop(guard);
+    code
+}
+
+async fn serve<F, Fut>(service: &'static str, common: ProcessConfig, start: F) -> ExitCode
+where
+    F: FnOnce(Deps) -> Fut,
+    Fut: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let tasks = Tasks::new();
+    let started = async {
+        let bus = Bus::connect(&common.bus, service).await?;
+        bus.provision().await?;
+        let health = Health::new();
+        let watched = bus.clone();
+        health
+            .check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
+        let address = health.serve(&tasks, common.health_address).await?;
+        start(Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health }).await?;
+        tracing::info!(service, %address, "started");
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    };
+    if let Err(error) = started.await {
+        tasks.stop(WIND_DOWN).await;
+        return complain(&*error, 1);
+    }
+    let broken = tokio::select! {
+        () = stop_signal() => false,
+        () = tasks.stopping().cancelled_owned() => true,
+    };
+    tracing::info!(service, "stopping");
+    let ended = tasks.stop(WIND_DOWN).await;
+    if broken || !ended { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => return tracing::error!(%error, "signals cannot be heard, stopping"),
+    };
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = tokio::signal::ctrl_c() => (),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is the output that was asked for")]
+fn print(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
+    eprintln!("error: {}", chain(error));
+    ExitCode::from(code)
+}

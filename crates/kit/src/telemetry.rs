@@ -77,7 +77,11 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Guard, Er
     };
     let provider = config.otlp.as_deref().map(|url| exporter(url, service)).transpose()?;
     let spans = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("bcs")));
-    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init().map_err(Error::Twice)?;
+    tracing_subscriber::registry()
+        .with(spans)
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(Error::Twice)?;
     Ok(Guard(provider))
 }
 
@@ -112,7 +116,8 @@ pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
     let Some(text) = traceparent else { return };
     let mut parts = text.split('-');
-    let (Some("00"), Some(trace), Some(parent), Some(flags)) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some("00"), Some(trace), Some(parent), Some(flags)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return;
     };

@@ -33,7 +33,9 @@ impl Bus {
             Err(e) if is_missing(&e.kind()) => {
                 return match self.jetstream.create_stream(wanted.clone()).await {
                     Ok(_) => Ok(()),
-                    Err(e) if e.kind() == CreateStreamErrorKind::EmptyStreamName => Err(Error::nats(doing("creating"), e)),
+                    Err(e) if e.kind() == CreateStreamErrorKind::EmptyStreamName => {
+                        Err(Error::nats(doing("creating"), e))
+                    }
                     // Another process was first; what it made is checked like anything else.
                     Err(e) => match self.jetstream.get_stream(&spec.name).await {
                         Ok(_) => Ok(()),

@@ -134,7 +134,9 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
         loop {
             match self.mirror_until_gap(view, filter).await {
                 Ok(()) => tracing::debug!(bucket = self.name(), "watch ended, reading again"),
-                Err(error) => tracing::warn!(bucket = self.name(), error = %chain(&error), "watch failed, reading again"),
+                Err(error) => {
+                    tracing::warn!(bucket = self.name(), error = %chain(&error), "watch failed, reading again")
+                }
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

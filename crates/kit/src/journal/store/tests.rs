@@ -1,0 +1,128 @@
+use super::*;
+use crate::Clock;
+
+async fn journal(dir: &tempfile::TempDir) -> Journal {
+    let url = format!("sqlite:{}", dir.path().join("deploy.db").display());
+    Journal::open(&url, Service::Deploy).await.expect("opens")
+}
+
+fn row(seq: u64) -> Row {
+    Row {
+        seq,
+        id: bcs_schemas::EventId::derived(&seq.to_string(), "test"),
+        target: "demo/app/shop".to_owned(),
+        type_name: "bcs.deploy.app.scaled.v1".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+        actor: "ada".to_owned(),
+        command: CommandId::derived(&seq.to_string(), "command"),
+        correlation: CommandId::derived(&seq.to_string(), "command"),
+        traceparent: (seq % 2 == 0).then(|| "00-1-2-01".to_owned()),
+        payload: Bytes::from(vec![u8::try_from(seq % 256).expect("small"); 3]),
+    }
+}
+
+fn outcome(seq: u64) -> OutcomeRow {
+    OutcomeRow {
+        command: CommandId::derived(&seq.to_string(), "command"),
+        at: Timestamp::UNIX_EPOCH,
+        payload: Bytes::from_static(b"done"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_appended_is_read_back_in_order_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rows: Vec<Row> = (1..=150).map(row).collect();
+    {
+        let journal = journal(&dir).await;
+        journal.append(&rows, &[outcome(1)]).await.expect("appends");
+        journal.close().await;
+    }
+    let journal = journal(&dir).await;
+    assert_eq!(journal.last_seq().await.expect("reads"), 150);
+    assert_eq!(journal.read(0, 1000).await.expect("reads"), rows);
+    assert_eq!(journal.read(148, 1).await.expect("reads"), rows[148..149]);
+    let known = journal.outcomes(&[outcome(1).command, outcome(2).command]).await.expect("reads");
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[&outcome(1).command].as_ref(), b"done");
+}
+
+#[tokio::test]
+async fn a_second_writer_is_fenced_and_leaves_no_trace() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (first, second) = (journal(&dir).await, journal(&dir).await);
+    first.append(&[row(1), row(2)], &[outcome(1)]).await.expect("appends");
+    let late = second.append(&[row(2), row(3)], &[outcome(3)]).await;
+    assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
+    assert_eq!(second.last_seq().await.expect("reads"), 2);
+    assert!(second.outcomes(&[outcome(3).command]).await.expect("reads").is_empty());
+}
+
+#[tokio::test]
+async fn a_command_id_has_one_outcome() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = journal(&dir).await;
+    journal.append(&[], &[outcome(7)]).await.expect("appends");
+    assert!(matches!(journal.append(&[row(1)], &[outcome(7)]).await, Err(Error::Fenced)));
+    assert_eq!(journal.last_seq().await.expect("reads"), 0);
+}
+
+#[tokio::test]
+async fn the_watermark_never_moves_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = journal(&dir).await;
+    for seq in [3, 9, 5] {
+        journal.set_published(seq).await.expect("notes");
+    }
+    assert_eq!(journal.published().await.expect("reads"), 9);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_version_is_not_used() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = journal(&dir).await;
+    let snapshot = Snapshot { seq: 4, payload: vec![1, 2, 3] };
+    journal.keep_snapshot(1, &snapshot).await.expect("keeps");
+    assert_eq!(journal.snapshot(1).await.expect("reads"), Some(snapshot));
+    assert_eq!(journal.snapshot(2).await.expect("reads"), None);
+}
+
+#[tokio::test]
+async fn old_outcomes_are_forgotten_and_young_ones_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = journal(&dir).await;
+    let young = OutcomeRow { at: Clock::system().now(), ..outcome(2) };
+    journal.append(&[], &[outcome(1), young]).await.expect("appends");
+    let month = jiff::SignedDuration::from_hours(30 * 24);
+    assert_eq!(journal.forget_outcomes(Clock::system().now() - month).await.expect("forgets"), 1);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let opened = journal(&dir).await;
+    sqlx::query("INSERT INTO schema_version (version) VALUES (99)")
+        .execute(&opened.writer)
+        .await
+        .expect("writes");
+    opened.close().await;
+    let url = format!("sqlite:{}", dir.path().join("deploy.db").display());
+    let again = Journal::open(&url, Service::Deploy).await;
+    assert!(matches!(again, Err(Error::Newer { found: 99, .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_url_of_another_kind_is_refused_with_what_was_expected() {
+    let error =
+        Journal::open("mysql://user:secret@host/db", Service::Deploy).await.expect_err("refused").to_string();
+    assert!(error.contains("expected sqlite:") && !error.contains("secret"), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn chunks_lose_nothing(length in 0usize..400) {
+        let all: Vec<usize> = (0..length).collect();
+        let again: Vec<usize> = chunks(&all).flatten().copied().collect();
+        proptest::prop_assert_eq!(again, all);
+    }
+}

@@ -1,0 +1,293 @@
+//! The loop itself, and the handle that the rest of the process holds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bcs_schemas::{CommandId, outcome::Outcome, subject::Target};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Admission, Done, Error, Incoming, Live, Request, StateMachine, batch, batch::Verdict, door, fold,
+    publisher,
+};
+use crate::{
+    Bus, Clock, Tasks,
+    journal::{self, Journal, Row},
+    telemetry,
+};
+
+/// Most commands decided in one transaction.
+const BATCH: usize = 256;
+/// Outcomes are kept this long.
+const OUTCOMES_KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+
+/// What has happened since the start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Commands that got an outcome.
+    pub commands: AtomicU64,
+    /// Commands that had one already.
+    pub repeats: AtomicU64,
+    /// Commands refused.
+    pub rejected: AtomicU64,
+    /// Messages put into quarantine.
+    pub quarantined: AtomicU64,
+    /// Position up to which events are on the bus.
+    pub published: AtomicU64,
+}
+
+/// How a machine is started.
+pub struct Options<S: StateMachine> {
+    /// Where the journal lies.
+    pub journal_url: String,
+    /// A look at bus commands before they are decided.
+    pub admission: Option<Admission<S::Command>>,
+}
+
+/// A running command loop. Clones share it.
+pub struct Machine<S: StateMachine> {
+    inbox: mpsc::Sender<Incoming<S>>,
+    live: watch::Receiver<Arc<Live<S>>>,
+    journal: Journal,
+    stats: Arc<Stats>,
+}
+
+impl<S: StateMachine> Clone for Machine<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inbox: self.inbox.clone(),
+            live: self.live.clone(),
+            journal: self.journal.clone(),
+            stats: self.stats.clone(),
+        }
+    }
+}
+
+impl<S: StateMachine> Machine<S> {
+    /// Folds the journal, opens both doors and starts deciding.
+    pub async fn start(options: Options<S>, bus: &Bus, clock: &Clock, tasks: &Tasks) -> Result<Self, Error> {
+        let machine = Self::start_without_bus(&options.journal_url, clock, tasks, Some(bus.clone())).await?;
+        door::open(machine.clone(), bus, clock, tasks, options.admission).await?;
+        Ok(machine)
+    }
+
+    /// The loop and its journal, with events going to `bus`.
+    pub(super) async fn start_without_bus(
+        url: &str,
+        clock: &Clock,
+        tasks: &Tasks,
+        bus: Option<Bus>,
+    ) -> Result<Self, Error> {
+        use bcs_schemas::MessageSet;
+        let journal = Journal::open(url, S::Event::SERVICE).await?;
+        let live = fold::load::<S>(&journal).await?;
+        let stats = Arc::new(Stats::default());
+        let (live_sender, live_receiver) = watch::channel(Arc::new(live));
+        let (inbox, requests) = mpsc::channel(4 * BATCH);
+        let rows = publisher::start::<S>(journal.clone(), bus, stats.clone(), tasks).await?;
+        let runner = Runner {
+            journal: journal.clone(),
+            live: live_sender,
+            clock: clock.clone(),
+            rows,
+            stats: stats.clone(),
+        };
+        let stopping = tasks.stopping();
+        tasks.spawn("command-loop", runner.run(requests, stopping));
+        Ok(Self { inbox, live: live_receiver, journal, stats })
+    }
+
+    /// The state as of the last commit.
+    pub fn live(&self) -> Arc<Live<S>> {
+        self.live.borrow().clone()
+    }
+
+    /// Told of every commit.
+    pub fn commits(&self) -> watch::Receiver<Arc<Live<S>>> {
+        self.live.clone()
+    }
+
+    /// The state once it reflects position `seq`, or as it is when `within` has passed.
+    pub async fn live_at(&self, seq: u64, within: Duration) -> Arc<Live<S>> {
+        let mut live = self.live.clone();
+        let reached = tokio::time::timeout(within, live.wait_for(|live| live.seq >= seq)).await;
+        match reached {
+            Ok(Ok(live)) => live.clone(),
+            _ => self.live(),
+        }
+    }
+
+    /// The state as of position `until` of the journal.
+    pub async fn replay(&self, until: u64) -> Result<Arc<Live<S>>, Error> {
+        fold::replay(&self.journal, until).await
+    }
+
+    /// The stored outcome of a command.
+    pub async fn outcome(&self, command: CommandId) -> Result<Option<Outcome>, Error> {
+        let found = self.journal.outcomes(&[command]).await?;
+        Ok(found.get(&command).and_then(|payload| bcs_schemas::codec::decode(payload).ok()))
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Asks from inside. `id` is derived from the cause, so that a repeated cause has one effect.
+    pub async fn submit(&self, id: CommandId, target: Target, wish: S::Internal) -> Result<Outcome, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let incoming = Incoming {
+            id,
+            correlation: None,
+            target: Some(target),
+            request: Ok(Request::Internal(wish)),
+            plan: false,
+            expected_revision: None,
+            not_after: None,
+            actor: "system".to_owned(),
+            traceparent: telemetry::current_traceparent(),
+            done: Done::Local(sender),
+        };
+        self.send(incoming).await?;
+        receiver.await.map_err(|_| Error::Stopping)?
+    }
+
+    pub(super) async fn send(&self, incoming: Incoming<S>) -> Result<(), Error> {
+        self.inbox.send(incoming).await.map_err(|_| Error::Stopping)
+    }
+}
+
+struct Runner<S: StateMachine> {
+    journal: Journal,
+    live: watch::Sender<Arc<Live<S>>>,
+    clock: Clock,
+    rows: mpsc::Sender<Arc<[Row]>>,
+    stats: Arc<Stats>,
+}
+
+impl<S: StateMachine> Runner<S> {
+    async fn run(
+        self,
+        mut requests: mpsc::Receiver<Incoming<S>>,
+        stopping: tokio_util::sync::CancellationToken,
+    ) {
+        let mut tidy = tokio::time::interval(Duration::from_secs(3600));
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                received = requests.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        break;
+                    }
+                    self.work(std::mem::take(&mut batch)).await;
+                }
+                _ = tidy.tick() => self.forget_old_outcomes().await,
+            }
+        }
+        let live = self.live.borrow().clone();
+        if let Err(error) = fold::keep(&self.journal, &live).await {
+            tracing::warn!(error = telemetry::chain(&error), "no snapshot was kept");
+        }
+    }
+
+    /// Decides and writes a batch, again if another writer was faster, and settles it.
+    async fn work(&self, batch: Vec<Incoming<S>>) {
+        let mut attempts = 0;
+        let decided = loop {
+            match self.decide_and_write(&batch).await {
+                Err(Error::Journal(journal::Error::Fenced)) if attempts < 5 => {
+                    attempts += 1;
+                    tracing::warn!(attempts, "another writer was faster, reading the journal again");
+                    if let Err(error) = self.reload().await {
+                        break Err(error);
+                    }
+                }
+                other => break other,
+            }
+        };
+        match decided {
+            Ok(verdicts) => {
+                for (incoming, verdict) in batch.into_iter().zip(verdicts) {
+                    self.settle(incoming, verdict).await;
+                }
+            }
+            Err(error) => self.put_off(batch, &error).await,
+        }
+    }
+
+    async fn decide_and_write(&self, batch: &[Incoming<S>]) -> Result<Vec<Verdict>, Error> {
+        let ids: Vec<CommandId> = batch.iter().map(|incoming| incoming.id).collect();
+        let known = self.journal.outcomes(&ids).await?;
+        let live = Live::clone(&self.live.borrow());
+        let decided = batch::decide(live, batch, &known, &self.clock);
+        if !decided.rows.is_empty() || !decided.outcomes.is_empty() {
+            self.journal.append(&decided.rows, &decided.outcomes).await?;
+        }
+        if !decided.rows.is_empty() {
+            self.live.send_replace(Arc::new(decided.live));
+            // A publisher that lags reads the rest from the journal.
+            let _ = self.rows.try_send(decided.rows.into());
+        }
+        self.stats.repeats.fetch_add(decided.repeats, Ordering::Relaxed);
+        Ok(decided.verdicts)
+    }
+
+    /// Takes in what another writer appended.
+    async fn reload(&self) -> Result<(), Error> {
+        let mut live = Live::clone(&self.live.borrow());
+        fold::catch_up(&self.journal, &mut live).await?;
+        self.live.send_replace(Arc::new(live));
+        Ok(())
+    }
+
+    async fn settle(&self, incoming: Incoming<S>, verdict: Verdict) {
+        self.stats.commands.fetch_add(1, Ordering::Relaxed);
+        if let Verdict::Outcome(Outcome::Rejected(rejected)) = &verdict {
+            self.stats.rejected.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(command = %incoming.id, code = %rejected.code, rejected.message, "command rejected");
+        }
+        match (incoming.done, verdict) {
+            (Done::Local(waiter), Verdict::Outcome(outcome)) => drop(waiter.send(Ok(outcome))),
+            (Done::Local(waiter), Verdict::Panicked(words)) => drop(waiter.send(Err(Error::Panicked(words)))),
+            (Done::Bus(delivery), Verdict::Outcome(outcome)) => delivery.answer(&outcome).await,
+            (Done::Bus(delivery), Verdict::Panicked(words)) => {
+                tracing::error!(command = %incoming.id, panic = words, "decision panicked");
+                if delivery.panicked(&words).await {
+                    self.stats.quarantined.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Nothing was written: the bus keeps the commands and brings them again.
+    async fn put_off(&self, batch: Vec<Incoming<S>>, error: &Error) {
+        tracing::error!(
+            error = telemetry::chain(error),
+            commands = batch.len(),
+            "batch was not written, trying later"
+        );
+        for incoming in batch {
+            match incoming.done {
+                Done::Bus(delivery) => delivery.later().await,
+                Done::Local(waiter) => drop(waiter.send(Err(Error::Stopping))),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    async fn forget_old_outcomes(&self) {
+        let before = self.clock.now() - OUTCOMES_KEPT;
+        match self.journal.forget_outcomes(before).await {
+            Ok(0) => (),
+            Ok(forgotten) => tracing::info!(forgotten, "old outcomes forgotten"),
+            Err(error) => tracing::warn!(error = telemetry::chain(&error), "old outcomes were not forgotten"),
+        }
+    }
+}
