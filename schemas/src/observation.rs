@@ -36,6 +36,10 @@ pub struct Endpoint {
     pub weight: u32,
     /// Where it stands in its life.
     pub phase: EndpointPhase,
+    /// Whether the engine is stopping it already (it has a deletion timestamp), whoever asked for that. An instance that
+    /// we drain and that is not stopping yet still counts among the replicas that the engine keeps.
+    #[serde(default)]
+    pub stopping: bool,
     /// Why it stands there, in one sentence, when that needs saying: `image pull fails: …`.
     #[serde(default)]
     pub reason: Option<String>,

@@ -2,7 +2,7 @@
 //! key is never worked on twice at once; a key that fails is tried again with growing pauses, and holds up no other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
     time::Duration,
@@ -84,16 +84,15 @@ async fn work<R: Reconciler>(
     queue: &mut Queue<R::Key>,
 ) {
     let mut every = tokio::time::interval(EVERY);
-    let mut working: JoinSet<(R::Key, Result<Option<Duration>, R::Error>)> = JoinSet::new();
+    let mut working = JoinSet::new();
+    let mut keys: HashMap<tokio::task::Id, R::Key> = HashMap::new();
     loop {
         while working.len() < CONCURRENCY
             && let Some(key) = queue.take(Instant::now())
         {
-            let reconciler = reconciler.clone();
-            working.spawn(async move {
-                let result = reconciler.reconcile(&key).await;
-                (key, result)
-            });
+            let (reconciler, of) = (reconciler.clone(), key.clone());
+            let handle = working.spawn(async move { reconciler.reconcile(&of).await });
+            keys.insert(handle.id(), key);
         }
         tokio::select! {
             woken = wakes.recv() => match woken {
@@ -101,16 +100,19 @@ async fn work<R: Reconciler>(
                 None => return,
             },
             _ = every.tick() => reconciler.keys().into_iter().for_each(|key| queue.wake(key)),
-            Some(done) = working.join_next() => match done {
-                Ok((key, Ok(again))) => queue.done(&key, again.map(|after| Instant::now() + after)),
-                Ok((key, Err(error))) => {
-                    let pause = queue.failed(&key, Instant::now());
-                    tracing::warn!(reconciler = name, %key, error = telemetry::chain(&error), ?pause, "not reconciled, trying again");
-                }
-                // The key is lost with the panic; the next full round brings it back.
-                Err(panic) => {
-                    tracing::error!(reconciler = name, %panic, "reconciler panicked");
-                    queue.release_all();
+            Some(done) = working.join_next_with_id() => {
+                let (id, result) = match done {
+                    Ok((id, Ok(again))) => (id, Ok(again)),
+                    Ok((id, Err(error))) => (id, Err(telemetry::chain(&error))),
+                    Err(panic) => (panic.id(), Err(panic.to_string())),
+                };
+                let Some(key) = keys.remove(&id) else { continue };
+                match result {
+                    Ok(again) => queue.done(&key, again.map(|after| Instant::now() + after)),
+                    Err(error) => {
+                        let pause = queue.failed(&key, Instant::now());
+                        tracing::warn!(reconciler = name, %key, error, ?pause, "not reconciled, trying again");
+                    }
                 }
             },
             () = queue.next_due() => (),
@@ -178,10 +180,6 @@ impl<K: Ord + Clone> Queue<K> {
         *failures += 1;
         self.later.insert(key.clone(), now + pause);
         pause
-    }
-
-    fn release_all(&mut self) {
-        self.busy.clear();
     }
 
     /// Sleeps until the next pause is over; for ever when there is none.

@@ -72,7 +72,7 @@ struct Publisher {
 
 impl Publisher {
     async fn run(&mut self, mut batches: mpsc::Receiver<Arc<[Row]>>) {
-        self.from_journal().await;
+        self.catch_up().await;
         let mut note = tokio::time::interval(NOTE_EVERY);
         note.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -84,7 +84,7 @@ impl Publisher {
                         self.publish_all(&rows).await;
                     } else {
                         // Some batches did not fit into the channel, or another replica wrote them.
-                        self.from_journal().await;
+                        self.catch_up().await;
                     }
                 }
                 _ = note.tick() => self.note().await,
@@ -92,7 +92,7 @@ impl Publisher {
         }
     }
 
-    async fn from_journal(&mut self) {
+    async fn catch_up(&mut self) {
         loop {
             match self.journal.read(self.published, 1_000).await {
                 Ok(rows) if rows.is_empty() => return,

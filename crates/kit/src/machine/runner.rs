@@ -127,6 +127,11 @@ impl<S: StateMachine> Machine<S> {
         fold::replay(&self.journal, until).await
     }
 
+    /// Position of the last event in the journal, whoever wrote it.
+    pub async fn journal_end(&self) -> Result<u64, Error> {
+        Ok(self.journal.last_seq().await?)
+    }
+
     /// The stored outcome of a command.
     pub async fn outcome(&self, command: CommandId) -> Result<Option<Outcome>, Error> {
         let found = self.journal.outcomes(&[command]).await?;

@@ -16,7 +16,7 @@ fn row(seq: u64) -> Row {
         actor: "ada".to_owned(),
         command: CommandId::derived(&seq.to_string(), "command"),
         correlation: CommandId::derived(&seq.to_string(), "command"),
-        traceparent: (seq % 2 == 0).then(|| "00-1-2-01".to_owned()),
+        traceparent: seq.is_multiple_of(2).then(|| "00-1-2-01".to_owned()),
         payload: Bytes::from(vec![u8::try_from(seq % 256).expect("small"); 3]),
     }
 }
