@@ -1,1 +1,39 @@
-//! bcs-kubesim
+//! A Kubernetes API server with simulated nodes, in process, over real HTTP.
+//!
+//! It keeps objects of the kinds in `kind.rs`, serves list, watch, patch, server-side apply and subresources for them,
+//! and runs the controllers that give them life: ReplicaSets, Deployments, Services, EndpointSlices, scheduler, garbage
+//! collection, namespaces. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
+//!
+//! What pods do is told by annotations of the pod (or of the template it is made from); durations are such as `150ms`:
+//! `sim.bcs/startup`, `sim.bcs/ready-after`, `sim.bcs/never-ready`, `sim.bcs/crash-after`, `sim.bcs/complete-after`,
+//! `sim.bcs/shutdown`, `sim.bcs/latency`, `sim.bcs/error-rate`, `sim.bcs/image-pull-error`. An image whose tag is
+//! `missing` or `broken` cannot be pulled.
+//!
+//! Not done: TLS, protobuf, CRDs, RBAC, StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster
+//! addresses answer nothing), probes (the annotations decide), node leases, eviction from lost nodes, more than one
+//! EndpointSlice per service, OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
+
+mod clock;
+mod config;
+mod controller;
+mod faults;
+mod http;
+mod kind;
+mod kubelet;
+mod object;
+mod patch;
+mod persist;
+mod quantity;
+mod selector;
+mod simulator;
+mod status;
+mod store;
+mod task;
+mod validate;
+
+pub use self::{
+    config::Config,
+    faults::Faults,
+    kubelet::network::{ParseError as PodNetworkError, PodNetwork},
+    simulator::{Error, Kubesim, Stats, start},
+};

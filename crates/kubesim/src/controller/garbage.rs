@@ -1,0 +1,138 @@
+//! The garbage collector: dependents follow their owners, or are let go first.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Value;
+
+use super::{Controller, Outcome};
+use crate::{
+    kind::{self, Kind},
+    object::{self, Key, text},
+    status::Status,
+    store::{Change, DeleteOptions, Dependent, Event, Store},
+};
+
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Queues uids of owners, in the name of a key.
+pub(crate) struct Garbage {
+    pub store: Arc<Store>,
+}
+
+impl Controller for Garbage {
+    fn kinds(&self) -> Vec<&'static Kind> {
+        kind::all().to_vec()
+    }
+
+    fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
+        let object = &event.object;
+        let waits = object::items(object, "/metadata/finalizers").iter().any(|f| f == FOREGROUND);
+        if event.change == Change::Deleted || waits {
+            queue.insert(Key::new(
+                event.kind.id,
+                &format!("{}/{}/{}", object::uid(object), object::namespace(object), object::name(object)),
+            ));
+        }
+        for owner in object::owners(object) {
+            // An owner that never was, or one that waits for its dependents.
+            let Some(kind) = kind::by_type(text(owner, "/apiVersion"), text(owner, "/kind")) else {
+                continue;
+            };
+            if event.change == Change::Added || event.change == Change::Deleted {
+                let namespace = if kind.namespaced { object::namespace(object) } else { "" };
+                queue.insert(Key::new(
+                    kind.id,
+                    &format!("{}/{namespace}/{}", text(owner, "/uid"), text(owner, "/name")),
+                ));
+            }
+        }
+    }
+
+    fn reconcile(&mut self, key: &Key) -> Outcome {
+        let mut parts = key.name.splitn(3, '/');
+        let (uid, namespace, name) =
+            (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let Some(kind) = kind::by_id(&key.namespace) else { return Ok(None) };
+        let place = Key::new(namespace, name);
+        let owner = self.store.get(kind, &place).filter(|o| object::uid(o) == uid);
+        match owner {
+            None => self.collect(uid)?,
+            Some(owner)
+                if object::deleting(&owner)
+                    && object::items(&owner, "/metadata/finalizers").iter().any(|f| f == FOREGROUND) =>
+            {
+                self.collect(uid)?;
+                if self.store.dependents(uid).is_empty() {
+                    self.store.update(kind, &place, |seen| Ok(Some(without_finalizer(seen))))?;
+                }
+            }
+            Some(_) => {}
+        }
+        Ok(None)
+    }
+}
+
+impl Garbage {
+    /// Deletes what has no owner left.
+    fn collect(&self, uid: &str) -> Result<(), Status> {
+        for (id, key) in self.store.dependents(uid) {
+            let Some((kind, object)) = find(&self.store, &(id, key.clone())) else { continue };
+            let others = object::owners(&object)
+                .iter()
+                .map(|o| text(o, "/uid"))
+                .any(|o| o != uid && self.store.has_uid(o));
+            if others {
+                drop_owner(&self.store, kind, &key, uid)?;
+                continue;
+            }
+            if object::deleting(&object) {
+                continue;
+            }
+            match self.store.delete(kind, &key, &DeleteOptions::default()) {
+                Err(status) if status.code != 404 => return Err(status),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find(store: &Store, dependent: &Dependent) -> Option<(&'static Kind, Arc<Value>)> {
+    let kind = kind::by_id(dependent.0)?;
+    Some((kind, store.get(kind, &dependent.1)?))
+}
+
+fn drop_owner(store: &Store, kind: &'static Kind, key: &Key, uid: &str) -> Result<(), Status> {
+    let done = store.update(kind, key, |seen| {
+        let mut value = seen.clone();
+        let owners: Vec<Value> = object::owners(seen).iter().filter(|o| o["uid"] != uid).cloned().collect();
+        if owners.is_empty() {
+            object::unset(&mut value, &["metadata", "ownerReferences"]);
+        } else {
+            object::set(&mut value, &["metadata", "ownerReferences"], Value::Array(owners));
+        }
+        Ok(Some(value))
+    });
+    match done {
+        Err(status) if status.code != 404 => Err(status),
+        _ => Ok(()),
+    }
+}
+
+fn without_finalizer(seen: &Value) -> Value {
+    let mut value = seen.clone();
+    let left = object::items(seen, "/metadata/finalizers").iter().filter(|f| *f != FOREGROUND).cloned();
+    object::set(&mut value, &["metadata", "finalizers"], left.collect());
+    value
+}
+
+/// Lets all dependents of an owner go before it is deleted, so that they stay.
+pub(crate) fn orphan(store: &Store, uid: &str) {
+    for (id, key) in store.dependents(uid) {
+        if let Some(kind) = kind::by_id(id)
+            && let Err(status) = drop_owner(store, kind, &key, uid)
+        {
+            tracing::warn!(error = %status, ?key, "a dependent kept its owner");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Request bodies: bounded, JSON or YAML, nothing else.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::status::Status;
+
+const LIMIT: usize = 3 << 20;
+
+pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
+    axum::body::to_bytes(body, LIMIT).await.map_err(|_| {
+        let message = format!("Request entity too large: limit is {LIMIT}");
+        Status::new(413, "RequestEntityTooLarge", message)
+    })
+}
+
+pub(crate) fn media(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or("").trim()
+}
+
+pub(crate) fn unsupported(found: &str, supported: &str) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {supported} (got {found:?})"
+    );
+    Status::new(415, "UnsupportedMediaType", message)
+}
+
+pub(crate) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Status> {
+    let media = media(headers).to_owned();
+    let bytes = read(body).await?;
+    match media.as_str() {
+        "" | "application/json" | "*/*" => json(&bytes),
+        "application/yaml" => yaml(&bytes),
+        other => Err(unsupported(other, "application/json, application/yaml")),
+    }
+}
+
+/// Like `object`, where an empty body means nothing.
+pub(crate) async fn optional(headers: &HeaderMap, body: Body) -> Result<Value, Status> {
+    let bytes = read(body).await?;
+    if bytes.is_empty() { Ok(Value::Null) } else { object(headers, Body::from(bytes)).await }
+}
+
+pub(crate) fn json(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))
+}
+
+pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, Status> {
+    serde_saphyr::from_slice(bytes)
+        .map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))
+}

@@ -1,0 +1,178 @@
+//! What the server says about itself: health, version, groups and resources, both plain and aggregated.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+use serde_json::{Value, json};
+
+use super::represent;
+use crate::kind::{self, Kind};
+
+pub(crate) const VERSION: &str = "v1.36.0";
+
+/// What answers without a token, as on a real server.
+pub(crate) fn public(path: &str) -> Option<Response<Body>> {
+    match path {
+        "/healthz" | "/readyz" | "/livez" => Some(Response::new(Body::from("ok"))),
+        "/version" | "/version/" => Some(represent::json(
+            StatusCode::OK,
+            &json!({
+                "major": "1", "minor": "36", "gitVersion": VERSION, "gitCommit": "kubesim", "gitTreeState": "clean",
+                "buildDate": "2026-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc", "platform": "linux/amd64",
+            }),
+        )),
+        _ => None,
+    }
+}
+
+/// Groups with their kinds; all groups have one version here.
+fn groups() -> BTreeMap<(&'static str, &'static str), Vec<&'static Kind>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for kind in kind::all() {
+        groups.entry((kind.group, kind.version)).or_default().push(*kind);
+    }
+    groups
+}
+
+pub(crate) fn document(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let aggregated = aggregated(headers);
+    let body = match (parts.as_slice(), aggregated) {
+        ([top @ ("api" | "apis")], Some(version)) => return Some(aggregate(*top == "api", version)),
+        (["api"], None) => json!({
+            "kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
+        }),
+        (["apis"], None) => json!({
+            "kind": "APIGroupList", "apiVersion": "v1",
+            "groups": groups().keys().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect::<Vec<_>>(),
+        }),
+        (["api", "v1"], _) => resources("", "v1")?,
+        (["apis", name], _) => groups().keys().find(|(g, _)| g == name).map(|(g, v)| {
+            let mut body = group(g, v);
+            body["kind"] = json!("APIGroup");
+            body["apiVersion"] = json!("v1");
+            body
+        })?,
+        (["apis", name, version], _) => resources(name, version)?,
+        ([""], _) => {
+            json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
+        }
+        _ => return None,
+    };
+    Some(represent::json(StatusCode::OK, &body))
+}
+
+fn group(name: &str, version: &str) -> Value {
+    let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    json!({"name": name, "versions": [version.clone()], "preferredVersion": version})
+}
+
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// Subresource name, kind, group and version of its body, verbs.
+fn subresources(
+    kind: &Kind,
+) -> Vec<(&'static str, &'static str, &'static str, &'static str, Vec<&'static str>)> {
+    let mut list = Vec::new();
+    if kind.status {
+        list.push(("status", kind.kind, kind.group, kind.version, vec!["get", "patch", "update"]));
+    }
+    if kind.scale {
+        list.push(("scale", "Scale", "autoscaling", "v1", vec!["get", "patch", "update"]));
+    }
+    for (name, body) in kind.actions {
+        let group = if *body == "Eviction" { "policy" } else { "" };
+        let verb = match *name {
+            "log" => "get",
+            "finalize" => "update",
+            _ => "create",
+        };
+        list.push((name, body, group, "v1", vec![verb]));
+    }
+    list
+}
+
+fn resources(group: &str, version: &str) -> Option<Value> {
+    let kinds = groups().remove(&groups().keys().find(|(g, v)| *g == group && *v == version).copied()?)?;
+    let mut list = Vec::new();
+    for kind in kinds {
+        let mut entry = json!({
+            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS,
+        });
+        if !kind.short.is_empty() {
+            entry["shortNames"] = json!(kind.short);
+        }
+        if !kind.categories.is_empty() {
+            entry["categories"] = json!(kind.categories);
+        }
+        list.push(entry);
+        for (name, body, group, version, verbs) in subresources(kind) {
+            let mut entry = json!({
+                "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced, "kind": body, "verbs": verbs,
+            });
+            if group != kind.group {
+                entry["group"] = json!(group);
+                entry["version"] = json!(version);
+            }
+            list.push(entry);
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Some(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}),
+    )
+}
+
+fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    accept.split(',').filter(|a| a.contains("as=APIGroupDiscoveryList")).find_map(|choice| {
+        let mut versions = choice.split(';').filter_map(|p| p.trim().strip_prefix("v="));
+        match versions.next() {
+            Some("v2") => Some("v2"),
+            Some("v2beta1") => Some("v2beta1"),
+            _ => None,
+        }
+    })
+}
+
+fn aggregate(core: bool, version: &'static str) -> Response<Body> {
+    let chosen = groups().into_iter().filter(|((g, _), _)| g.is_empty() == core);
+    let items: Vec<Value> = chosen
+        .map(|((group, version), kinds)| {
+            let resources: Vec<Value> = kinds.iter().map(|k| aggregated_resource(k)).collect();
+            json!({
+                "metadata": {"name": group, "creationTimestamp": null},
+                "versions": [{"version": version, "freshness": "Current", "resources": resources}],
+            })
+        })
+        .collect();
+    let body = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items,
+    });
+    let mut response = represent::json(StatusCode::OK, &body);
+    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    if let Ok(value) = HeaderValue::from_str(&media) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let typed =
+        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let inner: Vec<Value> = subresources(kind)
+        .into_iter()
+        .map(|(name, body, group, version, verbs)| {
+            json!({"subresource": name, "responseKind": typed(group, version, body), "verbs": verbs})
+        })
+        .collect();
+    json!({
+        "resource": kind.plural, "singularResource": kind.singular, "shortNames": kind.short, "categories": kind.categories,
+        "responseKind": typed(kind.group, kind.version, kind.kind), "verbs": VERBS,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "subresources": inner,
+    })
+}

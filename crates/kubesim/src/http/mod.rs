@@ -1,0 +1,155 @@
+//! The HTTP shell: authentication, faults and dispatch; the work is done by the modules below and the store.
+
+mod admin;
+mod body;
+mod discovery;
+mod openapi;
+mod read;
+mod represent;
+mod subresource;
+mod table;
+mod target;
+mod watch;
+mod write;
+
+pub(crate) use self::write::qos;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, Request, State},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{represent::Form, target::Target};
+use crate::{faults::Faults, status::Status, store::Store};
+
+pub(crate) struct Api {
+    pub store: Arc<Store>,
+    pub faults: Arc<Faults>,
+    pub token: String,
+    pub stop: CancellationToken,
+    pub requests: AtomicU64,
+    pub watches: AtomicU64,
+}
+
+pub(crate) type Reply = Result<Response<Body>, Status>;
+
+/// One request with everything that handlers ask about it.
+pub(crate) struct Call {
+    pub method: Method,
+    pub query: HashMap<String, String>,
+    pub headers: HeaderMap,
+    pub form: Form,
+    pub body: Body,
+}
+
+impl Call {
+    pub(crate) fn param(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        matches!(self.param(name), "true" | "1")
+    }
+
+    /// The field manager: named, or the program that calls.
+    pub(crate) fn manager(&self) -> String {
+        let named = self.param("fieldManager");
+        if !named.is_empty() {
+            return named.to_owned();
+        }
+        let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let agent = agent.split('/').next().unwrap_or("");
+        if agent.is_empty() { "unknown".to_owned() } else { agent.to_owned() }
+    }
+}
+
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new().fallback(serve).with_state(api)
+}
+
+async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
+    api.requests.fetch_add(1, Ordering::Relaxed);
+    match answer(&api, request).await {
+        Ok(response) => response,
+        Err(status) => failure(&status),
+    }
+}
+
+pub(crate) fn failure(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = represent::json(code, &status.body());
+    if status.code == 401 {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+async fn answer(api: &Arc<Api>, request: Request) -> Reply {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    if let Some(public) = discovery::public(&path) {
+        return Ok(public);
+    }
+    authenticate(&parts.headers, &api.token)?;
+    let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
+    let form = Form::negotiate(&parts.headers);
+    let call = Call { method: parts.method, query, headers: parts.headers, form: Form::Full, body };
+    if let Some(action) = path.strip_prefix("/sim/") {
+        return admin::handle(api, action, call).await;
+    }
+    tokio::time::sleep(api.faults.latency()).await;
+    api.faults.roll_error()?;
+    if path == "/openapi/v2" || path.starts_with("/openapi/v3") {
+        return openapi::handle(&path);
+    }
+    if let Some(document) = discovery::document(&path, &call.headers) {
+        return Ok(document);
+    }
+    let target = Target::parse(&path).ok_or_else(Status::no_such_path)?;
+    dispatch(api, target, Call { form: form?, ..call }).await
+}
+
+/// A bearer token, or the same as a basic password: kubectl sends no tokens without TLS, but it does send the
+/// user part of the server's address.
+fn authenticate(headers: &HeaderMap, token: &str) -> Result<(), Status> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let basic = || crate::validate::base64(format!("kubesim:{token}").as_bytes());
+    let fits = match given.split_once(' ') {
+        Some(("Bearer", found)) => found == token,
+        Some(("Basic", found)) => found == basic(),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Status::new(401, "Unauthorized", "Unauthorized")) }
+}
+
+async fn dispatch(api: &Arc<Api>, target: Target, call: Call) -> Reply {
+    let watching = call.flag("watch");
+    if matches!(call.method, Method::PUT | Method::PATCH) && api.faults.roll_conflict() {
+        return Err(Status::stale(target.kind, &target.name));
+    }
+    if !target.subresource.is_empty() {
+        return subresource::handle(api, target, call).await;
+    }
+    match (call.method.clone(), target.name.is_empty()) {
+        (Method::GET, _) if watching => watch::start(api, &target, &call),
+        (Method::GET, true) => read::list(api, &target, &call),
+        (Method::GET, false) => read::get(api, &target, &call),
+        (Method::POST, true) => write::create(api, target, call).await,
+        (Method::PUT, false) => write::replace(api, target, call).await,
+        (Method::PATCH, false) => write::patch(api, target, call).await,
+        (Method::DELETE, false) => write::delete(api, target, call).await,
+        (Method::DELETE, true) => write::delete_collection(api, target, call).await,
+        _ => Err(Status::method_not_allowed()),
+    }
+}

@@ -1,0 +1,118 @@
+//! How answers look: whole objects, tables for people, or only their metadata.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+use serde_json::{Map, Value, json};
+
+use super::table;
+use crate::{kind::Kind, object, status::Status, store::Listing};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Full,
+    Table,
+    Metadata,
+}
+
+impl Form {
+    /// The first form of `Accept` that this server has.
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Self, Status> {
+        let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+        if accept.trim().is_empty() {
+            return Ok(Self::Full);
+        }
+        for choice in accept.split(',') {
+            let mut parts = choice.split(';').map(str::trim);
+            let media = parts.next().unwrap_or("");
+            if !matches!(
+                media,
+                "application/json" | "application/*" | "*/*" | "application/yaml" | "text/plain"
+            ) {
+                continue;
+            }
+            match parts.find_map(|p| p.strip_prefix("as=")) {
+                None => return Ok(Self::Full),
+                Some("Table") => return Ok(Self::Table),
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList") => return Ok(Self::Metadata),
+                Some(_) => {}
+            }
+        }
+        let message = "only the following media types are accepted: application/json, application/yaml";
+        Err(Status::new(406, "NotAcceptable", message))
+    }
+}
+
+pub(crate) fn json(code: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Warnings travel in headers that kubectl prints.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let text = warning.replace(['"', '\\'], "'");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+/// The object as lists and watches show it: with its type, which the store need not have.
+pub(crate) fn typed(kind: &Kind, value: &Value) -> Value {
+    let mut value = value.clone();
+    if value.get("kind").is_none_or(Value::is_null) {
+        value["kind"] = json!(kind.kind);
+        value["apiVersion"] = json!(kind.api_version());
+    }
+    value
+}
+
+fn metadata_only(value: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+}
+
+pub(crate) fn one(form: Form, kind: &Kind, value: &Value, include: &str) -> Value {
+    match form {
+        Form::Full => typed(kind, value),
+        Form::Metadata => metadata_only(value),
+        Form::Table => {
+            table::render(kind, std::iter::once(value), include, &list_metadata(object::version(value)), true)
+        }
+    }
+}
+
+fn list_metadata(version: u64) -> Map<String, Value> {
+    Map::from_iter([("resourceVersion".to_owned(), json!(version.to_string()))])
+}
+
+/// The rest of a list that was cut at a limit.
+pub(crate) struct Rest {
+    pub token: String,
+    pub remaining: usize,
+}
+
+pub(crate) fn list(form: Form, kind: &Kind, listing: &Listing, rest: Option<Rest>, include: &str) -> Value {
+    let mut metadata = list_metadata(listing.version);
+    if let Some(rest) = rest {
+        metadata.insert("continue".to_owned(), json!(rest.token));
+        metadata.insert("remainingItemCount".to_owned(), json!(rest.remaining));
+    }
+    let objects = listing.objects.iter().map(Arc::as_ref);
+    match form {
+        Form::Table => table::render(kind, objects, include, &metadata, true),
+        Form::Full => {
+            let items: Vec<Value> = objects.map(|o| typed(kind, o)).collect();
+            json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": metadata, "items": items})
+        }
+        Form::Metadata => {
+            let items: Vec<Value> = objects.map(metadata_only).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+    }
+}

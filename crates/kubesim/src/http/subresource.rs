@@ -1,0 +1,170 @@
+//! Subresources: status, scale, binding, eviction, log, finalize.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Method, Response, StatusCode, header},
+};
+use serde_json::{Value, json};
+
+use super::{Api, Call, Reply, body, read, represent, target::Target, write};
+use crate::{
+    clock,
+    controller::disruption,
+    kind,
+    object::{self, items, text},
+    patch::{
+        self,
+        apply::{self, Manager},
+    },
+    selector::Labels,
+    status::{Cause, Status},
+};
+
+pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
+    let kind = target.kind;
+    match target.subresource.as_str() {
+        "status" if kind.status => match call.method {
+            Method::GET => read::get(api, &target, &call),
+            Method::PUT => write::replace(api, target, call).await,
+            Method::PATCH => write::patch(api, target, call).await,
+            _ => Err(Status::method_not_allowed()),
+        },
+        "scale" if kind.scale => scale(api, &target, call).await,
+        "finalize" if *kind == kind::NAMESPACES && call.method == Method::PUT => {
+            write::replace(api, target, call).await
+        }
+        "binding" if *kind == kind::PODS && call.method == Method::POST => binding(api, &target, call).await,
+        "eviction" if *kind == kind::PODS && call.method == Method::POST => {
+            eviction(api, &target, call).await
+        }
+        "log" if *kind == kind::PODS && call.method == Method::GET => log(api, &target, &call),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn current(api: &Api, target: &Target) -> Result<Arc<Value>, Status> {
+    api.store.get(target.kind, &target.key()).ok_or_else(|| Status::not_found(target.kind, &target.name))
+}
+
+fn scale_of(object: &Value) -> Value {
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": object::name(object), "namespace": object::namespace(object), "uid": object::uid(object),
+            "resourceVersion": object["metadata"]["resourceVersion"],
+            "creationTimestamp": object["metadata"]["creationTimestamp"],
+        },
+        "spec": {"replicas": object["spec"]["replicas"]},
+        "status": {
+            "replicas": object::int(object, "/status/replicas").unwrap_or(0),
+            "selector": Labels::from_object(&object["spec"]["selector"]).to_string(),
+        },
+    })
+}
+
+async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
+    if call.method == Method::GET {
+        return Ok(represent::json(StatusCode::OK, &scale_of(&*current(api, target)?)));
+    }
+    let media = body::media(&call.headers).to_owned();
+    let bytes = body::read(std::mem::take(&mut call.body)).await?;
+    let given = body::yaml(&bytes)?;
+    let manager = Manager { name: call.manager(), subresource: "scale".to_owned() };
+    let done = api.store.update(target.kind, &target.key(), |seen| {
+        let scale = scale_of(seen);
+        let wanted = match (&call.method, media.as_str()) {
+            (&Method::PUT, _) => given.clone(),
+            (&Method::PATCH, "application/json-patch+json") => patch::json(&scale, given.clone())?,
+            (&Method::PATCH, _) => patch::merge(&scale, &given),
+            _ => return Err(Status::method_not_allowed()),
+        };
+        let version = text(&wanted, "/metadata/resourceVersion");
+        if !version.is_empty() && version != text(seen, "/metadata/resourceVersion") {
+            return Err(Status::new(409, "StaleScale", Status::stale(target.kind, &target.name).message));
+        }
+        let replicas = object::int(&wanted, "/spec/replicas").unwrap_or(0);
+        if replicas < 0 {
+            let cause =
+                Cause::invalid("spec.replicas", &replicas.to_string(), "must be greater than or equal to 0");
+            return Err(Status::invalid(target.kind, &target.name, &[cause]));
+        }
+        let mut value = seen.clone();
+        object::set(&mut value, &["spec", "replicas"], json!(replicas));
+        apply::record_update(seen, &mut value, &manager, &target.kind.api_version(), &clock::stamp());
+        Ok(Some(value))
+    });
+    let done = done.map_err(|mut status| {
+        if status.reason == "StaleScale" {
+            status.reason = "Conflict";
+        }
+        status
+    })?;
+    Ok(represent::json(StatusCode::OK, &scale_of(&done)))
+}
+
+fn success() -> Response<Body> {
+    let body =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    represent::json(StatusCode::CREATED, &body)
+}
+
+async fn binding(api: &Api, target: &Target, call: Call) -> Reply {
+    let wanted = body::object(&call.headers, call.body).await?;
+    let node = text(&wanted, "/target/name").to_owned();
+    api.store
+        .update(target.kind, &target.key(), |seen| {
+            let assigned = text(seen, "/spec/nodeName");
+            if !assigned.is_empty() {
+                let why = format!("pod {} is already assigned to node {assigned:?}", target.name);
+                return Err(Status::new(409, "AlreadyAssigned", why));
+            }
+            let mut value = seen.clone();
+            object::set(&mut value, &["spec", "nodeName"], json!(node));
+            Ok(Some(value))
+        })
+        .map_err(|mut status| {
+            if status.reason == "AlreadyAssigned" {
+                status.reason = "Conflict";
+            }
+            status
+        })?;
+    Ok(success())
+}
+
+async fn eviction(api: &Api, target: &Target, mut call: Call) -> Reply {
+    let given = body::object(&call.headers, std::mem::take(&mut call.body)).await?;
+    let pod = current(api, target)?;
+    if let Some(budget) = disruption::exhausted(&api.store, &pod) {
+        let mut status = Status::new(
+            429,
+            "TooManyRequests",
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+        );
+        let why = format!("The disruption budget {budget} does not allow evicting the pod now");
+        status.details = Some(json!({"causes": [{"reason": "DisruptionBudget", "message": why}]}));
+        return Err(status);
+    }
+    api.store.delete(target.kind, &target.key(), &write::delete_options(&call, &given["deleteOptions"]))?;
+    Ok(success())
+}
+
+fn log(api: &Api, target: &Target, call: &Call) -> Reply {
+    let pod = current(api, target)?;
+    let statuses = items(&pod, "/status/containerStatuses");
+    let wanted = call.param("container");
+    let found = statuses.iter().find(|s| wanted.is_empty() || s["name"] == wanted);
+    let started = found.map_or("", |s| text(s, "/state/running/startedAt"));
+    if started.is_empty() {
+        let message =
+            format!("container {wanted:?} in pod {:?} is waiting to start: ContainerCreating", target.name);
+        return Err(Status::bad_request(message));
+    }
+    let name = found.map_or("", |s| text(s, "/name"));
+    let lines =
+        format!("{started} {name} started\n{started} {name} listening on {}\n", text(&pod, "/status/podIP"));
+    let mut response = Response::new(Body::from(lines));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Ok(response)
+}

@@ -1,0 +1,381 @@
+//! Create, replace, patch and delete.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{Response, StatusCode},
+};
+use serde_json::{Value, json};
+
+use super::{Api, Call, Reply, body, read, represent, target::Target};
+use crate::{
+    clock,
+    kind::{self, Kind},
+    object::{self, Key},
+    patch::{
+        self,
+        apply::{self, Manager},
+    },
+    status::Status,
+    store::{DeleteOptions, Deletion, Propagation},
+    validate::{self, Unknown},
+};
+
+pub(crate) fn unknown(call: &Call) -> Unknown {
+    match call.param("fieldValidation") {
+        "Strict" => Unknown::Strict,
+        "Ignore" => Unknown::Ignore,
+        _ => Unknown::Warn,
+    }
+}
+
+fn dry(call: &Call) -> bool {
+    call.param("dryRun") == "All"
+}
+
+fn reply(
+    target: &Target,
+    call: &Call,
+    code: StatusCode,
+    value: &Value,
+    warnings: &[String],
+) -> Response<Body> {
+    let include = call.param("includeObject");
+    let mut response = represent::json(code, &represent::one(call.form, target.kind, value, include));
+    represent::warn(&mut response, warnings);
+    response
+}
+
+pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
+    let value = body::object(&call.headers, std::mem::take(&mut call.body)).await?;
+    let (mut value, warnings) = prepare(&target, value, unknown(&call))?;
+    name_it(&mut value)?;
+    validate::apply_defaults(target.kind, &mut value);
+    fresh_status(target.kind, &mut value);
+    validate::check(target.kind, &value)?;
+    let manager = Manager { name: call.manager(), subresource: String::new() };
+    apply::record_update(&Value::Null, &mut value, &manager, &target.kind.api_version(), &clock::stamp());
+    if dry(&call) {
+        return Ok(reply(&target, &call, StatusCode::CREATED, &value, &warnings));
+    }
+    let made = api.store.create(target.kind, value)?;
+    Ok(reply(&target, &call, StatusCode::CREATED, &made, &warnings))
+}
+
+/// Typing, and agreement between the body and the path.
+pub(crate) fn prepare(
+    target: &Target,
+    mut value: Value,
+    unknown: Unknown,
+) -> Result<(Value, Vec<String>), Status> {
+    validate::type_matches(target.kind, &mut value)?;
+    let (mut value, warnings) = validate::typing(target.kind, value, unknown)?;
+    if target.kind.namespaced {
+        let found = object::namespace(&value);
+        if !found.is_empty() && found != target.namespace {
+            let message =
+                "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(message));
+        }
+        object::set(&mut value, &["metadata", "namespace"], json!(target.namespace));
+    } else {
+        object::unset(&mut value, &["metadata", "namespace"]);
+    }
+    let found = object::name(&value);
+    if !target.name.is_empty() && !found.is_empty() && found != target.name {
+        let message =
+            format!("the name of the object ({found}) does not match the name on the URL ({})", target.name);
+        return Err(Status::bad_request(message));
+    }
+    if !target.name.is_empty() {
+        object::set(&mut value, &["metadata", "name"], json!(target.name));
+    }
+    Ok((value, warnings))
+}
+
+fn name_it(value: &mut Value) -> Result<(), Status> {
+    if !object::text(value, "/metadata/resourceVersion").is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let base = object::text(value, "/metadata/generateName").to_owned();
+    if object::name(value).is_empty() && !base.is_empty() {
+        let base: String = base.chars().take(58).collect();
+        object::set(value, &["metadata", "name"], json!(format!("{base}{}", clock::suffix())));
+    }
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ] {
+        object::unset(value, &["metadata", field]);
+    }
+    Ok(())
+}
+
+/// Clients do not set the status of new objects.
+fn fresh_status(kind: &Kind, value: &mut Value) {
+    if !kind.status {
+        return;
+    }
+    let status = match kind.id {
+        "pods" => json!({"phase": "Pending", "qosClass": qos(&value["spec"])}),
+        "namespaces" => json!({"phase": "Active"}),
+        "services" => json!({"loadBalancer": {}}),
+        // Nodes register themselves with what they are.
+        "nodes" => return,
+        _ => json!({}),
+    };
+    value["status"] = status;
+}
+
+pub(crate) fn qos(spec: &Value) -> &'static str {
+    let all = object::items(spec, "/containers");
+    let named = |c: &Value, list: &str| c["resources"][list].as_object().is_some_and(|m| !m.is_empty());
+    if all.iter().all(|c| !named(c, "requests") && !named(c, "limits")) {
+        "BestEffort"
+    } else if all.iter().all(|c| named(c, "limits") && c["resources"]["requests"] == c["resources"]["limits"])
+    {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}
+
+/// Brings a new state of an existing object into the store, by the rules of its door (main, status).
+pub(crate) fn write_over(
+    api: &Api,
+    target: &Target,
+    call: &Call,
+    current: &Arc<Value>,
+    mut value: Value,
+) -> Result<Arc<Value>, Status> {
+    let (kind, name) = (target.kind, &target.name);
+    let given = object::text(&value, "/metadata/resourceVersion").to_owned();
+    if !given.is_empty() && given != object::text(current, "/metadata/resourceVersion") {
+        return Err(Status::stale(kind, name));
+    }
+    let uid = object::uid(&value);
+    if !uid.is_empty() && uid != object::uid(current) {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::uid(current)
+        );
+        return Err(Status::conflict(kind, name, &why));
+    }
+    match target.subresource.as_str() {
+        "status" => {
+            let (status, managed) = (value["status"].take(), value["metadata"]["managedFields"].take());
+            value = (**current).clone();
+            value["status"] = status;
+            if managed.is_array() {
+                value["metadata"]["managedFields"] = managed;
+            }
+        }
+        "finalize" => {}
+        _ => {
+            match current.get("status") {
+                Some(status) if kind.status => value["status"] = status.clone(),
+                _ => {}
+            }
+            if *kind == kind::NAMESPACES {
+                value["spec"] = current["spec"].clone();
+            }
+            validate::apply_defaults(kind, &mut value);
+            keep_assigned(kind, current, &mut value);
+            validate::check(kind, &value)?;
+            validate::check_update(kind, current, &value)?;
+        }
+    }
+    if dry(call) {
+        return Ok(Arc::new(value));
+    }
+    api.store.swap(kind, current, value)
+}
+
+/// What the server assigned stays when a client leaves it out.
+fn keep_assigned(kind: &Kind, current: &Value, value: &mut Value) {
+    if *kind == kind::SERVICES {
+        for field in ["clusterIP", "clusterIPs"] {
+            let old = current["spec"][field].clone();
+            if !old.is_null() {
+                object::default(value, &["spec", field], old);
+            }
+        }
+    }
+}
+
+fn current(api: &Api, target: &Target) -> Result<Arc<Value>, Status> {
+    api.store.get(target.kind, &target.key()).ok_or_else(|| Status::not_found(target.kind, &target.name))
+}
+
+fn manager(call: &Call, target: &Target) -> Manager {
+    Manager { name: call.manager(), subresource: target.subresource.clone() }
+}
+
+pub(crate) async fn replace(api: &Api, target: Target, mut call: Call) -> Reply {
+    let value = body::object(&call.headers, std::mem::take(&mut call.body)).await?;
+    let (value, warnings) = prepare(&target, value, unknown(&call))?;
+    let named = !object::text(&value, "/metadata/resourceVersion").is_empty();
+    loop {
+        let seen = current(api, &target)?;
+        let mut value = value.clone();
+        apply::record_update(
+            &seen,
+            &mut value,
+            &manager(&call, &target),
+            &target.kind.api_version(),
+            &clock::stamp(),
+        );
+        match write_over(api, &target, &call, &seen, value) {
+            // Without a version the last writer wins, also against a concurrent one.
+            Err(status) if status.reason == "Conflict" && !named => {}
+            Ok(done) => return Ok(reply(&target, &call, StatusCode::OK, &done, &warnings)),
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+                       application/apply-patch+yaml";
+
+pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
+    let media = body::media(&call.headers).to_owned();
+    let bytes = body::read(std::mem::take(&mut call.body)).await?;
+    if media == "application/apply-patch+yaml" {
+        let config = body::yaml(&bytes)?;
+        return server_side_apply(api, &target, &call, &config);
+    }
+    let wanted = body::json(&bytes)?;
+    let mut tries = 0;
+    loop {
+        let seen = current(api, &target)?;
+        let patched = match media.as_str() {
+            "application/json-patch+json" => patch::json(&seen, wanted.clone())?,
+            "application/merge-patch+json" => patch::merge(&seen, &wanted),
+            "application/strategic-merge-patch+json" => patch::strategic::merge(&seen, &wanted),
+            other => return Err(body::unsupported(other, PATCHES)),
+        };
+        let (mut value, warnings) = prepare(&target, patched, unknown(&call))?;
+        apply::record_update(
+            &seen,
+            &mut value,
+            &manager(&call, &target),
+            &target.kind.api_version(),
+            &clock::stamp(),
+        );
+        match write_over(api, &target, &call, &seen, value) {
+            Ok(done) => return Ok(reply(&target, &call, StatusCode::OK, &done, &warnings)),
+            // Somebody wrote in between: the patch applies to the new state just as well, unless it names a version.
+            Err(status)
+                if status.reason == "Conflict"
+                    && tries < 5
+                    && wanted.pointer("/metadata/resourceVersion").is_none() =>
+            {
+                tries += 1;
+            }
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) -> Reply {
+    if call.param("fieldManager").is_empty() {
+        return Err(Status::bad_request(
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    let (config, warnings) = prepare(target, config.clone(), unknown(call))?;
+    let given = object::text(&config, "/metadata/resourceVersion").to_owned();
+    let manager = manager(call, target);
+    for _ in 0..10 {
+        let seen = api.store.get(target.kind, &target.key());
+        let live = seen.as_deref().unwrap_or(&Value::Null);
+        let mut value = apply::apply(live, &config, &manager, call.flag("force"), &clock::stamp())?;
+        let done = match &seen {
+            Some(seen) => {
+                object::set(&mut value, &["metadata", "resourceVersion"], json!(given));
+                write_over(api, target, call, seen, value).map(|done| (StatusCode::OK, done))
+            }
+            None if !target.subresource.is_empty() => {
+                return Err(Status::not_found(target.kind, &target.name));
+            }
+            None => {
+                name_it(&mut value)?;
+                validate::apply_defaults(target.kind, &mut value);
+                fresh_status(target.kind, &mut value);
+                validate::check(target.kind, &value)?;
+                let made = if dry(call) { Ok(Arc::new(value)) } else { api.store.create(target.kind, value) };
+                made.map(|done| (StatusCode::CREATED, done))
+            }
+        };
+        match done {
+            Ok((code, done)) => return Ok(reply(target, call, code, &done, &warnings)),
+            Err(status) if given.is_empty() && matches!(status.reason, "Conflict" | "AlreadyExists") => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::stale(target.kind, &target.name))
+}
+
+pub(crate) fn delete_options(call: &Call, body: &Value) -> DeleteOptions {
+    let text = |field: &str| match body[field].as_str() {
+        Some(text) => text.to_owned(),
+        None => call.param(field).to_owned(),
+    };
+    let orphans = body["orphanDependents"] == true || call.flag("orphanDependents");
+    DeleteOptions {
+        grace: body["gracePeriodSeconds"].as_i64().or_else(|| call.param("gracePeriodSeconds").parse().ok()),
+        propagation: match text("propagationPolicy").as_str() {
+            "Orphan" => Propagation::Orphan,
+            "Foreground" => Propagation::Foreground,
+            _ if orphans => Propagation::Orphan,
+            _ => Propagation::Background,
+        },
+        uid: body["preconditions"]["uid"].as_str().map(str::to_owned),
+        version: body["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
+    }
+}
+
+pub(crate) async fn delete(api: &Api, target: Target, mut call: Call) -> Reply {
+    let body = body::optional(&call.headers, std::mem::take(&mut call.body)).await?;
+    let options = delete_options(&call, &body);
+    let key = target.key();
+    let current = current(api, &target)?;
+    if dry(&call) {
+        return Ok(represent::json(StatusCode::OK, &represent::typed(target.kind, &current)));
+    }
+    if options.propagation == Propagation::Orphan {
+        crate::controller::garbage::orphan(&api.store, object::uid(&current));
+    }
+    let body = match api.store.delete(target.kind, &key, &options)? {
+        // Pods answer themselves; the rest a status, as the real server does.
+        Deletion::Done(last) if *target.kind == kind::PODS => represent::typed(target.kind, &last),
+        Deletion::Pending(left) => represent::typed(target.kind, &left),
+        Deletion::Done(last) => json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+            "details": {"name": target.name, "group": target.kind.group, "kind": target.kind.plural, "uid": object::uid(&last)},
+        }),
+    };
+    Ok(represent::json(StatusCode::OK, &body))
+}
+
+pub(crate) async fn delete_collection(api: &Api, target: Target, mut call: Call) -> Reply {
+    let body = body::optional(&call.headers, std::mem::take(&mut call.body)).await?;
+    let (options, selector) = (delete_options(&call, &body), read::selector(&call)?);
+    let mut listing = api.store.list(target.kind, &target.namespace);
+    listing.objects.retain(|o| selector.matches(o));
+    for object in &listing.objects {
+        if options.propagation == Propagation::Orphan {
+            crate::controller::garbage::orphan(&api.store, object::uid(object));
+        }
+        match api.store.delete(target.kind, &Key::of(object), &options) {
+            Err(status) if status.code != 404 => return Err(status),
+            _ => {}
+        }
+    }
+    Ok(represent::json(StatusCode::OK, &represent::list(call.form, target.kind, &listing, None, "")))
+}

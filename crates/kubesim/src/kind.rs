@@ -1,0 +1,100 @@
+//! The table of resource kinds that the server knows: everything generic reads its facts from here.
+
+use serde_json::Value;
+
+use crate::validate::typed;
+
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// `plural` or `plural.group`, as error messages and the store name it.
+    pub id: &'static str,
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub short: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub namespaced: bool,
+    pub status: bool,
+    pub scale: bool,
+    /// Other subresources, with the kind that each takes.
+    pub actions: &'static [(&'static str, &'static str)],
+    /// Decodes into the published type; the result shows which fields that type knows.
+    pub check: fn(&Value) -> Result<Value, typed::Error>,
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Kind {
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+pub(crate) fn all() -> &'static [&'static Kind] {
+    &ALL
+}
+
+pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    all().iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
+}
+
+pub(crate) fn by_id(id: &str) -> Option<&'static Kind> {
+    all().iter().copied().find(|k| k.id == id)
+}
+
+/// The kind that an `apiVersion` and `kind` of an object or of a reference name.
+pub(crate) fn by_type(api_version: &str, name: &str) -> Option<&'static Kind> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    all().iter().copied().find(|k| k.kind == name && k.group == group && k.version == version)
+}
+
+macro_rules! kinds {
+    ($($name:ident: $id:literal, $gv:expr, $kind:literal, [$plural:literal, $singular:literal], short $short:expr,
+       $scope:ident, status $status:literal, scale $scale:literal, actions $actions:expr, all $all:expr, $type:ty;)*) => {
+        $(pub(crate) static $name: Kind = Kind {
+            id: $id, group: $gv.0, version: $gv.1, kind: $kind, plural: $plural, singular: $singular, short: &$short,
+            categories: &$all, namespaced: kinds!(@ $scope), status: $status, scale: $scale, actions: &$actions,
+            check: typed::decode::<$type>,
+        };)*
+        static ALL: [&Kind; [$($id),*].len()] = [$(&$name),*];
+    };
+    (@ namespaced) => { true };
+    (@ cluster) => { false };
+}
+
+const CORE: (&str, &str) = ("", "v1");
+const APPS: (&str, &str) = ("apps", "v1");
+
+use k8s_openapi::api::{
+    apps::v1 as apps, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+    policy::v1 as policy,
+};
+
+const POD_ACTIONS: [(&str, &str); 3] = [("binding", "Binding"), ("eviction", "Eviction"), ("log", "Pod")];
+
+kinds! {
+    NAMESPACES: "namespaces", CORE, "Namespace", ["namespaces", "namespace"], short ["ns"], cluster, status true, scale false, actions [("finalize", "Namespace")], all [], core::Namespace;
+    NODES: "nodes", CORE, "Node", ["nodes", "node"], short ["no"], cluster, status true, scale false, actions [], all [], core::Node;
+    PODS: "pods", CORE, "Pod", ["pods", "pod"], short ["po"], namespaced, status true, scale false, actions POD_ACTIONS, all ["all"], core::Pod;
+    SERVICES: "services", CORE, "Service", ["services", "service"], short ["svc"], namespaced, status true, scale false, actions [], all ["all"], core::Service;
+    ENDPOINTS: "endpoints", CORE, "Endpoints", ["endpoints", "endpoints"], short ["ep"], namespaced, status false, scale false, actions [], all [], core::Endpoints;
+    EVENTS: "events", CORE, "Event", ["events", "event"], short ["ev"], namespaced, status false, scale false, actions [], all [], core::Event;
+    CONFIG_MAPS: "configmaps", CORE, "ConfigMap", ["configmaps", "configmap"], short ["cm"], namespaced, status false, scale false, actions [], all [], core::ConfigMap;
+    SECRETS: "secrets", CORE, "Secret", ["secrets", "secret"], short [], namespaced, status false, scale false, actions [], all [], core::Secret;
+    SERVICE_ACCOUNTS: "serviceaccounts", CORE, "ServiceAccount", ["serviceaccounts", "serviceaccount"], short ["sa"], namespaced, status false, scale false, actions [], all [], core::ServiceAccount;
+    REPLICA_SETS: "replicasets.apps", APPS, "ReplicaSet", ["replicasets", "replicaset"], short ["rs"], namespaced, status true, scale true, actions [], all ["all"], apps::ReplicaSet;
+    DEPLOYMENTS: "deployments.apps", APPS, "Deployment", ["deployments", "deployment"], short ["deploy"], namespaced, status true, scale true, actions [], all ["all"], apps::Deployment;
+    ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;
+    LEASES: "leases.coordination.k8s.io", ("coordination.k8s.io", "v1"), "Lease", ["leases", "lease"], short [], namespaced, status false, scale false, actions [], all [], coordination::Lease;
+    DISRUPTION_BUDGETS: "poddisruptionbudgets.policy", ("policy", "v1"), "PodDisruptionBudget", ["poddisruptionbudgets", "poddisruptionbudget"], short ["pdb"], namespaced, status true, scale false, actions [], all [], policy::PodDisruptionBudget;
+}

@@ -1,0 +1,239 @@
+//! Starting and stopping: the wiring of store, server, controllers and nodes.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    Config, Faults, PodNetwork, clock,
+    controller::{self, node, recorder::Recorder},
+    http::{self, Api},
+    kind,
+    kubelet::{Kubelet, Settings},
+    object,
+    persist::{self, Identity},
+    store::Store,
+    task::Tasks,
+};
+
+/// Why a simulator did not start, or its kubeconfig was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no listener on port {port}")]
+    Listen { port: u16, source: io::Error },
+    #[error("the data directory {path} cannot be used")]
+    Data { path: PathBuf, source: io::Error },
+    #[error("the kubeconfig {path} cannot be written")]
+    Kubeconfig { path: PathBuf, source: io::Error },
+    #[error("the cluster cannot be furnished: {0}")]
+    Furnish(String),
+}
+
+/// A running cluster. Dropping it leaves it running until the runtime ends; `shutdown` ends it in order.
+pub struct Kubesim {
+    name: String,
+    address: SocketAddr,
+    network: PodNetwork,
+    api: Arc<Api>,
+    tasks: Tasks,
+}
+
+/// Numbers about a running cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    pub resource_version: u64,
+    pub requests: u64,
+    pub open_watches: u64,
+    pub pods: usize,
+    pub ready_pods: usize,
+}
+
+/// Starts a cluster; it is ready to be asked when this returns.
+pub async fn start(config: Config) -> Result<Kubesim, Error> {
+    let dir = config.data_dir.clone();
+    let wrong = |source| Error::Data { path: dir.clone().unwrap_or_default(), source };
+    let loaded = dir.as_deref().map(persist::load).transpose().map_err(wrong)?;
+    let identity = loaded.as_ref().map(|l| &l.identity);
+    let listener = listen(config.port, identity.map_or(0, |i| i.port))?;
+    let address = listener.local_addr().map_err(|source| Error::Listen { port: config.port, source })?;
+    let kept = identity.filter(|i| !i.token.is_empty()).map(|i| i.token.clone());
+    let token = config.token.clone().or(kept).unwrap_or_else(clock::secret);
+    let kept = identity.and_then(|i| i.network.parse().ok());
+    let network = config.pod_network.or(kept).unwrap_or_else(|| PodNetwork::pick(&config.name));
+
+    let tasks = Tasks::default();
+    let store = match (&dir, loaded) {
+        (Some(dir), Some(loaded)) => {
+            let identity =
+                Identity { token: token.clone(), port: address.port(), network: network.to_string() };
+            persist::save_identity(dir, &identity).map_err(wrong)?;
+            let log = persist::compact(dir, &loaded).map_err(wrong)?;
+            let fresh = loaded.objects.is_empty();
+            let store = Arc::new(Store::new(loaded.version, loaded.objects));
+            let feed = store.changes_from_now(kind::all());
+            tracing::debug!(fresh, "the log is open");
+            tasks.spawn_to_end(persist::follow(log, feed, tasks.stop.clone()));
+            store
+        }
+        _ => Arc::new(Store::new(0, Vec::new())),
+    };
+    furnish(&store, &config, address)?;
+    let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
+    run_controllers(&store, &faults, &tasks, &config, network);
+    let api = Arc::new(Api {
+        store,
+        faults,
+        token,
+        stop: tasks.stop.clone(),
+        requests: AtomicU64::new(0),
+        watches: AtomicU64::new(0),
+    });
+    let router = http::router(Arc::clone(&api));
+    let stop = tasks.stop.clone();
+    tasks.spawn_to_end(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the API server stopped");
+        }
+    });
+    Ok(Kubesim { name: config.name, address, network, api, tasks })
+}
+
+/// The wanted port, or the last one if it is free, or any.
+fn listen(wanted: u16, last: u16) -> Result<tokio::net::TcpListener, Error> {
+    let bind = |port: u16| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    };
+    if wanted == 0
+        && last != 0
+        && let Ok(listener) = bind(last)
+    {
+        return Ok(listener);
+    }
+    bind(wanted).map_err(|source| Error::Listen { port: wanted, source })
+}
+
+/// What every cluster has from its first moment.
+fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Error> {
+    let mut first: Vec<(&'static kind::Kind, Value)> = ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .into_iter()
+        .map(|name| {
+            let namespace = json!({
+                "apiVersion": "v1", "kind": "Namespace", "status": {"phase": "Active"}, "spec": {"finalizers": ["kubernetes"]},
+                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+            });
+            (&kind::NAMESPACES, namespace)
+        })
+        .collect();
+    first.push((&kind::SERVICES, json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default"},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "sessionAffinity": "None",
+            "ports": [{"name": "http", "port": 80, "targetPort": address.port(), "protocol": "TCP"}],
+        },
+        "status": {"loadBalancer": {}},
+    })));
+    for (kind, object) in first {
+        match store.create(kind, object) {
+            Err(status) if status.reason != "AlreadyExists" => return Err(Error::Furnish(status.message)),
+            _ => {}
+        }
+    }
+    let shape = node::Shape { cpu: &config.node_cpu, memory: &config.node_memory, pods: config.node_pods };
+    node::create(store, &config.name, config.nodes, &shape).map_err(|status| Error::Furnish(status.message))
+}
+
+fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &Config, network: PodNetwork) {
+    let recorder = Arc::new(Recorder::new(Arc::clone(store)));
+    let (s, r) = (|| Arc::clone(store), || Arc::clone(&recorder));
+    let settings =
+        Settings { cluster: config.name.clone(), network, listen: config.http, startup: config.pod_startup };
+    let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
+    let replica_sets =
+        controller::replica_set::ReplicaSets { store: s(), recorder: r(), orphans: Default::default() };
+    let deployments = controller::deployment::Deployments { store: s(), recorder: r() };
+    tasks.spawn(controller::run(s(), replica_sets));
+    tasks.spawn(controller::run(s(), deployments));
+    tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
+    tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));
+    tasks.spawn(controller::run(s(), controller::garbage::Garbage { store: s() }));
+    tasks.spawn(controller::run(s(), controller::namespace::Namespaces { store: s() }));
+    tasks.spawn(controller::run(s(), controller::disruption::Budgets { store: s() }));
+    tasks.spawn(controller::run(s(), kubelet));
+    tasks.spawn(node::follow(s(), faults.nodes_down()));
+}
+
+impl Kubesim {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the API answers, without credentials.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn token(&self) -> &str {
+        &self.api.token
+    }
+
+    pub fn pod_network(&self) -> PodNetwork {
+        self.network
+    }
+
+    /// The text of a kubeconfig (YAML) with one context that may do everything.
+    pub fn kubeconfig(&self) -> String {
+        let (name, token) = (&self.name, &self.api.token);
+        // kubectl sends no token over plain HTTP, but it does send the user part of the address.
+        let server = format!("http://kubesim:{token}@{}", self.address);
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {name:?}\nclusters:\n- name: {name:?}\n  cluster:\n    server: \
+             {server}\nusers:\n- name: {name:?}\n  user:\n    token: {token:?}\ncontexts:\n- name: {name:?}\n  context:\n    \
+             cluster: {name:?}\n    user: {name:?}\n    namespace: default\n"
+        )
+    }
+
+    /// Writes the kubeconfig so that only its owner can read it: it contains the token.
+    pub fn write_kubeconfig(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+
+        let path = path.as_ref();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options
+            .open(path)
+            .and_then(|mut file| file.write_all(self.kubeconfig().as_bytes()))
+            .map_err(|source| Error::Kubeconfig { path: path.to_owned(), source })
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.api.faults
+    }
+
+    pub fn stats(&self) -> Stats {
+        let pods = self.api.store.list(&kind::PODS, "");
+        Stats {
+            resource_version: pods.version,
+            requests: self.api.requests.load(Ordering::Relaxed),
+            open_watches: self.api.watches.load(Ordering::Relaxed),
+            ready_pods: pods.objects.iter().filter(|p| object::condition_true(p, "Ready")).count(),
+            pods: pods.objects.len(),
+        }
+    }
+
+    /// Ends watches, pods and controllers, and waits until the log is written.
+    pub async fn shutdown(self) {
+        self.tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,171 @@
+//! The defaults that the real server fills in and that clients and controllers read.
+
+use serde_json::{Value, json};
+
+use crate::{
+    kind::Kind,
+    object::{self, default},
+};
+
+/// Numbers are allowed where quantities stand; the API always answers text.
+pub(crate) fn normalise(object: &mut Value) {
+    match object {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                if matches!(key.as_str(), "requests" | "limits" | "capacity" | "allocatable" | "hard") {
+                    for quantity in value.as_object_mut().into_iter().flat_map(|m| m.values_mut()) {
+                        if let Value::Number(number) = quantity {
+                            *quantity = Value::String(number.to_string());
+                        }
+                    }
+                }
+                normalise(value);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(normalise),
+        _ => {}
+    }
+}
+
+pub(crate) fn apply(kind: &Kind, object: &mut Value) {
+    match kind.id {
+        "pods" => {
+            pod_spec(&mut object["spec"]);
+            default(object, &["spec", "serviceAccountName"], json!("default"));
+            default(object, &["spec", "enableServiceLinks"], json!(true));
+            default(object, &["spec", "priority"], json!(0));
+        }
+        "replicasets.apps" => {
+            default(object, &["spec", "replicas"], json!(1));
+            template(object);
+        }
+        "deployments.apps" => deployment(object),
+        "services" => service(object),
+        "namespaces" => {
+            let name = object::name(object).to_owned();
+            object::set(object, &["metadata", "labels", "kubernetes.io/metadata.name"], json!(name));
+            default(object, &["spec", "finalizers"], json!(["kubernetes"]));
+        }
+        "secrets" => secret(object),
+        "endpointslices.discovery.k8s.io" => default(object, &["addressType"], json!("IPv4")),
+        _ => {}
+    }
+}
+
+fn deployment(object: &mut Value) {
+    default(object, &["spec", "replicas"], json!(1));
+    default(object, &["spec", "strategy", "type"], json!("RollingUpdate"));
+    if object["spec"]["strategy"]["type"] == "RollingUpdate" {
+        default(object, &["spec", "strategy", "rollingUpdate", "maxSurge"], json!("25%"));
+        default(object, &["spec", "strategy", "rollingUpdate", "maxUnavailable"], json!("25%"));
+    }
+    default(object, &["spec", "revisionHistoryLimit"], json!(10));
+    default(object, &["spec", "progressDeadlineSeconds"], json!(600));
+    template(object);
+}
+
+fn template(object: &mut Value) {
+    if object["spec"]["template"].is_object() {
+        pod_spec(&mut object["spec"]["template"]["spec"]);
+    }
+}
+
+fn secret(object: &mut Value) {
+    default(object, &["type"], json!("Opaque"));
+    let Some(Value::Object(plain)) = object.as_object_mut().and_then(|m| m.remove("stringData")) else {
+        return;
+    };
+    for (key, value) in plain {
+        object::set(object, &["data", &key], json!(base64(value.as_str().unwrap_or("").as_bytes())));
+    }
+}
+
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().enumerate().fold(0_u32, |sum, (i, b)| sum | (u32::from(*b) << (16 - 8 * i)));
+        for place in 0..4_usize {
+            let digit = usize::try_from((bits >> (18 - 6 * place)) & 63).unwrap_or(0);
+            text.push(if place <= chunk.len() { char::from(BASE64[digit]) } else { '=' });
+        }
+    }
+    text
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn pod_spec(spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    default(spec, &["restartPolicy"], json!("Always"));
+    default(spec, &["terminationGracePeriodSeconds"], json!(30));
+    default(spec, &["dnsPolicy"], json!("ClusterFirst"));
+    default(spec, &["securityContext"], json!({}));
+    default(spec, &["schedulerName"], json!("default-scheduler"));
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container_defaults(container);
+        }
+    }
+}
+
+fn container_defaults(container: &mut Value) {
+    if !container.is_object() {
+        return;
+    }
+    let image = object::text(container, "/image");
+    let latest = image.ends_with(":latest") || !image.rsplit('/').next().unwrap_or("").contains([':', '@']);
+    default(container, &["imagePullPolicy"], json!(if latest { "Always" } else { "IfNotPresent" }));
+    default(container, &["terminationMessagePath"], json!("/dev/termination-log"));
+    default(container, &["terminationMessagePolicy"], json!("File"));
+    default(container, &["resources"], json!({}));
+    for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        default(port, &["protocol"], json!("TCP"));
+    }
+    for name in ["readinessProbe", "livenessProbe", "startupProbe"] {
+        if container[name].is_object() {
+            let probe = &mut container[name];
+            for (field, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
+                default(probe, &[field], json!(value));
+            }
+            if probe["httpGet"].is_object() {
+                default(probe, &["httpGet", "scheme"], json!("HTTP"));
+                default(probe, &["httpGet", "path"], json!("/"));
+            }
+        }
+    }
+    // The requests default to the limits.
+    if let Some(limits) = container["resources"]["limits"].as_object().cloned() {
+        for (name, value) in limits {
+            default(container, &["resources", "requests", &name], value);
+        }
+    }
+}
+
+fn service(object: &mut Value) {
+    default(object, &["spec", "type"], json!("ClusterIP"));
+    default(object, &["spec", "sessionAffinity"], json!("None"));
+    if object["spec"]["type"] == "ExternalName" {
+        return;
+    }
+    default(object, &["spec", "internalTrafficPolicy"], json!("Cluster"));
+    default(object, &["spec", "ipFamilies"], json!(["IPv4"]));
+    default(object, &["spec", "ipFamilyPolicy"], json!("SingleStack"));
+    for port in object["spec"].get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if port.is_object() {
+            default(port, &["protocol"], json!("TCP"));
+            let number = port["port"].clone();
+            default(port, &["targetPort"], number);
+        }
+    }
+    let external = matches!(object::text(object, "/spec/type"), "NodePort" | "LoadBalancer");
+    if external {
+        default(object, &["spec", "externalTrafficPolicy"], json!("Cluster"));
+    }
+}

