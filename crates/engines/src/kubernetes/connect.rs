@@ -105,7 +105,7 @@ pub async fn open(spec: &ClusterSpec, clock: Clock) -> Result<Kubernetes, Error>
 
 /// Reads the kubeconfig, connects, and asks the cluster for its version.
 pub async fn connect(spec: &ClusterSpec, clock: Clock) -> Result<(Kubernetes, Description), Error> {
-    let server = configure(spec).await?.cluster_url.to_string();
+    let server = shown(&configure(spec).await?);
     let engine = open(spec, clock).await?;
     let file = spec.kubeconfig.file.clone();
     match engine.probe().await {
@@ -113,6 +113,14 @@ pub async fn connect(spec: &ClusterSpec, clock: Clock) -> Result<(Kubernetes, De
         Err(ProbeError::Unreachable(problem)) => Err(Error::Unreachable { file, server, problem }),
         Err(ProbeError::Refused(problem)) => Err(Error::Refused { file, server, problem }),
     }
+}
+
+/// Where the server is, without the user and password that a URL may carry.
+fn shown(config: &Config) -> String {
+    let url = &config.cluster_url;
+    let authority = url.authority().map_or("", |a| a.as_str());
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    format!("{}://{place}{}", url.scheme_str().unwrap_or("https"), url.path())
 }
 
 async fn configure(spec: &ClusterSpec) -> Result<Config, Error> {

@@ -35,7 +35,9 @@ async fn refusal(text: &str, context: Option<&str>) -> Error {
 #[tokio::test]
 async fn every_bad_kubeconfig_is_refused_with_the_file_and_what_was_expected() {
     let good = kubeconfig("http://127.0.0.1:9");
-    let cases: [(&str, Option<&str>, &str, &str); 8] = [
+    let with_password = kubeconfig("http://me:hush-hush@127.0.0.1:9");
+    let cases: [(&str, Option<&str>, &str, &str); 9] = [
+        (&with_password, None, "spec.kubeconfig", "points at http://127.0.0.1:9/,"),
         ("", None, "spec.context", "names no context"),
         ("users: [{name: a, user: {token: hush-hush", None, "spec.kubeconfig", "is no kubeconfig"),
         ("clusters: hush-hush", None, "spec.kubeconfig", "expected YAML with clusters"),

@@ -27,6 +27,7 @@ pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
         ports: ports(pod),
         weight: annotation(&pod.metadata, label::WEIGHT).and_then(|w| w.parse().ok()).unwrap_or(100),
         phase,
+        stopping: pod.metadata.deletion_timestamp.is_some(),
         reason,
         since,
         generation: generation_of(&pod.metadata),

@@ -65,13 +65,14 @@ fn on_its_way_out_beats_ready() {
     both["metadata"]["deletionTimestamp"] = json!("2026-03-01T11:45:30Z");
     let mut damaged = pod(ready("True"));
     damaged["metadata"]["annotations"][label::DRAINING] = json!("yes");
-    for (value, since) in [
-        (drained, "2026-03-01T11:30:00Z"),
-        (deleted, "2026-03-01T11:45:00Z"),
-        (both, "2026-03-01T11:30:00Z"),
-        (damaged, "2026-03-01T11:00:00Z"),
+    for (value, since, stopping) in [
+        (drained, "2026-03-01T11:30:00Z", false),
+        (deleted, "2026-03-01T11:45:00Z", true),
+        (both, "2026-03-01T11:30:00Z", true),
+        (damaged, "2026-03-01T11:00:00Z", false),
     ] {
         let found = endpoint(value);
+        assert_eq!(found.stopping, stopping);
         assert_eq!((found.phase, found.since.to_string()), (EndpointPhase::Draining, since.to_owned()));
         assert!(found.reason.is_some());
     }
