@@ -1,0 +1,97 @@
+//! Settings of the sidecar.
+
+use std::time::Duration;
+
+use bcs_kit::bus::BusConfig;
+use bcs_schemas::{FieldError, Millis, Name, resource::Registry};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::guard;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How the bus is reached.
+    pub bus: BusConfig,
+    /// The cluster whose instances are written; every cluster when absent.
+    pub cluster: Option<Name>,
+    /// Who we are in a registry that others write to as well; the site when absent. Never change it: entries of the
+    /// former owner count as foreign.
+    pub owner: Option<Name>,
+    /// The registries, as documents of kind `Registry`.
+    pub registries: Vec<Registry>,
+    /// How long an instance that is not ready any more stays registered, in case it is ready again at once.
+    pub unready_hold: Millis,
+    /// How often a registry is read and compared as a whole.
+    pub reconcile_every: Millis,
+    /// How often the state of a registry is reported.
+    pub beat_every: Millis,
+    /// How long another sidecar for the same registry and cluster may be silent before this one takes over.
+    pub takeover_after: Millis,
+    /// How old the heartbeat of a cluster may be for its endpoints to count as complete.
+    pub cluster_stale_after: Millis,
+    /// Share of the entries that may be removed at once though nobody said that their instances left.
+    pub guard_percent: u8,
+    /// As many may be removed in any case.
+    pub guard_at_least: usize,
+    /// What happens to the entries when the sidecar stops.
+    pub on_stop: OnStop,
+    /// How long it may take its entries out when it stops.
+    pub drain_within: Millis,
+}
+
+/// What happens to the entries when the sidecar stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStop {
+    /// They stay: the instances still run, and the next sidecar finds them.
+    #[default]
+    Keep,
+    /// They are taken out: for a sidecar that lives and ends with its workload.
+    Drain,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let guard = guard::Limits::default();
+        Self {
+            bus: BusConfig::default(),
+            cluster: None,
+            owner: None,
+            registries: Vec::new(),
+            unready_hold: Millis::from_secs(1),
+            reconcile_every: Millis::from_secs(300),
+            beat_every: Millis::from_secs(2),
+            takeover_after: Millis::from_secs(6),
+            cluster_stale_after: Millis::from_secs(15),
+            guard_percent: guard.percent,
+            guard_at_least: guard.at_least,
+            on_stop: OnStop::default(),
+            drain_within: Millis::from_secs(10),
+        }
+    }
+}
+
+/// How long a transition may last before it is reported.
+pub(crate) const REPORT_AFTER: Duration = Duration::from_millis(100);
+
+impl Config {
+    /// What the types alone cannot tell.
+    pub fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for (i, registry) in self.registries.iter().enumerate() {
+            let at = format!("registries[{i}]");
+            errors.extend(registry.spec.validate().into_iter().map(|e| e.under("spec").under(&at)));
+            let name = &registry.metadata.name;
+            if self.registries[..i].iter().any(|other| other.metadata.name == *name) {
+                errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
+            }
+        }
+        if self.registries.is_empty() {
+            errors.push(FieldError::new("registries", "is empty: expected at least one Registry document"));
+        }
+        errors
+    }
+}

@@ -1,0 +1,152 @@
+//! Inputs from the platform: endpoints come, change and go.
+
+use std::sync::Arc;
+
+use bcs_schemas::observation::{Endpoint, EndpointPhase};
+
+use super::{
+    super::Now,
+    Engine, Key, Timer,
+    slot::{Instance, Slot, Why},
+};
+
+impl Engine {
+    /// An endpoint as it is now.
+    pub fn observe(&mut self, key: &str, endpoint: Arc<Endpoint>, now: Now) {
+        let key: Key = self.instances.get_key_value(key).map_or_else(|| Key::from(key), |(k, _)| k.clone());
+        self.unproven.remove(&key);
+        let mut instance = self.instances.remove(&key).unwrap_or_default();
+        let before = instance.endpoint.replace(endpoint.clone());
+        let same = before.as_ref().is_some_and(|b| b.uid == endpoint.uid);
+        if !same {
+            self.incarnation_changed(&mut instance, before.as_deref(), now);
+        }
+        if matches!(endpoint.phase, EndpointPhase::Draining | EndpointPhase::Gone) {
+            self.tombs.insert(&endpoint.uid, now.up);
+            instance.left = true;
+        }
+        instance.left |= self.tombs.contains(&endpoint.uid);
+        match endpoint.phase {
+            EndpointPhase::Starting if same && before.is_some_and(|b| b.phase == EndpointPhase::Ready) => {
+                let until = now.up + self.settings.unready_hold;
+                instance.hold = Some(until);
+                self.timers.insert((until, Timer::Unready(key.clone())));
+            }
+            EndpointPhase::Starting | EndpointPhase::Unknown => (),
+            _ => instance.hold = None,
+        }
+        self.instances.insert(key.clone(), instance);
+        self.settle(&key, now);
+    }
+
+    /// The uid under a key is another one: what stands for the old one goes, and the new one starts afresh.
+    fn incarnation_changed(&mut self, instance: &mut Instance, before: Option<&Endpoint>, now: Now) {
+        if let Some(before) = before {
+            self.tombs.insert(&before.uid, now.up);
+        }
+        instance.old.extend(instance.place.take());
+        (instance.left, instance.hold) = (false, None);
+        for place in instance.old.clone() {
+            self.unwant(&place, Why::Replaced, now);
+        }
+    }
+
+    /// The key of an endpoint is gone from a complete view. If the instance had not left before, it stays until somebody
+    /// proves that the key was deleted: see [`Engine::take_unproven`].
+    pub fn vanished(&mut self, key: &str, now: Now) {
+        let Some((key, instance)) = self.instances.get_key_value(key) else { return };
+        if instance.endpoint.is_none() {
+            return;
+        }
+        let key = key.clone();
+        if instance.left {
+            self.deleted(&key, now);
+        } else {
+            self.unproven.insert(key);
+        }
+    }
+
+    /// Somebody deleted the key of an endpoint: a fact. Its entries are taken out at once.
+    pub fn deleted(&mut self, key: &str, now: Now) {
+        self.gone(key, Why::Left, now);
+    }
+
+    /// The key of an endpoint is missing and nobody can say that it was deleted.
+    pub fn missing(&mut self, key: &str, now: Now) {
+        self.gone(key, Why::Absent, now);
+    }
+
+    fn gone(&mut self, key: &str, why: Why, now: Now) {
+        self.unproven.remove(key);
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        let why = if instance.left { Why::Left } else { why };
+        let uid = instance.endpoint.take().map(|e| e.uid.clone());
+        (instance.hold, instance.left) = (None, why == Why::Left);
+        let places: Vec<_> = instance.places().cloned().collect();
+        if let (Some(uid), Why::Left) = (uid, why) {
+            self.tombs.insert(&uid, now.up);
+        }
+        for place in places {
+            self.unwant(&place, why, now);
+        }
+        if let Some((key, _)) = self.instances.get_key_value(key) {
+            self.touched.insert(key.clone());
+        }
+    }
+
+    /// Every instance counts as having left: for a sidecar that takes its entries with it.
+    pub fn drain_all(&mut self, now: Now) {
+        let keys: Vec<Key> = self.instances.keys().cloned().collect();
+        for key in keys {
+            self.deleted(&key, now);
+        }
+    }
+
+    /// Brings the slot of an instance in line with its observation.
+    pub(super) fn settle(&mut self, key: &Key, now: Now) {
+        let Some(instance) = self.instances.get(key) else { return };
+        let Some(endpoint) = instance.endpoint.clone() else { return };
+        self.touched.insert(key.clone());
+        let stays = match endpoint.phase {
+            EndpointPhase::Ready => !instance.left,
+            EndpointPhase::Starting => !instance.left && instance.hold.is_some_and(|until| now.up < until),
+            // A newer agent says something that we do not understand: nothing changes.
+            EndpointPhase::Unknown => return,
+            EndpointPhase::Draining | EndpointPhase::Gone => false,
+        };
+        let why = if instance.left { Why::Left } else { Why::Replaced };
+        let entry = if stays { self.settings.naming.entry(&endpoint) } else { None };
+        let Some(entry) = entry else {
+            let places: Vec<_> = instance.places().cloned().collect();
+            return places.iter().for_each(|place| self.unwant(place, why, now));
+        };
+        let (place, digest) = (self.layout.place(&entry), self.layout.digest(&entry));
+        self.move_to(key, &place, now);
+        let uid = || Arc::from(endpoint.uid.as_str());
+        let slot = self.slots.entry(place.clone()).or_insert_with(|| Slot::new(key.clone(), uid()));
+        if &*slot.uid != endpoint.uid.as_str() || slot.key != *key {
+            (slot.uid, slot.key) = (uid(), key.clone());
+        }
+        if slot.want != Some(digest) {
+            // What was refused was another entry.
+            slot.fault = None;
+        }
+        if slot.want.replace(digest).is_none() {
+            // It may stand in the lane of removals.
+            slot.queued = false;
+        }
+        self.absent.remove(&place);
+        self.enqueue(&place, now);
+    }
+
+    /// The entry of an instance lies elsewhere now.
+    fn move_to(&mut self, key: &Key, place: &super::Place, now: Now) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        instance.old.retain(|old| old != place);
+        let before = instance.place.replace(place.clone()).filter(|before| before != place);
+        if let Some(before) = before {
+            instance.old.push(before.clone());
+            self.unwant(&before, Why::Replaced, now);
+        }
+    }
+}

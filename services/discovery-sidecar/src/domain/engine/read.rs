@@ -1,0 +1,100 @@
+//! Readings of the registry: complete lists and single changes by others.
+
+use std::sync::Arc;
+
+use super::{
+    super::{Item, Now, Place},
+    Engine, Key, Lanes,
+    slot::{Seen, Slot, Why},
+};
+
+impl Engine {
+    /// Everything of ours that the registry holds. From here on it can be believed.
+    pub fn registry_read(&mut self, items: Vec<Item>, now: Now) {
+        let again = std::mem::replace(&mut self.trusted, true);
+        self.failures = 0;
+        self.trouble = None;
+        self.reads += 1;
+        self.lanes = Lanes::default();
+        for item in items {
+            self.read_item(item, again, now);
+        }
+        let reads = self.reads;
+        let mut places = Vec::new();
+        for (place, slot) in &mut self.slots {
+            if slot.read != reads && slot.seen.take().is_some() {
+                slot.drifted |= again;
+            }
+            (slot.queued, slot.busy) = (false, false);
+            if slot.need().is_some() || slot.want.is_none() {
+                places.push(place.clone());
+            }
+        }
+        for place in places {
+            self.enqueue(&place, now);
+            self.drop_if_empty(&place);
+        }
+        // What waited to be confirmed while the registry was away can be told now.
+        self.touched.extend(self.instances.keys().cloned());
+    }
+
+    fn read_item(&mut self, item: Item, again: bool, now: Now) {
+        let seen = Seen { digest: item.digest, version: item.version };
+        let reads = self.reads;
+        if let Some(slot) = self.slots.get_mut(&item.place) {
+            slot.drifted |= again && slot.seen.is_none_or(|before| before.digest != seen.digest);
+            (slot.seen, slot.read) = (Some(seen), reads);
+            if slot.why == Why::Absent && slot.want.is_none() && !self.unproven.contains(&slot.key) {
+                self.absent.insert(item.place);
+            }
+            return;
+        }
+        let mut slot = Slot::new(item.key.clone(), item.uid.clone());
+        (slot.seen, slot.read, slot.drifted) = (Some(seen), reads, again);
+        self.slots.insert(item.place.clone(), slot);
+        self.orphan(&item.key, &item.uid, &item.place, now);
+    }
+
+    /// An entry of ours that no known instance wants: find out why.
+    fn orphan(&mut self, key: &Key, uid: &Arc<str>, place: &Place, now: Now) {
+        let left = self.tombs.contains(uid);
+        let instance = self.instances.entry(key.clone()).or_default();
+        if instance.place.as_ref() != Some(place) && !instance.old.contains(place) {
+            instance.old.push(place.clone());
+        }
+        let why = match &instance.endpoint {
+            Some(endpoint) if *endpoint.uid == **uid && instance.left => Why::Left,
+            // Another name, another incarnation, or not ready.
+            Some(_) => Why::Replaced,
+            None if left || instance.left => Why::Left,
+            None => Why::Absent,
+        };
+        if why == Why::Absent {
+            self.unproven.insert(key.clone());
+            if let Some(slot) = self.slots.get_mut(place) {
+                // Not counted as absent before somebody looked whether its key was deleted.
+                slot.why = Why::Absent;
+            }
+            return;
+        }
+        self.unwant(place, why, now);
+    }
+
+    /// Somebody else changed a place in the registry; `item` is what lies there now, if it is ours.
+    pub fn drifted(&mut self, place: &Place, item: Option<Item>, now: Now) {
+        if !self.trusted {
+            return;
+        }
+        match (self.slots.get_mut(place), item) {
+            (Some(slot), item) => {
+                let digest = item.as_ref().map(|i| i.digest);
+                slot.drifted |= digest != slot.seen.map(|s| s.digest);
+                slot.seen = item.map(|i| Seen { digest: i.digest, version: i.version });
+                self.enqueue(place, now);
+                self.drop_if_empty(place);
+            }
+            (None, Some(item)) => self.read_item(item, true, now),
+            (None, None) => (),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Outputs to the platform: what is to be said about each registration.
+
+use std::time::Duration;
+
+use bcs_schemas::{
+    bucket::Keyed,
+    observation::{Endpoint, EndpointPhase, Registration, RegistrationState},
+};
+
+use super::{
+    super::{
+        Now,
+        entry::{address_text, fingerprint},
+    },
+    Engine, Key, Timer,
+    slot::{Instance, Reported, Slot},
+};
+
+/// Something to write into the bucket `registrations`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// Write it.
+    Put(Registration),
+    /// The instance is gone and confirmed out: remove the key.
+    Delete(String),
+}
+
+struct Finding {
+    state: RegistrationState,
+    reason: Option<String>,
+    retry: Option<Duration>,
+}
+
+impl Engine {
+    /// What was said in an earlier life, so that it is neither repeated nor forgotten.
+    pub fn adopt(&mut self, registrations: impl IntoIterator<Item = Registration>, now: Now) {
+        for instance in self.instances.values_mut() {
+            instance.reported = None;
+        }
+        for registration in registrations.into_iter().filter(|r| r.registry == self.settings.registry) {
+            let Some(key) = endpoint_key(&registration) else { continue };
+            if matches!(registration.state, RegistrationState::Draining | RegistrationState::Drained) {
+                // It was on its way out already; nothing brings that incarnation back.
+                if !self.unready(&key, &registration.uid) {
+                    self.tombs.insert(&registration.uid, now.up);
+                }
+            }
+            let instance = self.instances.entry(key.clone()).or_default();
+            instance.reported = Some(Reported {
+                state: registration.state,
+                since: registration.since,
+                address: address_of(&registration.address),
+                uid: fingerprint(&registration.uid.as_str()),
+                reason: fingerprint(&registration.reason),
+            });
+            if instance.endpoint.is_none() {
+                self.unproven.insert(key.clone());
+            }
+            self.touched.insert(key);
+        }
+    }
+
+    /// Taken out only because it was not ready: that incarnation may come back.
+    fn unready(&self, key: &Key, uid: &str) -> bool {
+        let endpoint = self.instances.get(key).and_then(|i| i.endpoint.as_ref());
+        endpoint.is_some_and(|e| {
+            e.uid == uid
+                && matches!(e.phase, EndpointPhase::Starting | EndpointPhase::Ready | EndpointPhase::Unknown)
+        })
+    }
+
+    /// Everything that is to be said since the last time.
+    pub fn reports(&mut self, now: Now) -> Vec<Report> {
+        let touched = std::mem::take(&mut self.touched);
+        touched.into_iter().filter_map(|key| self.report(&key, now)).collect()
+    }
+
+    fn report(&mut self, key: &Key, now: Now) -> Option<Report> {
+        let finding = {
+            let instance = self.instances.get(key)?;
+            let Some(endpoint) = &instance.endpoint else { return self.report_gone(key) };
+            self.finding(instance, endpoint)?
+        };
+        if matches!(finding.state, RegistrationState::Pending | RegistrationState::Draining)
+            && self.too_early(key, now)
+        {
+            return None;
+        }
+        let instance = self.instances.get_mut(key)?;
+        instance.overdue = None;
+        let endpoint = instance.endpoint.clone()?;
+        let fresh = Reported {
+            state: finding.state,
+            since: now.wall,
+            address: address_of(&address_text(&endpoint)),
+            uid: fingerprint(&endpoint.uid.as_str()),
+            reason: fingerprint(&finding.reason),
+        };
+        let since = match instance.reported {
+            // A new reason for the same wait is not worth a message, an error in other words is.
+            Some(old) if old.same(&fresh) => return None,
+            Some(old) if old.state == fresh.state && old.uid == fresh.uid => old.since,
+            _ => now.wall,
+        };
+        instance.reported = Some(Reported { since, ..fresh });
+        Some(Report::Put(self.registration(&endpoint, finding, since, now)))
+    }
+
+    fn registration(
+        &self,
+        endpoint: &Endpoint,
+        finding: Finding,
+        since: jiff::Timestamp,
+        now: Now,
+    ) -> Registration {
+        let retry_at = finding.retry.and_then(|at| {
+            let wait = jiff::SignedDuration::try_from(at.saturating_sub(now.up)).ok()?;
+            now.wall.checked_add(wait).ok()
+        });
+        Registration {
+            cluster: endpoint.cluster.clone(),
+            project: endpoint.project.clone(),
+            app: endpoint.app.clone(),
+            instance: endpoint.instance.clone(),
+            uid: endpoint.uid.clone(),
+            registry: self.settings.registry.clone(),
+            address: address_text(endpoint),
+            state: finding.state,
+            reason: finding.reason,
+            since,
+            retry_at,
+            observed_at: now.wall,
+        }
+    }
+
+    /// The key is removed when the registry is known to hold nothing of it. While the cluster is unknown it is kept, for
+    /// the endpoint may only be out of sight.
+    fn report_gone(&mut self, key: &Key) -> Option<Report> {
+        let instance = self.instances.get(key)?;
+        let out = self.trusted && instance.places().all(|p| self.slots.get(p).is_none_or(|s| !s.holds()));
+        if !out || !(instance.left || self.cluster_known) || self.unproven.contains(key) {
+            return None;
+        }
+        let said = self.instances.remove(key)?.reported.is_some();
+        said.then(|| Report::Delete(format!("{key}.{}", self.settings.registry)))
+    }
+
+    /// Most transitions are over before anyone could read of them; only those that last are reported.
+    fn too_early(&mut self, key: &Key, now: Now) -> bool {
+        let Some(instance) = self.instances.get_mut(key) else { return false };
+        let due = *instance.overdue.get_or_insert(now.up + self.settings.report_after);
+        if now.up < due {
+            self.timers.insert((due, Timer::Report(key.clone())));
+        }
+        now.up < due
+    }
+
+    fn finding(&self, instance: &Instance, endpoint: &Endpoint) -> Option<Finding> {
+        let slot = instance.place.as_ref().and_then(|place| self.slots.get(place));
+        let plain = |state| Some(Finding { state, reason: None, retry: None });
+        if let Some(fault) = slot.and_then(|s| s.fault.as_ref()) {
+            return Some(Finding {
+                state: RegistrationState::Failed,
+                reason: Some(fault.words.clone()),
+                retry: Some(fault.until),
+            });
+        }
+        if let Some(slot) = slot.filter(|s| s.want.is_some()) {
+            if self.confirmed(instance, endpoint, slot) {
+                return plain(RegistrationState::Confirmed);
+            }
+            return Some(Finding {
+                state: RegistrationState::Pending,
+                reason: self.trouble.clone(),
+                retry: None,
+            });
+        }
+        if self.lingers(instance, endpoint) {
+            return Some(Finding {
+                state: RegistrationState::Draining,
+                reason: self.trouble.clone(),
+                retry: None,
+            });
+        }
+        match endpoint.phase {
+            EndpointPhase::Ready if !instance.left => Some(Finding {
+                state: RegistrationState::Pending,
+                reason: Some("the instance has no address yet".to_owned()),
+                retry: None,
+            }),
+            EndpointPhase::Starting | EndpointPhase::Unknown if instance.reported.is_none() => None,
+            _ if self.trusted => plain(RegistrationState::Drained),
+            _ => Some(Finding {
+                state: RegistrationState::Draining,
+                reason: self.trouble.clone(),
+                retry: None,
+            }),
+        }
+    }
+
+    /// Something of this incarnation may still be there.
+    fn lingers(&self, instance: &Instance, endpoint: &Endpoint) -> bool {
+        instance
+            .places()
+            .filter_map(|place| self.slots.get(place))
+            .any(|s| s.holds() && *s.uid == *endpoint.uid)
+    }
+
+    /// The registry said that it has the entry. One that only gets another weight stays confirmed meanwhile.
+    fn confirmed(&self, instance: &Instance, endpoint: &Endpoint, slot: &Slot) -> bool {
+        let Some(seen) = slot.seen else { return false };
+        if Some(seen.digest) == slot.want {
+            return self.trusted || instance.was(RegistrationState::Confirmed, endpoint);
+        }
+        instance.was(RegistrationState::Confirmed, endpoint)
+    }
+}
+
+impl Instance {
+    /// This was said of this incarnation at this address.
+    fn was(&self, state: RegistrationState, endpoint: &Endpoint) -> bool {
+        self.reported.as_ref().is_some_and(|r| {
+            r.state == state
+                && r.uid == fingerprint(&endpoint.uid.as_str())
+                && r.address == address_of(&address_text(endpoint))
+        })
+    }
+}
+
+impl Reported {
+    fn same(&self, other: &Self) -> bool {
+        let waits = matches!(self.state, RegistrationState::Pending | RegistrationState::Draining);
+        self.state == other.state
+            && self.uid == other.uid
+            && self.address == other.address
+            && (waits || self.reason == other.reason)
+    }
+}
+
+fn address_of(text: &str) -> Option<(std::net::IpAddr, u16)> {
+    match text.parse::<std::net::SocketAddr>() {
+        Ok(address) => Some((address.ip(), address.port())),
+        Err(_) => text.parse().ok().map(|ip| (ip, 0)),
+    }
+}
+
+/// Key of the endpoint that a registration is about.
+fn endpoint_key(registration: &Registration) -> Option<Key> {
+    let key = registration.key();
+    key.strip_suffix(&format!(".{}", registration.registry)).map(Key::from)
+}

@@ -1,0 +1,99 @@
+//! Answers of the registry: what was confirmed, what was found instead, and what failed.
+
+use super::{
+    super::{Change, Failure, Item, Now, Outcome, Place, backoff, bisect::Verdict},
+    Engine, Timer,
+    slot::{Fault, Seen},
+};
+
+impl Engine {
+    /// The batch was answered, one outcome per change.
+    pub fn answered(&mut self, batch: Vec<Change>, outcomes: Vec<Outcome>, now: Now, jitter: f64) {
+        self.ramp.up();
+        self.failures = 0;
+        self.trouble = None;
+        for (change, outcome) in batch.into_iter().zip(outcomes) {
+            let place = change.place().clone();
+            self.unbusy(&place);
+            match (outcome, change) {
+                (Outcome::Done(version), Change::Put { digest, .. }) => {
+                    self.now_there(&place, Some(Seen { digest, version }));
+                }
+                (Outcome::Done(_), Change::Remove { .. }) => self.now_there(&place, None),
+                (Outcome::Differs(item), _) => self.found(&place, item),
+                // Ours is not there, and that is all that was asked for.
+                (Outcome::Foreign(_), Change::Remove { .. }) => self.now_there(&place, None),
+                (Outcome::Foreign(words), Change::Put { .. }) => {
+                    self.found(&place, None);
+                    self.quarantine(&place, words, now, jitter);
+                }
+                (Outcome::Again, _) => (),
+            }
+            self.enqueue(&place, now);
+            self.drop_if_empty(&place);
+        }
+    }
+
+    /// The batch failed as a whole.
+    pub fn failed(&mut self, batch: &[Change], failure: &Failure, now: Now, jitter: f64) {
+        match failure {
+            Failure::Rejected(words) => {
+                batch.iter().for_each(|change| self.unbusy(change.place()));
+                let places: Vec<Place> = batch.iter().map(|change| change.place().clone()).collect();
+                if let Some(Verdict::Bad(place)) = self.bisect.rejected(places.clone()) {
+                    self.quarantine(&place, words.clone(), now, jitter);
+                }
+                places.iter().for_each(|place| self.drop_if_empty(place));
+            }
+            Failure::Unavailable(words) => self.lost(words.clone()),
+            Failure::Fenced(_) => self.lost(failure.to_string()),
+        }
+    }
+
+    /// The registry cannot be reached, or its last answer never came: nothing that is known of it can be believed until
+    /// it is read again.
+    pub fn lost(&mut self, words: String) {
+        self.trusted = false;
+        self.failures += 1;
+        self.trouble = Some(words);
+        self.ramp.down();
+        self.bisect.clear();
+    }
+
+    fn unbusy(&mut self, place: &Place) {
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.busy = false;
+        }
+    }
+
+    /// Confirmed.
+    fn now_there(&mut self, place: &Place, seen: Option<Seen>) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        slot.seen = seen;
+        slot.fault = None;
+        if std::mem::take(&mut slot.drifted) {
+            self.drift_repaired += 1;
+        }
+        if seen.is_none() {
+            self.absent.remove(place);
+        }
+    }
+
+    /// Something else than expected lies there.
+    fn found(&mut self, place: &Place, item: Option<Item>) {
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.seen = item.map(|i| Seen { digest: i.digest, version: i.version });
+        }
+    }
+
+    /// The registry does not want this one: it is tried again on its own time.
+    fn quarantine(&mut self, place: &Place, words: String, now: Now, jitter: f64) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let attempts = slot.fault.as_ref().map_or(0, |f| f.attempts) + 1;
+        // It starts where the registry's own backoff is after a few failures: it is not going to heal within milliseconds.
+        let until = now.up + backoff::delay(attempts + 3, 0.5 + jitter / 2.0);
+        slot.fault = Some(Box::new(Fault { words, attempts, until }));
+        self.touched.insert(slot.key.clone());
+        self.timers.insert((until, Timer::Retry(place.clone())));
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine against a registry in memory: single rules as stories, the whole as a property.
+
+mod chaos;
+mod rules;
+mod world;

@@ -1,0 +1,254 @@
+//! One rule per test.
+
+use bcs_schemas::observation::{Endpoint, EndpointPhase, RegistrationState};
+
+use super::world::*;
+use crate::{
+    domain::{Change, engine::*},
+    testing::endpoint,
+};
+
+const KEY: &str = "sim-a.shop.web.web-1";
+
+fn with(instances: u32) -> World {
+    let mut world = World::new();
+    (1..=instances).for_each(|i| world.set(endpoint("web", i)));
+    world.read();
+    world.settle();
+    world
+}
+
+#[test]
+fn a_ready_instance_is_registered_and_confirmed() {
+    let world = with(1);
+    assert_eq!(world.ours().count(), 1);
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Confirmed));
+}
+
+#[test]
+fn a_draining_instance_is_taken_out_and_then_said_to_be_out() {
+    let mut world = with(2);
+    world.phase(KEY, EndpointPhase::Draining);
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Confirmed), "not before it is true");
+    world.call(Answer::Good);
+    world.report();
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (1, Some(RegistrationState::Drained)));
+    world.delete(KEY);
+    world.report();
+    assert_eq!(world.state("web.web-1"), None);
+}
+
+#[test]
+fn a_draining_instance_that_was_never_registered_is_out_at_once() {
+    let mut world = with(0);
+    world.set(Endpoint { phase: EndpointPhase::Draining, ..endpoint("web", 1) });
+    world.report();
+    assert_eq!((world.calls, world.state("web.web-1")), (0, Some(RegistrationState::Drained)));
+}
+
+#[test]
+fn an_instance_that_drains_while_its_addition_is_under_way_is_not_said_to_be_out() {
+    let mut world = with(0);
+    world.set(endpoint("web", 1));
+    let batch = world.engine.next_batch();
+    world.phase(KEY, EndpointPhase::Draining);
+    world.report();
+    world.pass(Duration::from_secs(1));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining));
+    world.engine.answered(batch, vec![crate::domain::Outcome::Done(9)], world.now(), 0.5);
+    assert!(matches!(world.engine.next_batch().as_slice(), [Change::Remove { version: 9, .. }]));
+}
+
+#[test]
+fn once_drained_never_registered_again() {
+    let mut world = with(1);
+    world.phase(KEY, EndpointPhase::Draining);
+    world.settle();
+    world.phase(KEY, EndpointPhase::Ready);
+    world.settle();
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (0, Some(RegistrationState::Drained)));
+    world.delete(KEY);
+    world.set(endpoint("web", 1));
+    world.settle();
+    assert_eq!(world.ours().count(), 0, "not even after its key came back");
+    world.set(Endpoint { uid: "another".into(), ..endpoint("web", 1) });
+    world.settle();
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (1, Some(RegistrationState::Confirmed)));
+}
+
+#[test]
+fn a_short_loss_of_readiness_changes_nothing_and_a_long_one_does() {
+    let mut world = with(1);
+    let calls = world.calls;
+    world.phase(KEY, EndpointPhase::Starting);
+    world.pass(Duration::from_millis(900));
+    assert!(!world.call(Answer::Good));
+    world.phase(KEY, EndpointPhase::Ready);
+    world.settle();
+    assert_eq!(world.calls, calls);
+    world.phase(KEY, EndpointPhase::Starting);
+    world.pass(Duration::from_millis(1000));
+    world.settle();
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (0, Some(RegistrationState::Drained)));
+    world.phase(KEY, EndpointPhase::Ready);
+    world.settle();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Confirmed), "it did not leave");
+}
+
+#[test]
+fn a_flap_never_delays_a_drain() {
+    let mut world = with(1);
+    world.phase(KEY, EndpointPhase::Starting);
+    world.phase(KEY, EndpointPhase::Draining);
+    assert!(world.call(Answer::Good));
+    assert_eq!(world.ours().count(), 0);
+}
+
+#[test]
+fn an_unchanged_entry_is_never_written_again() {
+    let mut world = with(30);
+    let puts = world.puts;
+    world.restart();
+    world.settle();
+    world.set(Endpoint { generation: 9, ..endpoint("web", 1) });
+    world.settle();
+    assert_eq!(world.puts, puts);
+    world.set(Endpoint { weight: 5, ..endpoint("web", 1) });
+    world.report();
+    assert_eq!(
+        world.state("web.web-1"),
+        Some(RegistrationState::Confirmed),
+        "another weight is no other entry"
+    );
+    world.settle();
+    assert_eq!(world.puts, puts + 1);
+}
+
+#[test]
+fn an_empty_view_does_not_empty_the_registry() {
+    let mut world = with(30);
+    world.endpoints.clear();
+    world.restart();
+    world.prove(false);
+    assert!(!world.call(Answer::Good));
+    assert_eq!(world.ours().count(), 30);
+    let condition = world.engine.condition().expect("says so");
+    assert!(condition.contains("30 of 30 entries have no endpoint"), "{condition}");
+    // They come back, and nothing was lost.
+    (1..=30).for_each(|i| world.set(endpoint("web", i)));
+    world.settle();
+    assert_eq!((world.ours().count(), world.engine.condition()), (30, None));
+}
+
+#[test]
+fn deletions_that_somebody_made_are_not_held_however_many_they_are() {
+    let mut world = with(30);
+    world.endpoints.clear();
+    world.restart();
+    world.settle();
+    assert_eq!((world.ours().count(), world.registrations.len()), (0, 0));
+}
+
+#[test]
+fn few_entries_may_go_by_absence_but_only_while_the_cluster_is_known() {
+    let mut world = with(30);
+    (1..=5).for_each(|i| drop(world.endpoints.remove(&format!("sim-a.shop.web.web-{i}"))));
+    world.restart();
+    world.engine.cluster_known(false);
+    world.prove(false);
+    assert!(!world.call(Answer::Good));
+    world.engine.cluster_known(true);
+    while world.call(Answer::Good) {}
+    world.report();
+    assert_eq!((world.ours().count(), world.registrations.len()), (25, 25));
+}
+
+#[test]
+fn additions_come_before_what_is_merely_replaced_and_drains_before_both() {
+    let mut world = with(3);
+    world.set(Endpoint { phase: EndpointPhase::Draining, ..endpoint("web", 1) });
+    world.set(Endpoint { uid: "new".into(), ..endpoint("web", 2) });
+    (10..30).for_each(|i| world.set(endpoint("web", i)));
+    let first = world.engine.next_batch();
+    let uids: Vec<String> = first
+        .iter()
+        .map(|change| match change {
+            Change::Put { entry, .. } => format!("+{}", entry.endpoint.uid),
+            Change::Remove { uid, .. } => format!("-{uid}"),
+        })
+        .collect();
+    assert_eq!(uids.len(), 8);
+    assert_eq!((uids[0].as_str(), uids[7].as_str()), ("+new", "-uid-web-1"));
+    assert!(
+        !uids.contains(&"-uid-web-2".to_owned()),
+        "the old incarnation waits for its successor: {uids:?}"
+    );
+}
+
+#[test]
+fn one_poisonous_entry_does_not_delay_the_others() {
+    let mut world = World::new();
+    world.poison.push("uid-web-5".into());
+    (1..=20).for_each(|i| world.set(endpoint("web", i)));
+    world.read();
+    while world.call(Answer::Good) {}
+    world.report();
+    assert_eq!(world.ours().count(), 19);
+    assert!(world.calls <= 3 + 2 * 3, "{} calls", world.calls);
+    let failed = &world.registrations["sim-a.shop.web.web-5.dns"];
+    assert_eq!(failed.state, RegistrationState::Failed);
+    assert_eq!(failed.reason.as_deref(), Some("the registry does not like it"));
+    assert!(failed.retry_at.is_some_and(|at| at > world.now().wall));
+    world.poison.clear();
+    world.settle();
+    assert_eq!(world.state("web.web-5"), Some(RegistrationState::Confirmed));
+}
+
+#[test]
+fn while_the_registry_is_down_nothing_is_confirmed_and_everything_says_why() {
+    let mut world = with(1);
+    world.engine.lost("etcd does not answer".into());
+    world.phase(KEY, EndpointPhase::Draining);
+    world.set(endpoint("web", 2));
+    world.report();
+    world.pass(Duration::from_millis(100));
+    world.report();
+    for (instance, state) in [("web-1", RegistrationState::Draining), ("web-2", RegistrationState::Pending)] {
+        let registration = &world.registrations[&format!("sim-a.shop.web.{instance}.dns")];
+        assert_eq!(
+            (registration.state, registration.reason.as_deref()),
+            (state, Some("etcd does not answer"))
+        );
+    }
+    world.settle();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Drained));
+    assert_eq!(world.state("web.web-2"), Some(RegistrationState::Confirmed));
+}
+
+#[test]
+fn drift_is_repaired_and_counted() {
+    let mut world = with(3);
+    let place = world.registry.keys().next().expect("an entry").clone();
+    world.registry.remove(&place);
+    world.engine.drifted(&place, None, world.now());
+    world.settle();
+    assert_eq!((world.ours().count(), world.engine.counts().drift_repaired), (3, 1));
+    world.registry.remove(&place);
+    world.read();
+    world.settle();
+    assert_eq!((world.ours().count(), world.engine.counts().drift_repaired), (3, 2));
+}
+
+#[test]
+fn a_reading_without_differences_is_quick() {
+    let mut world = with(10_000);
+    let items: Vec<_> = world.ours().cloned().collect();
+    let begin = tokio::time::Instant::now();
+    world.engine.registry_read(items, world.now());
+    let took = begin.elapsed();
+    assert!(world.engine.next_batch().is_empty());
+    // The target is 20 ms for an optimized build; this one is not.
+    assert!(took < Duration::from_millis(200), "{took:?}");
+}

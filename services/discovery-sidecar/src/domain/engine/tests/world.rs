@@ -1,0 +1,244 @@
+//! A registry and a platform in memory, with an engine between them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bcs_schemas::{
+    bucket::Keyed,
+    observation::{Endpoint, EndpointPhase, Registration, RegistrationState},
+};
+
+use super::super::*;
+use crate::{
+    domain::{Change, Entry, Failure, Item, Now, Outcome, entry::fingerprint},
+    testing,
+};
+
+/// The simplest layout: a place per incarnation.
+pub(super) struct Plain;
+
+impl Layout for Plain {
+    fn place(&self, entry: &Entry) -> Place {
+        Place::from(format!("{}/{}", entry.name, entry.id))
+    }
+    fn digest(&self, entry: &Entry) -> u64 {
+        fingerprint(&(&entry.name, entry.address, entry.endpoint.weight))
+    }
+}
+
+/// What lies at a place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Held {
+    Ours(Item),
+    Foreign(u64),
+}
+
+/// How a call goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Answer {
+    Good,
+    /// It failed and nothing was done.
+    Lost,
+    /// It was done, and the answer was lost.
+    LostAfterCommit,
+}
+
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) registry: BTreeMap<Place, Held>,
+    pub(super) endpoints: BTreeMap<String, Endpoint>,
+    pub(super) registrations: BTreeMap<String, Registration>,
+    /// Uids that the registry does not take.
+    pub(super) poison: Vec<String>,
+    pub(super) up: Duration,
+    pub(super) calls: u32,
+    pub(super) puts: u32,
+    version: u64,
+}
+
+pub(super) fn settings() -> Settings {
+    let spec = serde_json::from_value(serde_json::json!({ "driver": { "file": { "directory": "/x" } } }));
+    Settings {
+        cluster: testing::name("sim-a"),
+        registry: testing::name("dns"),
+        naming: Naming::of(&spec.expect("a spec")),
+        unready_hold: Duration::from_secs(1),
+        report_after: Duration::from_millis(100),
+        guard: guard::Limits::default(),
+        batch: 8,
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let mut world = Self {
+            engine: Engine::new(settings(), Arc::new(Plain)),
+            registry: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            poison: vec![],
+            up: Duration::ZERO,
+            calls: 0,
+            puts: 0,
+            version: 1,
+        };
+        world.engine.cluster_known(true);
+        world
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let wall = jiff::Timestamp::UNIX_EPOCH.checked_add(self.up).expect("in range");
+        Now { wall, up: self.up }
+    }
+
+    pub(super) fn set(&mut self, endpoint: Endpoint) {
+        self.engine.observe(&endpoint.key(), Arc::new(endpoint.clone()), self.now());
+        self.endpoints.insert(endpoint.key(), endpoint);
+    }
+
+    pub(super) fn phase(&mut self, key: &str, phase: EndpointPhase) {
+        if let Some(endpoint) = self.endpoints.get(key).cloned() {
+            self.set(Endpoint { phase, ..endpoint });
+        }
+    }
+
+    /// The agent deletes the key.
+    pub(super) fn delete(&mut self, key: &str) {
+        self.endpoints.remove(key);
+        self.engine.vanished(key, self.now());
+        self.prove(true);
+    }
+
+    /// What the shell does: looks for the mark of a deletion.
+    pub(super) fn prove(&mut self, deleted: bool) {
+        for key in self.engine.take_unproven() {
+            match (self.endpoints.contains_key(&*key), deleted) {
+                (true, _) => (),
+                (false, true) => self.engine.deleted(&key, self.now()),
+                (false, false) => self.engine.missing(&key, self.now()),
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self) {
+        let items = self.ours().cloned().collect();
+        self.engine.registry_read(items, self.now());
+    }
+
+    pub(super) fn ours(&self) -> impl Iterator<Item = &Item> {
+        self.registry.values().filter_map(|held| match held {
+            Held::Ours(item) => Some(item),
+            Held::Foreign(_) => None,
+        })
+    }
+
+    /// A new process: it knows what the platform and the registry hold.
+    pub(super) fn restart(&mut self) {
+        self.engine = Engine::new(settings(), Arc::new(Plain));
+        self.engine.cluster_known(true);
+        for endpoint in self.endpoints.clone().into_values() {
+            self.engine.observe(&endpoint.key(), Arc::new(endpoint), self.now());
+        }
+        self.engine.adopt(self.registrations.clone().into_values(), self.now());
+        self.read();
+    }
+
+    /// One call to the registry, if there is something to do.
+    pub(super) fn call(&mut self, answer: Answer) -> bool {
+        let batch = self.engine.next_batch();
+        if batch.is_empty() {
+            return false;
+        }
+        self.calls += 1;
+        let bad =
+            |c: &Change| matches!(c, Change::Put { entry, .. } if self.poison.contains(&entry.endpoint.uid));
+        if batch.iter().any(bad) {
+            let rejected = Failure::Rejected("the registry does not like it".into());
+            self.engine.failed(&batch, &rejected, self.now(), 0.5);
+            return true;
+        }
+        let outcomes = if answer == Answer::Lost { vec![] } else { self.commit(&batch) };
+        match answer {
+            Answer::Good => self.engine.answered(batch, outcomes, self.now(), 0.5),
+            _ => self.engine.failed(&batch, &Failure::Unavailable("no answer".into()), self.now(), 0.5),
+        }
+        true
+    }
+
+    /// All or nothing, as a transaction.
+    fn commit(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        let outcomes: Vec<Outcome> = batch.iter().map(|change| self.judge(change)).collect();
+        if outcomes.iter().any(|o| !matches!(o, Outcome::Done(_))) {
+            return outcomes
+                .into_iter()
+                .map(|o| if matches!(o, Outcome::Done(_)) { Outcome::Again } else { o })
+                .collect();
+        }
+        self.version += 1;
+        let version = self.version;
+        for change in batch {
+            match change {
+                Change::Remove { place, .. } => drop(self.registry.remove(place)),
+                Change::Put { place, entry, digest, .. } => {
+                    self.puts += 1;
+                    let (key, uid) = (Arc::from(entry.key()), Arc::from(entry.endpoint.uid.as_str()));
+                    let item = Item { place: place.clone(), key, uid, digest: *digest, version };
+                    self.registry.insert(place.clone(), Held::Ours(item));
+                }
+            }
+        }
+        batch.iter().map(|_| Outcome::Done(version)).collect()
+    }
+
+    fn judge(&self, change: &Change) -> Outcome {
+        let expected = match change {
+            Change::Put { over, .. } => *over,
+            Change::Remove { version, .. } => Some(*version),
+        };
+        match self.registry.get(change.place()) {
+            Some(Held::Foreign(_)) => {
+                Outcome::Foreign(format!("{} belongs to somebody else", change.place()))
+            }
+            Some(Held::Ours(item)) if Some(item.version) != expected => Outcome::Differs(Some(item.clone())),
+            None if expected.is_some() => Outcome::Differs(None),
+            _ => Outcome::Done(0),
+        }
+    }
+
+    /// Everything that the engine wants to say, checked against what is true.
+    pub(super) fn report(&mut self) {
+        for report in self.engine.reports(self.now()) {
+            match report {
+                Report::Delete(key) => drop(self.registrations.remove(&key)),
+                Report::Put(registration) => {
+                    let held = self.ours().any(|item| *item.uid == *registration.uid);
+                    if registration.state == RegistrationState::Drained {
+                        assert!(!held, "{} is said to be out and is not", registration.uid);
+                    }
+                    self.registrations.insert(registration.key(), registration);
+                }
+            }
+        }
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.up += time;
+        self.engine.tick(self.now());
+    }
+
+    /// Until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..200 {
+            self.prove(true);
+            if !self.engine.trusted() {
+                self.read();
+            }
+            while self.call(Answer::Good) {}
+            self.pass(Duration::from_millis(200));
+            self.report();
+        }
+    }
+
+    pub(super) fn state(&self, instance: &str) -> Option<RegistrationState> {
+        self.registrations.get(&format!("sim-a.shop.{instance}.dns")).map(|r| r.state)
+    }
+}

@@ -1,0 +1,196 @@
+//! A connection to etcd that is fenced: it knows the revision at which it wrote its epoch, and every transaction compares
+//! it. Fencing again moves that revision, so that even our own transactions that got stuck on the way cannot come late.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, KeyValue, Txn, TxnOp,
+    TxnResponse, WatchOptions, WatchStream,
+};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::timeout;
+
+use super::layout::{SkyDns, range_end};
+use crate::{
+    domain::{Failure, Place},
+    driver::{Drift, Listing},
+};
+
+const WITHIN: Duration = Duration::from_secs(3);
+const PAGE: i64 = 2000;
+
+/// Our hold on the epoch key.
+#[derive(Clone, Debug)]
+pub(super) struct Fence {
+    pub(super) key: String,
+    pub(super) epoch: u64,
+    /// Revision at which we wrote it.
+    pub(super) revision: i64,
+}
+
+#[derive(Clone)]
+pub(super) struct Session {
+    client: Client,
+    pub(super) fence: Fence,
+}
+
+impl Session {
+    pub(super) async fn open(endpoints: &[String], layout: &SkyDns, epoch: u64) -> Result<Self, Failure> {
+        let options = ConnectOptions::new()
+            .with_connect_timeout(WITHIN)
+            .with_keep_alive(Duration::from_secs(5), WITHIN)
+            .with_require_leader(true);
+        let mut client = within("connecting", Client::connect(endpoints, Some(options))).await?;
+        let key = layout.epoch_key();
+        let revision = raise(&mut client, &key, epoch).await?;
+        Ok(Self { client, fence: Fence { key, epoch, revision } })
+    }
+
+    pub(super) async fn txn(&mut self, txn: Txn) -> Result<TxnResponse, Failure> {
+        match timeout(WITHIN, self.client.txn(txn)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(judge(&error)),
+            Err(_) => Err(Failure::Unavailable("etcd did not answer a write in time".to_owned())),
+        }
+    }
+
+    /// In pages, all of them at the revision of the first.
+    pub(super) async fn list(&mut self, layout: &SkyDns) -> Result<Listing, Failure> {
+        let (mut from, end) = (layout.root().into_bytes(), range_end(&layout.root()));
+        let (mut items, mut revision) = (Vec::new(), 0);
+        loop {
+            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
+            let mut page = within("reading", self.client.get(from, Some(options))).await?;
+            if revision == 0 {
+                revision = page.header().map_or(0, etcd_client::ResponseHeader::revision);
+            }
+            let (more, found) = (page.more(), page.take_kvs());
+            items.extend(found.iter().filter_map(|kv| item(layout, kv)));
+            match found.last() {
+                Some(last) if more => from = [last.key(), &[0]].concat(),
+                _ => break,
+            }
+        }
+        Ok(Listing { items, at: unsigned(revision) })
+    }
+
+    pub(super) async fn watch(
+        &mut self,
+        layout: &SkyDns,
+        since: u64,
+        own: Arc<Mutex<BTreeSet<i64>>>,
+    ) -> Result<BoxStream<'static, Result<Drift, Failure>>, Failure> {
+        let start = i64::try_from(since).unwrap_or_default() + 1;
+        let options = WatchOptions::new().with_prefix().with_start_revision(start);
+        let watch = within("watching", self.client.watch(layout.root(), Some(options))).await?;
+        let follow = Follow { watch, layout: layout.clone(), own, ready: VecDeque::new() };
+        Ok(stream::unfold(follow, |mut follow| async move { Some((follow.next().await, follow)) }).boxed())
+    }
+}
+
+struct Follow {
+    watch: WatchStream,
+    layout: SkyDns,
+    own: Arc<Mutex<BTreeSet<i64>>>,
+    ready: VecDeque<(i64, Drift)>,
+}
+
+impl Follow {
+    async fn next(&mut self) -> Result<Drift, Failure> {
+        loop {
+            // Looked up when it is asked for: a transaction of ours is known by then, its echo may have been faster.
+            while let Some((revision, drift)) = self.ready.pop_front() {
+                let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+                *own = own.split_off(&revision);
+                if !own.contains(&revision) {
+                    return Ok(drift);
+                }
+            }
+            let lost = |why: &str| Failure::Unavailable(format!("etcd ended the watch: {why}"));
+            let message = self.watch.message().await.map_err(|e| lost(&words(&e)))?;
+            let message = message.ok_or_else(|| lost("the connection was closed"))?;
+            if message.canceled() {
+                return Err(lost(message.cancel_reason()));
+            }
+            for event in message.events() {
+                let Some(kv) = event.kv() else { continue };
+                let Ok(key) = kv.key_str() else { continue };
+                let there = event.event_type() == EventType::Put;
+                let found = if there { item(&self.layout, kv) } else { None };
+                self.ready.push_back((kv.mod_revision(), Drift::Place(Place::from(key), found)));
+            }
+        }
+    }
+}
+
+fn item(layout: &SkyDns, kv: &KeyValue) -> Option<crate::domain::Item> {
+    layout.item(kv.key_str().ok()?, kv.value(), unsigned(kv.mod_revision()))
+}
+
+/// Writes our epoch unless a higher one is there; the revision at which it was written.
+async fn raise(client: &mut Client, key: &str, epoch: u64) -> Result<i64, Failure> {
+    let found = within("reading the epoch", client.get(key, None)).await?;
+    let (held, revision) = found.kvs().first().map_or((0, 0), |kv| (number(kv.value()), kv.mod_revision()));
+    if held > epoch {
+        return Err(Failure::Fenced(held));
+    }
+    let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision);
+    let txn = Txn::new().when([unchanged]).and_then([TxnOp::put(key, epoch.to_string(), None)]);
+    let answer = within("raising the epoch", client.txn(txn)).await?;
+    if !answer.succeeded() {
+        return Err(Failure::Unavailable("etcd: somebody else raised the epoch just now".to_owned()));
+    }
+    Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
+}
+
+/// What is no number stands for nobody.
+pub(super) fn number(value: &[u8]) -> u64 {
+    std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+pub(super) fn unsigned(revision: i64) -> u64 {
+    u64::try_from(revision).unwrap_or_default()
+}
+
+async fn within<T>(doing: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    match timeout(WITHIN, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Failure::Unavailable(format!("etcd: {doing} failed: {}", words(&error)))),
+        Err(_) => Err(Failure::Unavailable(format!("etcd: {doing} got no answer in time"))),
+    }
+}
+
+/// A write that etcd understood and refused is the fault of what was written; everything else is etcd's.
+fn judge(error: &Error) -> Failure {
+    match error {
+        Error::GRpcStatus(status) if is_refusal(status.code() as i32, status.message()) => {
+            Failure::Rejected(status.message().to_owned())
+        }
+        Error::InvalidArgs(why) => Failure::Rejected(why.clone()),
+        other => Failure::Unavailable(format!("etcd: writing failed: {}", words(other))),
+    }
+}
+
+/// By the numbers of gRPC's codes.
+fn is_refusal(code: i32, message: &str) -> bool {
+    const INVALID_ARGUMENT: i32 = 3;
+    const RESOURCE_EXHAUSTED: i32 = 8;
+    match code {
+        // Missing credentials are nobody's entry.
+        INVALID_ARGUMENT => !message.contains("user name"),
+        // The transport, not etcd, says this of a message that is larger than it takes.
+        RESOURCE_EXHAUSTED => message.contains("larger than"),
+        _ => false,
+    }
+}
+
+fn words(error: &Error) -> String {
+    match error {
+        Error::GRpcStatus(status) => status.message().to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,215 @@
+//! Files for programs that read files: `<cluster>.json` with everything, `<cluster>.hosts` for resolvers. Both are
+//! replaced atomically. A file that is not ours is never overwritten: the sidecar says what it expected, and waits.
+
+mod disk;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{
+    future::BoxFuture,
+    stream::{self, BoxStream, StreamExt},
+};
+
+use self::{
+    disk::Stamp,
+    row::{Document, Header, Row, hosts_are_ours},
+};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+
+/// How often it is looked whether somebody else changed the file.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The driver.
+pub struct File(Arc<Inner>);
+
+struct Inner {
+    json: PathBuf,
+    hosts: PathBuf,
+    owner: String,
+    state: Mutex<State>,
+}
+
+/// What the files hold, as we left or found them.
+#[derive(Default)]
+struct State {
+    epoch: u64,
+    generation: u64,
+    rows: BTreeMap<Place, Row>,
+    stamp: Option<Stamp>,
+}
+
+impl File {
+    /// Files of the owner's cluster in this directory.
+    pub fn new(directory: &Path, owner: &Owner) -> Self {
+        Self(Arc::new(Inner {
+            json: directory.join(format!("{}.json", owner.cluster)),
+            hosts: directory.join(format!("{}.hosts", owner.cluster)),
+            owner: owner.to_string(),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Disks can be slow: not on the threads that everybody shares.
+    fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner, &mut State) -> Result<T, Failure> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, Failure>> {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let done = tokio::task::spawn_blocking(move || {
+                let mut state = inner.state.lock().unwrap_or_else(PoisonError::into_inner);
+                work(&inner, &mut state)
+            });
+            done.await.unwrap_or_else(|e| Err(Failure::Unavailable(format!("file: writing broke off: {e}"))))
+        })
+    }
+}
+
+impl Inner {
+    /// Reads the file into the state. Refuses what is not ours.
+    fn load(&self, state: &mut State) -> Result<(), Failure> {
+        let stamp = disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))?;
+        let document = self.document()?;
+        if let Some(hosts) = disk::read(&self.hosts).map_err(|e| failed(&self.hosts, &e))?
+            && !hosts_are_ours(&hosts, &self.owner)
+        {
+            return Err(foreign(&self.hosts, &format!("a first line with owner={}", self.owner)));
+        }
+        let held = document.as_ref().map_or(0, |d| d.header.epoch);
+        if held > state.epoch {
+            return Err(Failure::Fenced(held));
+        }
+        state.generation = document.as_ref().map_or(0, |d| d.header.generation);
+        let rows = document.map(|d| d.entries).unwrap_or_default();
+        state.rows = rows.into_iter().map(|row| (Place::from(row.id.as_str()), row)).collect();
+        state.stamp = stamp;
+        Ok(())
+    }
+
+    fn document(&self) -> Result<Option<Document>, Failure> {
+        let Some(text) = disk::read(&self.json).map_err(|e| failed(&self.json, &e))? else { return Ok(None) };
+        let expected = format!("JSON with \"owner\":{:?}", self.owner);
+        let document: Document =
+            serde_json::from_str(&text).map_err(|e| foreign(&self.json, &format!("{expected} ({e})")))?;
+        if document.header.owner != self.owner {
+            return Err(foreign(&self.json, &format!("{expected}, found {:?}", document.header.owner)));
+        }
+        Ok(Some(document))
+    }
+
+    fn save(&self, state: &mut State) -> Result<(), Failure> {
+        let header =
+            Header { owner: self.owner.clone(), epoch: state.epoch, generation: state.generation + 1 };
+        let mut document = Document { header, entries: state.rows.values().cloned().collect() };
+        let (json, hosts) = document.render().map_err(|e| Failure::Rejected(e.to_string()))?;
+        if let Some(directory) = self.json.parent() {
+            std::fs::create_dir_all(directory).map_err(|e| failed(directory, &e))?;
+        }
+        // The JSON file comes last: it is the one that is read back, so it says no more than both hold.
+        disk::replace(&self.hosts, &hosts).map_err(|e| failed(&self.hosts, &e))?;
+        disk::replace(&self.json, &json).map_err(|e| failed(&self.json, &e))?;
+        state.generation += 1;
+        state.stamp = disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))?;
+        Ok(())
+    }
+
+    fn apply(&self, state: &mut State, changes: Vec<Change>) -> Result<Vec<Outcome>, Failure> {
+        if disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))? != state.stamp {
+            self.load(state)?;
+            return Err(Failure::Unavailable(format!("{} was changed by somebody", self.json.display())));
+        }
+        let outcomes = changes.iter().map(|_| Outcome::Done(0)).collect();
+        for change in changes {
+            match change {
+                Change::Put { place, entry, .. } => drop(state.rows.insert(place, Row::of(&entry))),
+                Change::Remove { place, .. } => drop(state.rows.remove(&place)),
+            }
+        }
+        self.save(state)?;
+        Ok(outcomes)
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Unavailable(format!("{}: {error}", path.display()))
+}
+
+fn foreign(path: &Path, expected: &str) -> Failure {
+    Failure::Unavailable(format!("{} is not ours and stays as it is: expected {expected}", path.display()))
+}
+
+impl Layout for File {
+    fn place(&self, entry: &Entry) -> Place {
+        Place::from(entry.id.as_str())
+    }
+
+    fn digest(&self, entry: &Entry) -> u64 {
+        Row::of(entry).digest()
+    }
+}
+
+impl Driver for File {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            kind: "file",
+            // The whole file is written each time, so a batch takes whatever has accumulated.
+            batch: 10_000,
+            atomic: true,
+            compare_and_set: false,
+            owner: OwnerSlot::Container,
+            fence: Fence::ReadBefore,
+            expires: false,
+            drain_state: false,
+            weight: true,
+            list: true,
+            watch: true,
+        }
+    }
+
+    fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>> {
+        self.on_disk(move |inner, state| {
+            state.epoch = epoch;
+            inner.load(state)?;
+            // A file that does not exist yet is not created empty: its readers would believe it.
+            if state.stamp.is_some() { inner.save(state) } else { Ok(()) }
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>> {
+        self.on_disk(|inner, state| {
+            inner.load(state)?;
+            Ok(Listing { items: state.rows.values().map(Row::item).collect(), at: state.generation })
+        })
+    }
+
+    fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        let changes = changes.to_vec();
+        self.on_disk(move |inner, state| inner.apply(state, changes))
+    }
+
+    fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
+        let inner = self.0.clone();
+        let looks = stream::unfold(inner, |inner| async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let known = inner.state.lock().unwrap_or_else(PoisonError::into_inner).stamp.clone();
+                match disk::stamp(&inner.json) {
+                    Ok(found) if found == known => (),
+                    Ok(_) => return Some((Ok(Drift::Unknown), inner)),
+                    Err(e) => return Some((Err(failed(&inner.json, &e)), inner)),
+                }
+            }
+        });
+        Box::pin(async move { Ok(looks.boxed()) })
+    }
+}

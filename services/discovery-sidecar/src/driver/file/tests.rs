@@ -1,0 +1,80 @@
+//! The file driver against a real directory.
+
+use std::{fs, sync::Arc};
+
+use super::*;
+use crate::{domain::Naming, testing};
+
+fn owner() -> Owner {
+    Owner {
+        platform: testing::name("eu1"),
+        cluster: testing::name("sim-a"),
+        registry: testing::name("hosts"),
+    }
+}
+
+fn put(driver: &File, number: u32) -> Change {
+    let spec = serde_json::from_value(serde_json::json!({ "driver": { "file": { "directory": "/x" } } }));
+    let naming = Naming::of(&spec.expect("a spec"));
+    let entry = naming.entry(&Arc::new(testing::endpoint("web", number))).expect("an entry");
+    Change::Put { place: driver.place(&entry), digest: driver.digest(&entry), entry, over: None }
+}
+
+#[tokio::test]
+async fn entries_are_read_back_by_the_next_sidecar() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = File::new(directory.path(), &owner());
+    first.fence(1).await.expect("nothing is there yet");
+    assert!(!directory.path().join("sim-a.json").exists(), "an empty file would be believed");
+    let changes = [put(&first, 2), put(&first, 1)];
+    assert_eq!(first.apply(&changes).await, Ok(vec![Outcome::Done(0); 2]));
+    let hosts = fs::read_to_string(directory.path().join("sim-a.hosts")).expect("hosts");
+    assert!(hosts.ends_with("10.0.0.1\tweb.shop.bcs.local\n10.0.0.2\tweb.shop.bcs.local\n"), "{hosts}");
+
+    let second = File::new(directory.path(), &owner());
+    second.fence(2).await.expect("a higher epoch");
+    let items = second.list().await.expect("reads").items;
+    assert_eq!(items.len(), 2);
+    for change in &changes {
+        let Change::Put { place, digest, .. } = change else { unreachable!("only puts") };
+        assert!(
+            items.iter().any(|i| i.place == *place && i.digest == *digest),
+            "an unchanged entry looks the same"
+        );
+    }
+    let late = first.apply(&[put(&first, 3)]).await;
+    assert_eq!(late, Err(Failure::Fenced(2)), "the older one is refused");
+    assert_eq!(second.list().await.expect("reads").items.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_stays_and_the_condition_says_what_was_expected() {
+    for (file, text) in [
+        ("sim-a.json", "{\"owner\":\"me\",\"epoch\":1,\"generation\":1,\"entries\":[]}"),
+        ("sim-a.json", "no json"),
+        ("sim-a.hosts", "127.0.0.1 localhost\n"),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(file);
+        fs::write(&path, text).expect("writes");
+        let driver = File::new(directory.path(), &owner());
+        let words = driver.fence(1).await.expect_err("foreign").to_string();
+        assert!(words.contains("is not ours") && words.contains("eu1.sim-a.hosts"), "{words}");
+        assert_eq!(fs::read_to_string(&path).expect("reads"), text);
+    }
+}
+
+#[tokio::test]
+async fn a_file_changed_by_hand_is_noticed_before_the_next_write() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = File::new(directory.path(), &owner());
+    driver.fence(1).await.expect("fences");
+    driver.apply(&[put(&driver, 1), put(&driver, 2)]).await.expect("writes");
+    let path = directory.path().join("sim-a.json");
+    let mut drift = driver.drift(0).await.expect("watches");
+    let text = fs::read_to_string(&path).expect("reads");
+    fs::write(&path, text.replace("\"weight\":100", "\"weight\":1")).expect("writes");
+    assert_eq!(drift.next().await, Some(Ok(Drift::Unknown)));
+    assert!(matches!(driver.apply(&[put(&driver, 3)]).await, Err(Failure::Unavailable(_))));
+    assert_eq!(driver.list().await.expect("reads").items.len(), 2);
+}

@@ -1,0 +1,138 @@
+//! Drivers: one small file per kind of registry. A driver spells entries ([`Layout`]), reads what is ours, and applies
+//! batches; when to do what, retries, backoff and everything that is said about it is the engine's business. What a
+//! registry cannot do stands in its [`Capabilities`] and is never pretended.
+
+pub mod etcd;
+pub mod file;
+
+use std::sync::Arc;
+
+use bcs_schemas::{
+    Name,
+    resource::{RegistrySpec, registry},
+};
+use futures::{future::BoxFuture, stream::BoxStream};
+
+use crate::domain::{Change, Failure, Item, Layout, Outcome, Place};
+
+/// What a kind of registry can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `etcd`, `file`: as it is shown to people.
+    pub kind: &'static str,
+    /// Changes per call.
+    pub batch: usize,
+    /// Whether a call is applied whole or not at all. Without it, the driver answers one outcome per change.
+    pub atomic: bool,
+    /// Whether a write can be made to depend on what is there.
+    pub compare_and_set: bool,
+    /// Where it is written that an entry is ours.
+    pub owner: OwnerSlot,
+    /// What stops a sidecar that was replaced and does not know it yet.
+    pub fence: Fence,
+    /// Whether the registry forgets an entry that is not renewed.
+    pub expires: bool,
+    /// Whether an entry can stay without getting new traffic. Elsewhere draining is removal.
+    pub drain_state: bool,
+    /// Whether an entry carries a weight.
+    pub weight: bool,
+    /// Whether our entries can be read back.
+    pub list: bool,
+    /// Whether changes by others are told. Elsewhere only a complete reading finds them.
+    pub watch: bool,
+}
+
+/// Where it is written that an entry is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerSlot {
+    /// In every entry.
+    Entry,
+    /// On the set as a whole: a file, a record set, a zone.
+    Container,
+    /// Nowhere; the place has to be ours alone.
+    Nowhere,
+}
+
+/// What stops a sidecar that was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// The registry compares the epoch inside every write.
+    InWrite,
+    /// The epoch is read before a write: weaker, bounded by the length of one write.
+    ReadBefore,
+    /// Nothing but the lease.
+    Lease,
+}
+
+/// A complete reading.
+#[derive(Debug)]
+pub struct Listing {
+    /// Our entries.
+    pub items: Vec<Item>,
+    /// The moment in the registry's own counting, for [`Driver::drift`]; 0 where there is none.
+    pub at: u64,
+}
+
+/// A change by somebody else.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// This place changed; what lies there now, if it is ours.
+    Place(Place, Option<Item>),
+    /// Something changed: read everything again.
+    Unknown,
+}
+
+/// A kind of registry.
+///
+/// Calls are made one at a time. A call that fails with [`Failure::Unavailable`] is followed by [`Driver::fence`] and
+/// [`Driver::list`] before anything else is tried, so a driver need not remember what it was not told the end of.
+pub trait Driver: Layout {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Connects, and makes sure that no sidecar with a lower epoch can write any more, this one's own earlier calls
+    /// included where the registry allows it.
+    fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Every entry of ours.
+    fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>>;
+
+    /// Applies changes, one outcome per change in the same order. Success means that the registry said so.
+    fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>>;
+
+    /// Changes by others since a reading; never our own.
+    fn drift(
+        &self,
+        since: u64,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
+        let _ = since;
+        Box::pin(async { Ok(Box::pin(futures::stream::pending()) as BoxStream<'static, _>) })
+    }
+}
+
+/// Who writes: every entry carries it, and nobody else's entry is ever touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Id of the installation.
+    pub platform: Name,
+    /// Cluster whose instances are written.
+    pub cluster: Name,
+    /// The registry.
+    pub registry: Name,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.platform, self.cluster, self.registry)
+    }
+}
+
+/// The driver that a registry document asks for.
+pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
+    match &spec.driver {
+        registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
+        registry::Driver::Etcd { endpoints, prefix } => {
+            Arc::new(etcd::Etcd::new(endpoints.clone(), prefix, owner))
+        }
+    }
+}
