@@ -1,0 +1,7 @@
+//! The Kubernetes engine against a cluster: the one that `BCS_TEST_KUBECONFIG` names, else a simulated one.
+
+mod fault;
+mod lab;
+mod scale_down;
+mod step;
+mod watch;

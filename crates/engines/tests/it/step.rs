@@ -1,0 +1,189 @@
+//! Steps: each does what it says, twice, and none moves anything back.
+
+use bcs_engines::{Engine, News};
+use bcs_schemas::{
+    observation::EndpointPhase,
+    step::{Instance, Step, StepResult},
+};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::{Api, api::ListParams};
+
+use crate::lab::{Lab, drain, instance, scale_down, scale_up};
+
+#[tokio::test]
+async fn a_revision_is_created_scaled_drained_and_removed() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 2)).await;
+    let ready = world.ready(2).await;
+    let first = &ready[0];
+    assert_eq!((&first.app, &first.revision, first.generation), (&key.app, &key.revision, 1));
+    assert!(!first.addresses.is_empty() && first.node.is_some(), "{first:?}");
+    assert_eq!(first.ports[0].port, 8080);
+
+    lab.twice(2, scale_up(&key, 3)).await;
+    let ready = world.ready(3).await;
+    let victim = instance(&ready[1]);
+    lab.twice(2, drain(&key, &victim)).await;
+    let drained = world
+        .until(|w| w.of_phase(EndpointPhase::Draining).pop().ok_or_else(|| "nothing drains".to_owned()))
+        .await;
+    assert_eq!(instance(&drained), victim);
+    assert!(!drained.stopping, "a drained instance still counts among the replicas");
+
+    lab.twice(2, scale_down(&key, 2, std::slice::from_ref(&victim))).await;
+    let left = world.ready(2).await;
+    assert!(left.iter().all(|e| instance(e) != victim), "the victim is still there");
+    assert!(left.iter().all(|e| ready.iter().any(|r| r.uid == e.uid)), "somebody else was replaced");
+
+    let rest: Vec<Instance> = left.iter().map(instance).collect();
+    lab.twice(3, scale_down(&key, 0, &rest)).await;
+    world.until(|w| if w.endpoints().is_empty() { Ok(()) } else { Err("some are left".to_owned()) }).await;
+    world
+        .until(|w| match w.workload(&key) {
+            Some(w) if w.replicas == 0 && w.ready == 0 => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    lab.twice(3, Step::Remove { workload: key.clone() }).await;
+    world
+        .until(|w| if w.workload(&key).is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
+        .await;
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn no_step_raises_or_lowers_what_it_must_not() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 2)).await;
+    lab.twice(1, scale_up(&key, 1)).await;
+    lab.twice(1, scale_down(&key, 5, &[])).await;
+    world.ready(2).await;
+    assert_eq!(world.workload(&key).map(|w| w.replicas), Some(2));
+    let refused = lab.run(1, Step::Remove { workload: key.clone() }).await;
+    assert!(
+        matches!(&refused, StepResult::Refused { reason } if reason.contains("2 instances")),
+        "{refused:?}"
+    );
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn a_stale_generation_moves_nothing() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(5, scale_up(&key, 1)).await;
+    let ready = world.ready(1).await;
+    let stale = StepResult::Stale { stamped: 5 };
+    let one = instance(&ready[0]);
+    for step in [
+        scale_up(&key, 9),
+        drain(&key, &one),
+        scale_down(&key, 0, std::slice::from_ref(&one)),
+        Step::Remove { workload: key.clone() },
+        scale_up(&lab.revision("r0"), 1),
+    ] {
+        assert_eq!(lab.run(4, step.clone()).await, stale, "{step:?}");
+    }
+    // The removed revision carries no stamp any more; its sibling still guards it.
+    lab.twice(6, scale_up(&lab.revision("r2"), 1)).await;
+    lab.twice(7, scale_down(&key, 0, std::slice::from_ref(&one))).await;
+    world
+        .until(|w| {
+            w.workload(&key)
+                .filter(|w| w.replicas == 0 && w.ready == 0)
+                .map(|_| ())
+                .ok_or_else(|| "r1 runs".to_owned())
+        })
+        .await;
+    lab.twice(7, Step::Remove { workload: key.clone() }).await;
+    assert_eq!(lab.run(5, scale_up(&key, 1)).await, StepResult::Stale { stamped: 6 });
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn another_incarnation_is_not_touched() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 2)).await;
+    let ready = world.ready(2).await;
+    let other = Instance { uid: "of-another-life".to_owned(), ..instance(&ready[0]) };
+    lab.twice(1, drain(&key, &other)).await;
+    lab.twice(1, scale_down(&key, 2, std::slice::from_ref(&other))).await;
+    assert_eq!(world.ready(2).await.len(), 2);
+    let missing = Instance { name: "nobody".to_owned(), uid: "u".to_owned() };
+    lab.twice(1, drain(&key, &missing)).await;
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn many_executors_at_once_agree_with_the_newest() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let steps = (1..=12_u64).map(|n| lab.run(n, scale_up(&key, u32::try_from(n).unwrap_or(1))));
+    let results = futures::future::join_all(steps).await;
+    assert_eq!(results[11], StepResult::Done, "{results:?}");
+    assert!(results.iter().all(|r| matches!(r, StepResult::Done | StepResult::Stale { .. })), "{results:?}");
+    assert_eq!(lab.run(11, scale_up(&key, 12)).await, StepResult::Stale { stamped: 12 });
+    let mut world = lab.world();
+    world.ready(12).await;
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_others_is_refused() {
+    let lab = Lab::open().await;
+    let mut key = lab.key.clone();
+    key.project = crate::lab::name("kube-system");
+    let refused = lab.run(1, scale_up(&key, 1)).await;
+    assert!(
+        matches!(&refused, StepResult::Refused { reason } if reason.contains("kube-system")),
+        "{refused:?}"
+    );
+    let refused = lab.run(1, Step::Cordon { node: "nowhere".to_owned(), cordoned: true }).await;
+    assert!(matches!(&refused, StepResult::Refused { reason } if reason.contains("nowhere")), "{refused:?}");
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn nodes_are_closed_and_opened() {
+    // Not on a real cluster: it belongs to somebody.
+    let lab = Lab::open_simulated().await;
+    let mut news = lab.engine.watch(crate::lab::name("sim-a"));
+    let mut seen = async |wanted: bool| loop {
+        match news.next().await.expect("never ends") {
+            News::Seen(bcs_engines::Observed::Node(node)) if node.cordoned == wanted => break node.name,
+            _ => {}
+        }
+    };
+    let node = seen(false).await;
+    let cordon = |cordoned| Step::Cordon { node: node.clone(), cordoned };
+    lab.twice(3, cordon(true)).await;
+    assert_eq!(seen(true).await, node);
+    assert_eq!(lab.run(2, cordon(false)).await, StepResult::Stale { stamped: 3 });
+    lab.twice(4, cordon(false)).await;
+    assert_eq!(seen(false).await, node);
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn a_namespace_is_made_and_labelled() {
+    let lab = Lab::open().await;
+    lab.twice(1, scale_up(&lab.key, 1)).await;
+    let namespaces = Api::<Namespace>::all(lab.client.clone());
+    let found = namespaces.get(lab.key.project.as_str()).await.expect("is there");
+    let labels = found.metadata.labels.unwrap_or_default();
+    assert_eq!(labels.get("app.kubernetes.io/managed-by").map(String::as_str), Some("bcs"));
+    let pods: Api<Pod> = Api::namespaced(lab.client.clone(), lab.key.project.as_str());
+    let selector = ListParams::default().labels("bcs.io/app=shop,bcs.io/revision=r1");
+    let mut world = lab.world();
+    world.ready(1).await;
+    assert_eq!(pods.list(&selector).await.expect("lists").items.len(), 1);
+    lab.close().await;
+}

@@ -1,0 +1,69 @@
+//! The watch: complete lists are marked, and nothing is lost when it breaks.
+
+use bcs_engines::{Engine, Kind};
+
+use crate::lab::{Lab, scale_up};
+
+#[tokio::test]
+async fn every_kind_is_listed_completely() {
+    let lab = Lab::open().await;
+    let mut world = lab.world();
+    world
+        .until(|w| if w.lists.len() == Kind::ALL.len() { Ok(()) } else { Err(format!("only {:?}", w.lists)) })
+        .await;
+    assert!(world.things.keys().any(|(kind, _)| *kind == Kind::Nodes));
+    assert_eq!(world.endpoints().len(), 0);
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn a_cluster_describes_itself() {
+    let lab = Lab::open().await;
+    let description = lab.engine.probe().await.expect("answers");
+    assert!(description.version.starts_with('v'), "{description:?}");
+    assert!(lab.engine.capabilities().choose_victims);
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn dropped_watches_lose_nothing() {
+    let lab = Lab::open_simulated().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    for replicas in 1..=4 {
+        lab.sim.as_ref().expect("is simulated").faults().drop_watches();
+        lab.twice(u64::from(replicas), scale_up(&key, replicas)).await;
+        world.ready(replicas as usize).await;
+    }
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn what_went_away_behind_a_gap_is_missing_in_the_next_list() {
+    let lab = Lab::open_simulated().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 3)).await;
+    let ready = world.ready(3).await;
+    let lists = world.lists.clone();
+    // Nobody reads the stream while an instance is replaced and the history is forgotten.
+    lab.twice(1, crate::lab::scale_down(&key, 3, &[crate::lab::instance(&ready[0])])).await;
+    let mut other = lab.world();
+    other
+        .until(|w| {
+            let gone = w.endpoints().iter().all(|e| e.uid != ready[0].uid);
+            if gone && w.endpoints().len() == 3 { Ok(()) } else { Err("not replaced yet".to_owned()) }
+        })
+        .await;
+    let faults = lab.sim.as_ref().expect("is simulated").faults();
+    faults.compact();
+    faults.drop_watches();
+    world
+        .until(|w| {
+            let again = w.lists.get(&Kind::Endpoints) > lists.get(&Kind::Endpoints);
+            let gone = w.endpoints().iter().all(|e| e.uid != ready[0].uid);
+            if again && gone && w.endpoints().len() == 3 { Ok(()) } else { Err(format!("{:?}", w.lists)) }
+        })
+        .await;
+    lab.close().await;
+}
