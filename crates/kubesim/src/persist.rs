@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
 };
@@ -98,7 +99,9 @@ fn replace(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<File> {
     let (new, place) = (dir.join(format!("{name}.new")), dir.join(name));
-    let mut file = BufWriter::new(File::create(&new)?);
+    // The identity holds the token, and the objects may hold secrets.
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = BufWriter::new(file);
     write(&mut file)?;
     let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;

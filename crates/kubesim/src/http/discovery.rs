@@ -68,7 +68,7 @@ pub(crate) fn document(path: &str, headers: &HeaderMap) -> Option<Response<Body>
 
 fn group(name: &str, version: &str) -> Value {
     let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
-    json!({"name": name, "versions": [version.clone()], "preferredVersion": version})
+    json!({"name": name, "versions": [version], "preferredVersion": version})
 }
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];

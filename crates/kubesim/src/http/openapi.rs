@@ -1,6 +1,9 @@
 //! OpenAPI, no more than kubectl needs to know that the server validates fields itself.
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{HeaderValue, Response, StatusCode, header},
+};
 use serde_json::{Map, Value, json};
 
 use super::{Reply, represent};
@@ -20,8 +23,12 @@ fn group_path(kind: &Kind) -> String {
 pub(crate) fn handle(path: &str) -> Reply {
     let wanted = path.strip_prefix("/openapi/v3").unwrap_or("").trim_matches('/');
     if path == "/openapi/v2" {
-        // Version 2 is only spoken in protobuf by kubectl; without it, it uses version 3 and its own types.
-        return Err(Status::no_such_path());
+        // kubectl reads version 2 as protobuf, for lists only. No bytes are an empty document: nothing to check there,
+        // the server checks every item itself.
+        let mut response = Response::new(Body::empty());
+        let media = HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        return Ok(response);
     }
     if wanted.is_empty() {
         let mut paths = Map::new();

@@ -106,7 +106,7 @@ impl Watch {
         let mut listing = self.api.store.list(self.kind, &self.namespace);
         listing.objects.retain(|o| self.selector.matches(o));
         self.cursor = listing.version;
-        if !(call.query.contains_key("sendInitialEvents") && !initial) {
+        if initial || !call.query.contains_key("sendInitialEvents") {
             for object in &listing.objects {
                 let line = self.line(Change::Added.as_str(), object);
                 self.queue.push_back(line);
@@ -148,9 +148,9 @@ impl Watch {
 
     fn fill(&mut self) {
         match self.api.store.changes(self.kind, self.cursor) {
-            Ok(events) => {
+            Ok((version, events)) => {
+                self.cursor = version;
                 for event in events {
-                    self.cursor = event.version;
                     if let Some(line) = self.translate(&event) {
                         self.queue.push_back(line);
                     }

@@ -209,6 +209,11 @@ impl Kubelet {
         if local.server.is_none() {
             self.listen(pod, local);
         }
+        let address = local.address.map(|a| a.to_string()).unwrap_or_default();
+        if text(pod, "/status/phase") == "Running" && text(pod, "/status/podIP") != address {
+            // Its old address was taken when it came back.
+            self.report(key, &Station::Running { address: &address }, Some(false))?;
+        }
         if plan.crash_after.is_some_and(|at| age >= at) {
             return self.crash(key, pod, local);
         }

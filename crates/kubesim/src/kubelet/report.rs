@@ -157,7 +157,7 @@ mod tests {
         assert!(
             object::condition_true(&closed, "ContainersReady") && !object::condition_true(&closed, "Ready")
         );
-        let mut open = closed.clone();
+        let mut open = closed;
         object::set_condition(&mut open, &json!({"type": "bcs/registered", "status": "True"}), "t");
         assert!(object::condition_true(&readiness(&open, true, "", "t"), "Ready"));
         assert!(!object::condition_true(&readiness(&open, false, "x", "t"), "Ready"));

@@ -110,8 +110,8 @@ pub(crate) fn apply(
     let others = all.values().fold(Fields::default(), |sum, (set, _)| sum.union(set));
     let mut value = overlay("", live, &config);
     let mut gone = before.minus(&wanted).minus(&others).paths();
-    // Inner fields first, so that an item is removed after its parts.
-    gone.sort_by_key(|path| std::cmp::Reverse(path.len()));
+    // Items before their parts: without its keys an item could not be found any more.
+    gone.sort_by_key(Vec::len);
     for path in gone {
         remove(&mut value, &path, &others);
     }
@@ -184,6 +184,12 @@ fn remove(value: &mut Value, path: &[String], others: &Fields) {
             }
             (None, None) => {}
         }
+        return;
+    }
+    if let (Some(keys), [part]) = (first.strip_prefix("k:"), rest)
+        && part.strip_prefix("f:").is_some_and(|field| keys.contains(&format!("{field:?}:")))
+    {
+        // Somebody else still has a part of this item, so it keeps what identifies it.
         return;
     }
     let inner = match first.strip_prefix("f:") {

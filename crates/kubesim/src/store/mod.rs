@@ -114,9 +114,12 @@ impl Store {
         Ok(Listing { version, objects: in_namespace(&objects, namespace) })
     }
 
-    /// What happened to a collection after a version, or `Expired` when that is no longer known.
-    pub(crate) fn changes(&self, kind: &Kind, after: u64) -> Result<Vec<Arc<Event>>, Status> {
-        self.read().collections.get(kind.id).map_or(Ok(Vec::new()), |c| c.history.since(after))
+    /// What happened to a collection after a version, with the version that this brings one to; or `Expired` when it is
+    /// no longer known.
+    pub(crate) fn changes(&self, kind: &Kind, after: u64) -> Result<(u64, Vec<Arc<Event>>), Status> {
+        let inner = self.read();
+        let events = inner.collections.get(kind.id).map_or(Ok(Vec::new()), |c| c.history.since(after))?;
+        Ok((inner.version.max(after), events))
     }
 
     /// Wakes when the collection changes.

@@ -1,7 +1,10 @@
 //! The simulator from outside: as kube, kubectl and plain HTTP clients see it.
 
+#![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
+
 mod harness;
 mod kubectl;
 mod pod;
 mod protocol;
+mod scale;
 mod watch;
