@@ -1,0 +1,207 @@
+//! The way of a command: the bus confirms that it keeps it, the service decides it, the outcome comes back. An answer
+//! can get lost, so the stored outcome is asked for in between; a repeat always has the same id.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
+};
+use bcs_kit::{bus, telemetry};
+use bcs_schemas::{
+    CommandId, Service,
+    codec::{self, ContentType},
+    envelope::header,
+    outcome::Outcome,
+    query::{Answer, Answered, OutcomeQuery},
+    subject::Subject,
+};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{Client, Error, inbox::Place, size};
+
+/// Pauses between attempts while no stream answers: a leader is being elected, or a server starts.
+const RETRIES: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// The bus confirms within milliseconds; after this long the message is sent again, with the same id.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
+/// After this long without an answer the stored outcome is asked for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// A message ready to be sent.
+pub(crate) struct Parcel {
+    pub(crate) subject: String,
+    pub(crate) service: Service,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+    pub(crate) id: Option<CommandId>,
+}
+
+/// A message as any program could publish it: nothing about it is checked here but its size.
+#[derive(Clone, Debug, Default)]
+pub struct Raw {
+    /// `bcs.cmd.…`
+    pub subject: String,
+    /// Anything.
+    pub payload: Bytes,
+    /// What `ce-datacontenttype` says, if anything.
+    pub content_type: Option<ContentType>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Client {
+    /// Publishes a message as it is, and waits for the outcome if `wait` says how long. A message without an id gets a
+    /// fresh one, which is returned.
+    pub async fn publish_raw(
+        &self,
+        raw: Raw,
+        wait: Option<Duration>,
+    ) -> Result<(String, Option<Outcome>), Error> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in bus::headers(telemetry::trace_headers()).iter() {
+            value.iter().for_each(|value| headers.append(name.clone(), value.clone()));
+        }
+        if let Some(form) = raw.content_type {
+            headers.insert(header::CONTENT_TYPE, form.as_str());
+        }
+        for (name, value) in &raw.headers {
+            headers.insert(name.as_str(), value.replace(['\r', '\n'], " "));
+        }
+        let given = headers.get(header::MESSAGE_ID).map(|v| v.as_str().to_owned());
+        let shown = given.unwrap_or_else(|| self.fresh_id().to_string());
+        headers.insert(header::MESSAGE_ID, shown.as_str());
+        let place = self.place();
+        if wait.is_some() && headers.get(header::REPLY_TO).is_none() {
+            headers.insert(header::REPLY_TO, place.address.as_str());
+        }
+        let Some(wait) = wait else {
+            let parcel = self.parcel(raw, headers, None);
+            self.keep_trying(&parcel, Instant::now() + Duration::from_secs(10)).await?;
+            return Ok((shown, None));
+        };
+        let id = shown.parse().ok();
+        let parcel = self.parcel(raw, headers, id);
+        Ok((shown, Some(self.deliver(parcel, place, wait).await?)))
+    }
+
+    fn parcel(&self, raw: Raw, headers: HeaderMap, id: Option<CommandId>) -> Parcel {
+        // A subject of another form reaches a service only if its stream binds it; its second token says which.
+        let service = raw.subject.parse::<Subject>().map(|s| s.service);
+        let token = raw.subject.split('.').nth(2).unwrap_or_default();
+        let service = service.or_else(|_| token.parse::<Service>()).unwrap_or(Service::Deploy);
+        Parcel { subject: raw.subject, service, headers, payload: raw.payload, id }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.0.inbox.place()
+    }
+
+    /// Sends a parcel and waits for its outcome.
+    pub(crate) async fn deliver(
+        &self,
+        parcel: Parcel,
+        mut place: Place,
+        timeout: Duration,
+    ) -> Result<Outcome, Error> {
+        let deadline = Instant::now() + timeout;
+        let repeated = self.keep_trying(&parcel, deadline).await?;
+        // The bus dropped a repeat: its outcome was sent to whoever asked first, and only the store has it for us.
+        let mut ask_at = if repeated { Instant::now() } else { Instant::now() + ANSWERED_WITHIN };
+        let mut reason = format!("{} did not answer in {timeout:?}", parcel.service);
+        loop {
+            tokio::select! {
+                Ok(payload) = &mut place.answer => return outcome(&parcel, &payload),
+                () = sleep_until(ask_at.min(deadline)) => {}
+            }
+            if Instant::now() >= deadline {
+                let subject = outcome_subject(parcel.service);
+                return Err(Error::NoOutcome { command_id: shown(&parcel), subject, reason });
+            }
+            match self.stored(&parcel, deadline).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => (),
+                Err(bus::Error::NoResponder(_)) => reason = format!("{} is not running", parcel.service),
+                Err(error) => {
+                    tracing::debug!(error = telemetry::chain(&error), "stored outcome not readable yet")
+                }
+            }
+            let pause = if repeated { RETRY_PAUSE } else { ANSWERED_WITHIN };
+            ask_at = Instant::now() + pause;
+        }
+    }
+
+    async fn stored(&self, parcel: &Parcel, deadline: Instant) -> Result<Option<Outcome>, bus::Error> {
+        let Some(command_id) = parcel.id else { return Ok(None) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let within = left.min(Duration::from_secs(2)).max(Duration::from_millis(50));
+        let question = OutcomeQuery { command_id };
+        let answer: Answer<Option<Outcome>> =
+            self.bus().request(outcome_subject(parcel.service), &question, within).await?;
+        match answer {
+            Answer::Ok(Answered { data, .. }) => Ok(data),
+            Answer::Error(refused) => Err(bus::Error::nats("asking for the outcome", refused.message)),
+        }
+    }
+
+    /// Publishes until the bus confirms; says whether it had the message already.
+    async fn keep_trying(&self, parcel: &Parcel, deadline: Instant) -> Result<bool, Error> {
+        let limit = self.bus().client().server_info().max_payload;
+        size::check(&parcel.headers, &parcel.payload, limit)?;
+        let mut unheard = 0;
+        loop {
+            let error = match self.publish(parcel, deadline).await {
+                Ok(duplicate) => return Ok(duplicate),
+                Err(error) => error,
+            };
+            let no_stream = matches!(error.kind(), PublishErrorKind::StreamNotFound);
+            unheard += u32::from(no_stream);
+            if no_stream && unheard > RETRIES {
+                return Err(Error::NoStream { subject: parcel.subject.clone() });
+            }
+            let passing = matches!(
+                error.kind(),
+                PublishErrorKind::StreamNotFound
+                    | PublishErrorKind::TimedOut
+                    | PublishErrorKind::BrokenPipe
+                    | PublishErrorKind::MaxAckPending
+            );
+            if !passing || Instant::now() + RETRY_PAUSE >= deadline {
+                let (subject, command_id) = (parcel.subject.clone(), shown(parcel));
+                return Err(Error::Unconfirmed { subject, command_id, source: error });
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn publish(&self, parcel: &Parcel, deadline: Instant) -> Result<bool, PublishError> {
+        let until = deadline.min(Instant::now() + CONFIRMED_WITHIN);
+        let confirmed = async {
+            let message =
+                PublishMessage::build().payload(parcel.payload.clone()).headers(parcel.headers.clone());
+            self.bus().jetstream().send_publish(parcel.subject.clone(), message).await?.await
+        };
+        match timeout_at(until, confirmed).await {
+            Ok(ack) => ack.map(|ack| ack.duplicate),
+            Err(_) => Err(PublishError::new(PublishErrorKind::TimedOut)),
+        }
+    }
+}
+
+fn shown(parcel: &Parcel) -> String {
+    bus::header(Some(&parcel.headers), header::MESSAGE_ID).unwrap_or_default().to_owned()
+}
+
+fn outcome_subject(service: Service) -> String {
+    bcs_schemas::subject::query(service, "outcome", "get")
+}
+
+/// An outcome has the form of its command; either can be told by its first byte.
+fn outcome(parcel: &Parcel, payload: &[u8]) -> Result<Outcome, Error> {
+    codec::decode_as(ContentType::guess(payload), payload)
+        .map_err(|source| Error::Bus(bus::Error::Answer { subject: parcel.subject.clone(), source }))
+}

@@ -1,0 +1,91 @@
+//! Questions to services: core request and reply, answered from memory with the revision and time that they reflect.
+
+use std::time::Duration;
+
+use bcs_kit::reads::PATIENCE;
+use bcs_schemas::{
+    CommandId, Service,
+    outcome::Outcome,
+    query::{AddressView, Answer, Answered, AppView, ClusterView, OutcomeQuery, Query, ServiceStatus},
+    subject,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Client, Error};
+
+/// How long an answer from memory may take.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// Asks anything that a service answers: `bcs.qry.<service>.<kind>.<verb>`.
+    pub async fn query<Q, T>(&self, subject: &str, question: &Q) -> Result<Answered<T>, Error>
+    where
+        Q: Serialize + Sync,
+        T: DeserializeOwned,
+    {
+        self.ask(subject.to_owned(), question, PATIENCE).await
+    }
+
+    /// Applications; one of them, when the question names it.
+    pub async fn apps(&self, query: &Query) -> Result<Answered<Vec<AppView>>, Error> {
+        self.list(Service::Deploy, "app", query).await
+    }
+
+    /// One application; none when it does not exist.
+    pub async fn app(&self, query: &Query) -> Result<Answered<Option<AppView>>, Error> {
+        self.apps(query).await.map(first)
+    }
+
+    /// Clusters; one of them, when the question names it.
+    pub async fn clusters(&self, query: &Query) -> Result<Answered<Vec<ClusterView>>, Error> {
+        self.list(Service::Cluster, "cluster", query).await
+    }
+
+    /// One cluster; none when it does not exist.
+    pub async fn cluster(&self, query: &Query) -> Result<Answered<Option<ClusterView>>, Error> {
+        self.clusters(query).await.map(first)
+    }
+
+    /// Addresses in use.
+    pub async fn addresses(&self, query: &Query) -> Result<Answered<Vec<AddressView>>, Error> {
+        self.list(Service::Network, "address", query).await
+    }
+
+    /// How a service does.
+    pub async fn service_status(&self, service: Service) -> Result<Answered<ServiceStatus>, Error> {
+        let subject = subject::query(service, "service", "status");
+        self.ask(subject, &Query::default(), Duration::from_secs(2)).await
+    }
+
+    /// The stored outcome of a command; none while it is not decided.
+    pub async fn outcome(&self, service: Service, id: CommandId) -> Result<Answered<Option<Outcome>>, Error> {
+        let subject = subject::query(service, "outcome", "get");
+        self.ask(subject, &OutcomeQuery { command_id: id }, AT_ONCE).await
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        service: Service,
+        kind: &str,
+        query: &Query,
+    ) -> Result<Answered<T>, Error> {
+        let within = if query.wait_for.is_some() { PATIENCE } else { AT_ONCE };
+        self.ask(subject::query(service, kind, "list"), query, within).await
+    }
+
+    async fn ask<Q, T>(&self, subject: String, question: &Q, within: Duration) -> Result<Answered<T>, Error>
+    where
+        Q: Serialize + Sync,
+        T: DeserializeOwned,
+    {
+        match self.bus().request(subject, question, within).await? {
+            Answer::Ok(answered) => Ok(answered),
+            Answer::Error(refused) => Err(Error::Refused(refused)),
+        }
+    }
+}
+
+fn first<T>(found: Answered<Vec<T>>) -> Answered<Option<T>> {
+    let Answered { revision, as_of, data } = found;
+    Answered { revision, as_of, data: data.into_iter().next() }
+}

@@ -1,0 +1,164 @@
+//! A NATS server of its own for each test, a service on it, and a client.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use bcs_client::Client;
+use bcs_kit::{
+    Bus, Clock, Tasks,
+    bus::BusConfig,
+    machine::{Machine, Options},
+    reads::Reads,
+};
+use bcs_schemas::{Service, outcome::Outcome, subject::Target};
+use tempfile::TempDir;
+
+use crate::ledger::Ledger;
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A server that is killed with its owner.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    dir: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        let dir = TempDir::new().expect("a directory");
+        let child = launch(port, &dir);
+        Self { child, port, dir }
+    }
+
+    /// As `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.child = launch(self.port, &self.dir);
+    }
+
+    pub(crate) fn config(&self) -> BusConfig {
+        BusConfig { url: format!("nats://127.0.0.1:{}", self.port), ..BusConfig::default() }
+    }
+
+    /// A connection, once the server listens.
+    pub(crate) async fn bus(&self, name: &str) -> Bus {
+        for _ in 0..200 {
+            if let Ok(bus) = Bus::connect(&self.config(), name).await {
+                return bus;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nats-server does not listen on port {}", self.port);
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::over(self.bus("test").await, Clock::system()).await.expect("a client")
+    }
+
+    pub(crate) fn journal(&self) -> String {
+        format!("sqlite:{}/journal.db", self.dir.path().display())
+    }
+}
+
+fn launch(port: u16, dir: &TempDir) -> Child {
+    // The streams reserve more than a small disk has; a server counts what is reserved, not what is used.
+    let store = dir.path().join("nats");
+    let text = format!(
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?}, max_file_store: 1TB, sync_interval: always }}\n"
+    );
+    let config = dir.path().join("nats.conf");
+    std::fs::write(&config, text).expect("writes the settings");
+    Command::new("nats-server")
+        .arg("-c")
+        .arg(config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server is on PATH")
+}
+
+/// A service that answers commands and questions.
+pub(crate) struct Running {
+    pub(crate) machine: Machine<Ledger>,
+    pub(crate) bus: Bus,
+    tasks: Tasks,
+    _reads: Reads<Ledger>,
+}
+
+impl Running {
+    pub(crate) async fn start(server: &Server) -> Self {
+        let bus = server.bus("deploy").await;
+        bus.provision().await.expect("streams and buckets");
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let options = Options::<Ledger> { journal_url: server.journal(), admission: None };
+        let machine = Machine::start(options, &bus, &clock, &tasks).await.expect("a machine");
+        let reads = Reads::open(Service::Deploy, machine.clone(), &bus, &clock, &tasks).await.expect("reads");
+        let effects = reads.serve("app", "effects", |live, _| Ok(live.state.effects.clone())).await;
+        effects.expect("an endpoint");
+        Self { machine, bus, tasks, _reads: reads }
+    }
+
+    pub(crate) async fn stop(self) {
+        assert!(self.tasks.stop(Duration::from_secs(10)).await, "the service stops in time");
+    }
+
+    pub(crate) fn effects(&self) -> Vec<u32> {
+        self.machine.live().state.effects.clone()
+    }
+}
+
+/// Waits for a state, and says what was seen last if it never comes.
+pub(crate) async fn until<F: Future<Output = Result<(), String>>>(look: impl Fn() -> F) {
+    let mut seen = Ok(());
+    for _ in 0..600 {
+        seen = look().await;
+        if seen.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not reached: {seen:?}");
+}
+
+pub(crate) fn shop() -> Target {
+    "demo/app/shop".parse().expect("is a target")
+}
+
+/// A target that no other test, and no other call, has.
+pub(crate) fn fresh() -> Target {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("demo/app/a{}", NEXT.fetch_add(1, Ordering::Relaxed)).parse().expect("is a target")
+}
+
+pub(crate) fn accepted(outcome: Outcome) -> bcs_schemas::outcome::Accepted {
+    match outcome {
+        Outcome::Accepted(accepted) => accepted,
+        Outcome::Rejected(rejected) => panic!("rejected: {rejected:?}"),
+    }
+}
+
+pub(crate) fn rejected(outcome: Outcome) -> bcs_schemas::outcome::Rejected {
+    match outcome {
+        Outcome::Rejected(rejected) => rejected,
+        Outcome::Accepted(accepted) => panic!("accepted: {accepted:?}"),
+    }
+}

@@ -1,0 +1,97 @@
+//! The bus or the service dies in the middle: every command has exactly one effect, and every event is seen once.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bcs_client::{Client, Events, Position};
+use bcs_kit::task::Tasks;
+use bcs_schemas::{Service, deploy::ScaleApp};
+
+use crate::harness::{LONG, Running, Server, accepted, fresh, until};
+
+/// Eight senders, each with its share of the numbers; every one of them gets its outcome in the end.
+async fn send_all(client: &Client, numbers: std::ops::Range<u32>) {
+    let lanes = (0..8).map(|lane| {
+        let numbers: Vec<u32> = numbers.clone().filter(|n| n % 8 == lane).collect();
+        async move {
+            for replicas in numbers {
+                let command = client.command(fresh(), ScaleApp { replicas, ..ScaleApp::default() });
+                accepted(command.send(LONG).await.expect("an outcome"));
+            }
+        }
+    });
+    futures::future::join_all(lanes).await;
+}
+
+async fn take(events: &mut Events, count: usize) -> Vec<u64> {
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let event = tokio::time::timeout(LONG, events.next()).await;
+        let event = event.unwrap_or_else(|_| panic!("only {} of {count} events came", seen.len()));
+        seen.push(event.expect("an event").headers.seq);
+    }
+    seen
+}
+
+fn once_each(effects: &[u32], count: u32) {
+    let distinct: BTreeSet<u32> = effects.iter().copied().collect();
+    assert_eq!(effects.len(), distinct.len(), "an effect came twice");
+    assert_eq!(distinct, (0..count).collect(), "an effect is missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_bus_loses_no_command_and_repeats_none() {
+    const COUNT: u32 = 2_000;
+    let mut server = Server::start();
+    let service = Running::start(&server).await;
+    let client = server.client().await;
+    let mut events = client.events(&[Service::Deploy], Position::All).await.expect("opens");
+    let senders = Tasks::new();
+    let sending = client.clone();
+    let (done, finished) = tokio::sync::oneshot::channel();
+    senders.spawn("senders", async move {
+        send_all(&sending, 0..COUNT).await;
+        let _ = done.send(());
+    });
+    for pause in [150, 400, 300] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.start_again();
+    }
+    finished.await.expect("every sender got its outcomes");
+    once_each(&service.effects(), COUNT);
+    let seen = take(&mut events, COUNT as usize).await;
+    assert_eq!(seen, (1..=u64::from(COUNT)).collect::<Vec<_>>(), "events in journal order, once each");
+    until(|| async {
+        let status = client.service_status(Service::Deploy).await.map_err(|e| e.to_string())?.data;
+        if status.unpublished == 0 { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_stops_and_starts_again_goes_on_where_it_was() {
+    const COUNT: u32 = 600;
+    let server = Server::start();
+    let mut service = Running::start(&server).await;
+    let client = server.client().await;
+    let senders = Tasks::new();
+    let sending = client.clone();
+    let (done, mut finished) = tokio::sync::oneshot::channel();
+    senders.spawn("senders", async move {
+        send_all(&sending, 0..COUNT).await;
+        let _ = done.send(());
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        service.stop().await;
+        service = Running::start(&server).await;
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(120), &mut finished).await;
+    ended.expect("in time").expect("every sender got its outcomes");
+    once_each(&service.effects(), COUNT);
+    let live = service.machine.live();
+    let replayed = service.machine.replay(live.seq).await.expect("replays");
+    assert_eq!(replayed.state.effects, live.state.effects, "the fold of the journal is the state");
+}
