@@ -1,1 +1,59 @@
-//! bcs-deploy
+//! `deploy`: applications and their rollouts. It decides commands, keeps every decision as an event, and makes it true
+//! in the clusters through their agents.
+
+pub mod config;
+pub mod domain;
+mod reads;
+mod shell;
+
+use std::sync::Arc;
+
+use bcs_kit::{
+    machine::{self, Machine, Options},
+    reconcile,
+    run::Deps,
+};
+use bcs_schemas::bucket;
+
+pub use config::Config;
+use domain::state::Deploy;
+use shell::{clusters, reconciler::Apps, statuses::Statuses, steps::Agents, views::Views, wake};
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command loop.
+    #[error("command loop")]
+    Machine(#[from] machine::Error),
+    /// The bus.
+    #[error("bus")]
+    Bus(#[from] bcs_kit::bus::Error),
+}
+
+/// Starts the service in `deps.tasks`; returns when it takes commands.
+pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<Deploy>, Error> {
+    let Deps { clock, bus, tasks, health } = deps;
+    let views = Views {
+        clusters: bus.bucket(bucket::CLUSTERS).await?.watch(tasks, ">"),
+        workloads: bus.bucket(bucket::WORKLOADS).await?.watch(tasks, ">"),
+        endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(tasks, ">"),
+        registrations: bus.bucket(bucket::REGISTRATIONS).await?.watch(tasks, ">"),
+        registries: bus.bucket(bucket::REGISTRIES).await?.watch(tasks, ">"),
+    };
+    let options = Options { journal_url: config.journal.clone(), admission: None };
+    let machine: Machine<Deploy> = Machine::start(options, bus, clock, tasks).await?;
+    let statuses = Statuses::default();
+    reads::open(&machine, &statuses, deps).await?;
+    clusters::follow(&machine, deps).await?;
+
+    let (waker, wakes) = reconcile::waker();
+    wake::on_decisions(&machine, &waker, tasks);
+    wake::on_observations(&machine, &views, &waker, tasks);
+    let agents = Agents { bus: bus.clone() };
+    let apps =
+        Apps { machine: machine.clone(), views: views.clone(), statuses, agents, clock: clock.clone() };
+    reconcile::run(tasks, "apps", Arc::new(apps), wakes);
+
+    health.check("deploy", move || views.missing());
+    Ok(machine)
+}

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bcs_schemas::{CommandId, outcome::Outcome, subject::Target};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
     Admission, Done, Error, Incoming, Live, Request, StateMachine, batch, batch::Verdict, door, fold,
@@ -23,6 +23,8 @@ use crate::{
 
 /// Most commands decided in one transaction.
 const BATCH: usize = 256;
+/// Decisions that a listener may lag behind.
+const TOUCHED: usize = 4096;
 /// Outcomes are kept this long.
 const OUTCOMES_KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
@@ -53,6 +55,7 @@ pub struct Options<S: StateMachine> {
 pub struct Machine<S: StateMachine> {
     inbox: mpsc::Sender<Incoming<S>>,
     live: watch::Receiver<Arc<Live<S>>>,
+    touched: broadcast::Sender<Target>,
     journal: Journal,
     stats: Arc<Stats>,
 }
@@ -62,6 +65,7 @@ impl<S: StateMachine> Clone for Machine<S> {
         Self {
             inbox: self.inbox.clone(),
             live: self.live.clone(),
+            touched: self.touched.clone(),
             journal: self.journal.clone(),
             stats: self.stats.clone(),
         }
@@ -88,18 +92,20 @@ impl<S: StateMachine> Machine<S> {
         let live = fold::load::<S>(&journal).await?;
         let stats = Arc::new(Stats::default());
         let (live_sender, live_receiver) = watch::channel(Arc::new(live));
+        let touched = broadcast::Sender::new(TOUCHED);
         let (inbox, requests) = mpsc::channel(4 * BATCH);
         let rows = publisher::start::<S>(journal.clone(), bus, stats.clone(), tasks).await?;
         let runner = Runner {
             journal: journal.clone(),
             live: live_sender,
+            touched: touched.clone(),
             clock: clock.clone(),
             rows,
             stats: stats.clone(),
         };
         let stopping = tasks.stopping();
         tasks.spawn("command-loop", runner.run(requests, stopping));
-        Ok(Self { inbox, live: live_receiver, journal, stats })
+        Ok(Self { inbox, live: live_receiver, touched, journal, stats })
     }
 
     /// The state as of the last commit.
@@ -107,9 +113,10 @@ impl<S: StateMachine> Machine<S> {
         self.live.borrow().clone()
     }
 
-    /// Told of every commit.
-    pub fn commits(&self) -> watch::Receiver<Arc<Live<S>>> {
-        self.live.clone()
+    /// The objects about which something was decided, from now on, each after its commit. A reader that lags behind is
+    /// told so by the channel and must look at everything.
+    pub fn touched(&self) -> broadcast::Receiver<Target> {
+        self.touched.subscribe()
     }
 
     /// The state once it reflects position `seq`, or as it is when `within` has passed.
@@ -170,6 +177,7 @@ impl<S: StateMachine> Machine<S> {
 struct Runner<S: StateMachine> {
     journal: Journal,
     live: watch::Sender<Arc<Live<S>>>,
+    touched: broadcast::Sender<Target>,
     clock: Clock,
     rows: mpsc::Sender<Arc<[Row]>>,
     stats: Arc<Stats>,
@@ -237,6 +245,10 @@ impl<S: StateMachine> Runner<S> {
         }
         if !decided.rows.is_empty() {
             self.live.send_replace(Arc::new(decided.live));
+            for target in decided.rows.iter().filter_map(|row| row.target.parse().ok()) {
+                // Nobody may be listening.
+                let _ = self.touched.send(target);
+            }
             // A publisher that lags reads the rest from the journal.
             let _ = self.rows.try_send(decided.rows.into());
         }

@@ -1,0 +1,260 @@
+//! What the clusters and the registries say about one application, joined.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bcs_schemas::{
+    Name,
+    bucket::app_prefix,
+    observation::{
+        ClusterHealth, Endpoint, EndpointPhase, Registration, RegistrationState, RegistryStatus, Workload,
+    },
+    resource::app::OnDeadline,
+};
+use imbl::OrdMap;
+use jiff::{SignedDuration, Timestamp};
+
+use super::app::{App, AppKey};
+
+/// A cluster whose agent was silent for longer is not acted upon.
+pub const SILENCE: SignedDuration = SignedDuration::from_secs(40);
+
+type View<T> = OrdMap<String, Arc<T>>;
+
+/// Every observation, as the buckets hold it.
+#[derive(Clone, Debug, Default)]
+pub struct Observations {
+    /// Heartbeats of clusters.
+    pub clusters: View<ClusterHealth>,
+    /// Instances counted by the engines.
+    pub workloads: View<Workload>,
+    /// Instances.
+    pub endpoints: View<Endpoint>,
+    /// What registries know.
+    pub registrations: View<Registration>,
+    /// Registries.
+    pub registries: View<RegistryStatus>,
+}
+
+/// One application, as it is seen.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// By cluster: those that hold it, and those that shall.
+    pub clusters: BTreeMap<Name, InCluster>,
+}
+
+/// The application in one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct InCluster {
+    /// Why nothing may be done here now; what is known may be old.
+    pub unusable: Option<String>,
+    /// Replicas that the engine keeps, by revision.
+    pub workloads: BTreeMap<Name, Kept>,
+    /// Instances, by name.
+    pub instances: Vec<Instance>,
+}
+
+/// What the engine keeps of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How many it is told to keep.
+    pub replicas: u32,
+    /// What it complains of.
+    pub reason: Option<String>,
+    /// Since when the agent saw no change.
+    pub observed_at: Timestamp,
+}
+
+/// An instance and what the registries say about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Name in its cluster.
+    pub name: String,
+    /// Which incarnation.
+    pub uid: String,
+    /// What it runs.
+    pub revision: Name,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether the engine says that it is ready.
+    pub ready: bool,
+}
+
+/// Where an instance stands on its way in and out of service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not in service yet, or not any more, and why.
+    Waiting(String),
+    /// Ready, and registered wherever it must be.
+    Available,
+    /// Being taken out of service, and what has not confirmed yet.
+    Draining(String),
+    /// Out of service: it may be stopped. The words say when the deadline decided instead of the registries.
+    Drained(Option<String>),
+    /// The engine is stopping it already.
+    Stopping,
+}
+
+impl Instance {
+    /// Whether it is wanted to serve, now or soon.
+    pub fn live(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_) | Stage::Available)
+    }
+
+    /// Whether it serves.
+    pub fn available(&self) -> bool {
+        self.stage == Stage::Available
+    }
+}
+
+impl Observed {
+    /// Joins what is known about an application.
+    pub fn join(key: &AppKey, app: &App, all: &Observations, now: Timestamp) -> Self {
+        let named = app.shares.keys().cloned();
+        let seen = all.clusters.values().map(|health| health.cluster.clone());
+        let mut clusters: BTreeMap<Name, InCluster> =
+            named.chain(seen).map(|c| (c, InCluster::default())).collect();
+        for (name, cluster) in &mut clusters {
+            *cluster = in_cluster(name, key, app, all, now);
+        }
+        clusters.retain(|name, cluster| {
+            app.shares.contains_key(name) || !cluster.workloads.is_empty() || !cluster.instances.is_empty()
+        });
+        Self { clusters }
+    }
+
+    /// Every instance, with its cluster.
+    pub fn instances(&self) -> impl Iterator<Item = (&Name, &Instance)> {
+        self.clusters.iter().flat_map(|(name, cluster)| cluster.instances.iter().map(move |i| (name, i)))
+    }
+}
+
+fn in_cluster(name: &Name, key: &AppKey, app: &App, all: &Observations, now: Timestamp) -> InCluster {
+    let prefix = app_prefix(name, &key.project, &key.name);
+    let kept = |w: &Arc<Workload>| {
+        let kept = Kept { replicas: w.replicas, reason: w.reason.clone(), observed_at: w.observed_at };
+        (w.revision.clone(), kept)
+    };
+    let gone = |e: &&Arc<Endpoint>| e.phase == EndpointPhase::Gone;
+    let asked = asked_registries(name, app, all);
+    InCluster {
+        unusable: unusable(name, all, now),
+        workloads: under(&all.workloads, &prefix).map(kept).collect(),
+        instances: under(&all.endpoints, &prefix)
+            .filter(|e| !gone(e))
+            .map(|endpoint| instance(endpoint, app, &asked, all, now))
+            .collect(),
+    }
+}
+
+fn under<'a, T>(view: &'a View<T>, prefix: &'a str) -> impl Iterator<Item = &'a Arc<T>> {
+    view.range(prefix.to_owned()..)
+        .take_while(move |(key, _)| key.starts_with(prefix))
+        .map(|(_, value)| value)
+}
+
+fn unusable(name: &Name, all: &Observations, now: Timestamp) -> Option<String> {
+    let Some(health) = all.clusters.get(name.as_str()) else {
+        return Some(format!("cluster {name} has not reported yet"));
+    };
+    if now.duration_since(health.observed_at) > SILENCE {
+        return Some(format!("cluster {name} is silent since {:.0}", health.observed_at));
+    }
+    if !health.reachable {
+        let why = health.reason.as_deref().unwrap_or("its engine does not answer");
+        return Some(format!("cluster {name} cannot be reached: {why}"));
+    }
+    (!health.synced).then(|| format!("cluster {name} is being read"))
+}
+
+/// Registries that must confirm what runs in `cluster`, with the reason when nobody keeps one of them.
+fn asked_registries(cluster: &Name, app: &App, all: &Observations) -> Vec<(Name, Option<String>)> {
+    let kept: Vec<Name> =
+        under(&all.registries, &format!("{cluster}.")).map(|status| status.registry.clone()).collect();
+    match &app.spec.register {
+        None => kept.into_iter().map(|name| (name, None)).collect(),
+        Some(named) => named
+            .iter()
+            .map(|r| {
+                let nobody = || format!("no sidecar keeps registry {} for cluster {cluster}", r.registry);
+                (r.registry.clone(), (!kept.contains(&r.registry)).then(nobody))
+            })
+            .collect(),
+    }
+}
+
+fn instance(
+    endpoint: &Endpoint,
+    app: &App,
+    asked: &[(Name, Option<String>)],
+    all: &Observations,
+    now: Timestamp,
+) -> Instance {
+    let prefix =
+        format!("{}{}.", app_prefix(&endpoint.cluster, &endpoint.project, &endpoint.app), endpoint.instance);
+    let known: BTreeMap<&Name, &Registration> = under(&all.registrations, &prefix)
+        .filter(|r| r.uid == endpoint.uid && r.instance == endpoint.instance)
+        .map(|r| (&r.registry, &**r))
+        .collect();
+    let stage = match endpoint.phase {
+        _ if endpoint.stopping => Stage::Stopping,
+        EndpointPhase::Draining => drain_stage(endpoint, app, asked, &known, now),
+        EndpointPhase::Ready => match unconfirmed(asked, &known) {
+            None => Stage::Available,
+            Some(why) => Stage::Waiting(why),
+        },
+        EndpointPhase::Starting | EndpointPhase::Gone | EndpointPhase::Unknown => {
+            Stage::Waiting(endpoint.reason.clone().unwrap_or_else(|| "is starting".to_owned()))
+        }
+    };
+    Instance {
+        name: endpoint.instance.clone(),
+        uid: endpoint.uid.clone(),
+        revision: endpoint.revision.clone(),
+        stage,
+        since: endpoint.since,
+        ready: endpoint.phase == EndpointPhase::Ready,
+    }
+}
+
+fn unconfirmed(asked: &[(Name, Option<String>)], known: &BTreeMap<&Name, &Registration>) -> Option<String> {
+    asked.iter().find_map(|(registry, nobody)| match (nobody, known.get(registry)) {
+        (Some(nobody), _) => Some(nobody.clone()),
+        (None, Some(r)) if r.state == RegistrationState::Confirmed => None,
+        (None, Some(r)) => Some(match &r.reason {
+            Some(reason) => format!("registry {registry}: {reason}"),
+            None => format!("registry {registry} has not confirmed it"),
+        }),
+        (None, None) => Some(format!("registry {registry} has not been told of it")),
+    })
+}
+
+fn drain_stage(
+    endpoint: &Endpoint,
+    app: &App,
+    asked: &[(Name, Option<String>)],
+    known: &BTreeMap<&Name, &Registration>,
+    now: Timestamp,
+) -> Stage {
+    // Whoever was asked must answer, and so must whoever knows it, asked or not.
+    let mut registries: Vec<&Name> =
+        asked.iter().filter(|(_, nobody)| nobody.is_none()).map(|(registry, _)| registry).collect();
+    registries.extend(known.keys().filter(|registry| !asked.iter().any(|(name, _)| name == **registry)));
+    let open = registries
+        .into_iter()
+        .find(|registry| known.get(registry).is_none_or(|r| r.state != RegistrationState::Drained));
+    let Some(registry) = open else { return Stage::Drained(None) };
+    let why = match known.get(registry).and_then(|r| r.reason.as_deref()) {
+        Some(reason) => format!("registry {registry}: {reason}"),
+        None => format!("registry {registry} has not confirmed that it is out"),
+    };
+    let late = now.duration_since(endpoint.since) > app.spec.drain.deadline.signed();
+    match (late, app.spec.drain.on_deadline) {
+        (true, OnDeadline::Force) => Stage::Drained(Some(format!("drain deadline passed: {why}"))),
+        (true, OnDeadline::Ask) => {
+            Stage::Draining(format!("drain deadline passed, waiting for a person: {why}"))
+        }
+        (false, _) => Stage::Draining(why),
+    }
+}

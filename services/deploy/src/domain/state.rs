@@ -1,0 +1,160 @@
+//! The state of the service: a fold of its journal.
+
+use bcs_kit::machine::{Ctx, Fact, Request, StateMachine};
+use bcs_schemas::{
+    Name,
+    deploy::{AppApplied, DeployCommand, DeployEvent, RolloutStarted},
+    outcome::Rejection,
+    resource::Labels,
+    subject::Target,
+};
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    app::{App, AppKey},
+    decide,
+    place::Clusters,
+};
+
+/// Everything that `deploy` has decided and still stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// Applications.
+    pub apps: OrdMap<AppKey, App>,
+    /// Clusters that the platform has, as far as `deploy` was told.
+    pub clusters: Clusters,
+}
+
+/// What the service's own reconcilers and process managers ask for.
+#[derive(Clone, Debug)]
+pub enum Internal {
+    /// A cluster exists, with these labels.
+    ObserveCluster(Labels),
+    /// A cluster was removed from the platform.
+    ForgetCluster,
+    /// Every wanted instance of the revision is available.
+    Complete {
+        /// The revision.
+        revision: Name,
+    },
+    /// The rollout does not move on.
+    Stall {
+        /// The intent that does not move on.
+        generation: u64,
+        /// One sentence.
+        reason: String,
+        /// The blocking object.
+        blocking: String,
+    },
+    /// Nothing is left of an application that was to be deleted.
+    Forget {
+        /// The intent that asked for it.
+        generation: u64,
+    },
+}
+
+impl StateMachine for Deploy {
+    type Command = DeployCommand;
+    type Internal = Internal;
+    type Event = DeployEvent;
+    const SNAPSHOT_VERSION: u32 = 1;
+
+    fn decide(
+        &self,
+        target: &Target,
+        request: &Request<DeployCommand, Internal>,
+        _: &Ctx,
+    ) -> Result<Vec<(Target, DeployEvent)>, Rejection> {
+        match request {
+            Request::Command(command) => decide::command(self, &AppKey::of(target), command),
+            Request::Internal(wish) => Ok(decide::internal(self, target, wish)),
+        }
+    }
+
+    fn evolve(&mut self, fact: &Fact<'_, DeployEvent>) {
+        match fact.event {
+            DeployEvent::ClusterJoined(event) => {
+                self.clusters.insert(fact.target.name.clone(), event.labels.clone());
+            }
+            DeployEvent::ClusterLeft(_) => {
+                self.clusters.remove(&fact.target.name);
+            }
+            DeployEvent::AppApplied(event) => self.applied(fact, event),
+            DeployEvent::AppDeleted(_) => {
+                self.apps.remove(&AppKey::of(fact.target));
+            }
+            event => {
+                if let Some(app) = self.apps.get_mut(&AppKey::of(fact.target)) {
+                    changed(app, fact, event);
+                }
+            }
+        }
+    }
+}
+
+impl Deploy {
+    fn applied(&mut self, fact: &Fact<'_, DeployEvent>, event: &AppApplied) {
+        let key = AppKey::of(fact.target);
+        let AppApplied { generation, labels, spec } = event.clone();
+        let app = match self.apps.remove(&key) {
+            Some(app) => App { labels, spec, generation, remove: Vec::new(), changed_at: fact.at, ..app },
+            None => {
+                let template = spec.template(0);
+                App {
+                    labels,
+                    spec,
+                    generation,
+                    restarts: 0,
+                    shares: Default::default(),
+                    revision: template.revision(),
+                    template,
+                    healthy_revision: None,
+                    remove: Vec::new(),
+                    created_at: fact.at,
+                    changed_at: fact.at,
+                    deleting_since: None,
+                    stalled_generation: None,
+                }
+            }
+        };
+        self.apps.insert(key, app);
+    }
+}
+
+/// What an event changes in an application that exists.
+fn changed(app: &mut App, fact: &Fact<'_, DeployEvent>, event: &DeployEvent) {
+    match event {
+        DeployEvent::AppScaled(event) => {
+            app.generation = event.generation;
+            app.spec.replicas = event.replicas;
+            app.remove = event.remove.clone();
+            app.changed_at = fact.at;
+        }
+        DeployEvent::AppRestarted(event) => {
+            app.generation = event.generation;
+            app.restarts = event.restarts;
+            app.changed_at = fact.at;
+        }
+        DeployEvent::AppPlaced(event) => {
+            app.shares = event.shares.clone();
+            app.changed_at = fact.at;
+        }
+        DeployEvent::RolloutStarted(RolloutStarted { revision, template }) => {
+            app.revision = revision.clone();
+            app.template = template.clone();
+            app.changed_at = fact.at;
+        }
+        DeployEvent::RolloutCompleted(event) => app.healthy_revision = Some(event.revision.clone()),
+        DeployEvent::RolloutStalled(_) => app.stalled_generation = Some(app.generation),
+        DeployEvent::AppDeletionRequested(event) => {
+            app.generation = event.generation;
+            app.deleting_since = Some(fact.at);
+        }
+        // Those that make or remove an application or a cluster are taken in by the state as a whole.
+        DeployEvent::AppApplied(_)
+        | DeployEvent::AppDeleted(_)
+        | DeployEvent::ClusterJoined(_)
+        | DeployEvent::ClusterLeft(_) => (),
+    }
+}

@@ -1,0 +1,11 @@
+//! `bcs-deploy`: the service as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bcs_kit::run::main(
+        "deploy",
+        |config: &bcs_deploy::Config| config.process.clone(),
+        |config, deps| async move { Ok(bcs_deploy::run(&config, &deps).await.map(drop)?) },
+    )
+}

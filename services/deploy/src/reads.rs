@@ -1,0 +1,78 @@
+//! Read endpoints of applications.
+
+use bcs_kit::{
+    bus,
+    machine::{Live, Machine},
+    reads::Reads,
+    run::Deps,
+};
+use bcs_schemas::{
+    Service,
+    query::{AppPhase, AppStatus, AppView, Query},
+};
+
+use crate::{
+    domain::{
+        app::{App, AppKey},
+        state::Deploy,
+    },
+    shell::statuses::Statuses,
+};
+
+/// `bcs.qry.deploy.app.list` and `.get`.
+pub(crate) async fn open(
+    machine: &Machine<Deploy>,
+    statuses: &Statuses,
+    deps: &Deps,
+) -> Result<(), bus::Error> {
+    let reads = Reads::open(Service::Deploy, machine.clone(), &deps.bus, &deps.clock, &deps.tasks).await?;
+    let of = statuses.clone();
+    reads.serve("app", "list", move |live, query| Ok(list(live, query, &of))).await?;
+    let of = statuses.clone();
+    reads
+        .serve("app", "get", move |live, query| {
+            let name = query.name.as_ref().ok_or("name: is missing")?;
+            let project = query.project.as_ref().ok_or("project: is missing")?;
+            let missing = || format!("there is no app {name} in project {project}");
+            list(live, query, &of).into_iter().next().ok_or_else(missing)
+        })
+        .await
+}
+
+fn list(live: &Live<Deploy>, query: &Query, statuses: &Statuses) -> Vec<AppView> {
+    let wanted = |key: &AppKey| {
+        query.project.as_ref().is_none_or(|p| *p == key.project)
+            && query.name.as_ref().is_none_or(|n| *n == key.name)
+    };
+    let view = |(key, app): (&AppKey, &App)| AppView {
+        project: key.project.clone(),
+        name: key.name.clone(),
+        labels: app.labels.clone(),
+        spec: app.spec.clone(),
+        generation: app.generation,
+        revision: live.revision(&key.target()),
+        created_at: app.created_at,
+        status: statuses.get(key).status.unwrap_or_else(|| not_looked_at(app)),
+    };
+    live.state.apps.iter().filter(|(key, _)| wanted(key)).map(view).collect()
+}
+
+fn not_looked_at(app: &App) -> AppStatus {
+    AppStatus {
+        phase: AppPhase::Pending,
+        observed_generation: 0,
+        reason: Some("not looked at yet".to_owned()),
+        blocking: None,
+        since: app.changed_at,
+        deadline: None,
+        revision: app.revision.clone(),
+        healthy_revision: app.healthy_revision.clone(),
+        replicas: app.total(),
+        updated: 0,
+        ready: 0,
+        available: 0,
+        draining: 0,
+        clusters: Default::default(),
+        observed_at: app.changed_at,
+    }
+}

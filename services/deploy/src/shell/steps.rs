@@ -1,0 +1,66 @@
+//! Steps on their way to the agents.
+
+use std::time::Duration;
+
+use bcs_kit::{Bus, telemetry};
+use bcs_schemas::{
+    step::{Instance, Step, StepRequest, StepResult, WorkloadKey},
+    subject,
+};
+
+use crate::domain::{
+    app::{App, AppKey},
+    plan::{Action, PlannedStep, Victim},
+};
+
+/// An agent answers within this time, or the step is asked for again.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The agents, behind the bus.
+pub(crate) struct Agents {
+    pub(crate) bus: Bus,
+}
+
+impl Agents {
+    /// Asks the agent of the step's cluster; the error says what it said.
+    pub(crate) async fn execute(&self, key: &AppKey, app: &App, step: &PlannedStep) -> Result<(), String> {
+        let PlannedStep { cluster, .. } = step;
+        let request = StepRequest {
+            generation: app.generation,
+            traceparent: telemetry::current_traceparent(),
+            step: wire(key, app, step),
+        };
+        let subject = subject::agent_steps(self.bus.site(), cluster);
+        let result: StepResult = self
+            .bus
+            .request(subject, &request, PATIENCE)
+            .await
+            .map_err(|e| format!("agent of cluster {cluster}: {}", telemetry::chain(&e)))?;
+        tracing::debug!(app = %key, %cluster, ?step, ?result, "step");
+        match result {
+            // Stale: a newer intent is on its way to this reconciler as well, and it looks again.
+            StepResult::Done | StepResult::Stale { .. } => Ok(()),
+            StepResult::Failed { reason } => Err(format!("cluster {cluster}: {reason}")),
+            StepResult::Refused { reason } => Err(format!("cluster {cluster} refuses: {reason}")),
+        }
+    }
+}
+
+fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Step {
+    let workload =
+        WorkloadKey { project: key.project.clone(), app: key.name.clone(), revision: step.revision.clone() };
+    let instance = |victim: &Victim| Instance { name: victim.name.clone(), uid: victim.uid.clone() };
+    match &step.action {
+        Action::ScaleUp(replicas) => Step::ScaleUp {
+            workload,
+            template: app.template.clone(),
+            labels: app.labels.clone(),
+            replicas: *replicas,
+        },
+        Action::Drain(victim) => Step::Drain { workload, instance: instance(victim) },
+        Action::ScaleDown(replicas, victims) => {
+            Step::ScaleDown { workload, replicas: *replicas, victims: victims.iter().map(instance).collect() }
+        }
+        Action::Remove => Step::Remove { workload },
+    }
+}
