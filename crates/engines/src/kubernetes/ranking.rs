@@ -78,14 +78,5 @@ pub(crate) fn doomed(candidates: &[Candidate], keep: usize) -> Vec<&Candidate> {
     }
 }
 
-/// An instance in service that would be stopped though nobody named it.
-pub(crate) fn bystander<'a>(
-    candidates: &'a [Candidate],
-    keep: usize,
-    victims: &[Instance],
-) -> Option<&'a Candidate> {
-    doomed(candidates, keep).into_iter().find(|c| c.may_serve() && !victims.contains(&c.instance))
-}
-
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ mod remove;
 mod scale_down;
 mod scale_up;
 
+use std::time::Duration;
+
 use bcs_schemas::step::{Step, StepRequest, StepResult, WorkloadKey};
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -27,8 +29,11 @@ use super::{
     label, translate,
 };
 
-/// How often a step begins again because somebody else wrote in between.
-const ATTEMPTS: usize = 8;
+/// How often a step begins again because somebody else wrote in between. Of several writers one always wins, so this
+/// bounds how many can compete.
+const ATTEMPTS: u32 = 40;
+/// Pause before a step begins again, for each time that it did so already.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How a step ends before its last line.
 pub(crate) enum Stop {
@@ -67,11 +72,11 @@ pub(crate) struct Executor<'a> {
 impl Executor<'_> {
     /// Until it is done, or cannot be.
     pub(crate) async fn run(&self, request: &StepRequest) -> StepResult {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             match self.attempt(request).await {
                 Ok(()) => return StepResult::Done,
                 Err(Stop::Result(result)) => return result,
-                Err(Stop::Again) => {}
+                Err(Stop::Again) => tokio::time::sleep(PAUSE * attempt).await,
             }
         }
         StepResult::Failed { reason: "somebody else keeps changing the object".to_owned() }

@@ -1,6 +1,6 @@
 //! Informers: lists and watches of what BCS looks after, as one stream of news.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use bcs_kit::Clock;
 use bcs_schemas::Name;
@@ -23,6 +23,8 @@ use crate::{Kind, News, Observed};
 
 /// A watch that hears nothing for this long is begun again, so that a connection that died in silence is noticed.
 const WATCH_SECONDS: u32 = 25;
+/// Pause before a watcher is replaced, so that a server that forgets everything at once is not stormed.
+const BEGIN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Pods, ReplicaSets and nodes of the cluster behind `client`.
 pub(crate) fn all(client: Client, cluster: Name, clock: Clock) -> BoxStream<'static, News> {
@@ -59,7 +61,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let kind = eyes.kind;
-    watcher(api, config).default_backoff().filter_map(move |event| {
+    events(api, config).filter_map(move |event| {
         let sight = Sight { cluster: &eyes.cluster, now: eyes.clock.now() };
         let news = match event {
             Ok(watcher::Event::Init) => Some(News::ListBegan(kind)),
@@ -74,6 +76,30 @@ where
         };
         async move { news }
     })
+}
+
+/// The events of a watcher that lists again whenever it must. The one of `kube` does so when an open watch is told that
+/// its version is too old (410), but asks with the same version for ever when it is told before the watch opens.
+fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let begin = move || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    stream::unfold((begin(), begin), |(mut events, begin)| async move {
+        let event = events.next().await?;
+        if matches!(&event, Err(error) if outdated(error)) {
+            tokio::time::sleep(BEGIN_AGAIN).await;
+            events = begin();
+        }
+        Some((event, (events, begin)))
+    })
+}
+
+fn outdated(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 fn pod(pod: &Pod, sight: Sight<'_>) -> Option<Observed> {

@@ -1,5 +1,7 @@
 //! The Kubernetes engine against a cluster: the one that `BCS_TEST_KUBECONFIG` names, else a simulated one.
 
+#![allow(clippy::panic, reason = "a helper of a test fails like the test itself")]
+
 mod fault;
 mod lab;
 mod scale_down;

@@ -63,7 +63,12 @@ async fn no_step_raises_or_lowers_what_it_must_not() {
     lab.twice(1, scale_up(&key, 1)).await;
     lab.twice(1, scale_down(&key, 5, &[])).await;
     world.ready(2).await;
-    assert_eq!(world.workload(&key).map(|w| w.replicas), Some(2));
+    world
+        .until(|w| match w.workload(&key) {
+            Some(w) if w.replicas == 2 && w.ready == 2 => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
     let refused = lab.run(1, Step::Remove { workload: key.clone() }).await;
     assert!(
         matches!(&refused, StepResult::Refused { reason } if reason.contains("2 instances")),

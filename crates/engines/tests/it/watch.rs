@@ -2,7 +2,7 @@
 
 use bcs_engines::{Engine, Kind};
 
-use crate::lab::{Lab, scale_up};
+use crate::lab::{Lab, instance, scale_down, scale_up};
 
 #[tokio::test]
 async fn every_kind_is_listed_completely() {
@@ -46,8 +46,10 @@ async fn what_went_away_behind_a_gap_is_missing_in_the_next_list() {
     lab.twice(1, scale_up(&key, 3)).await;
     let ready = world.ready(3).await;
     let lists = world.lists.clone();
-    // Nobody reads the stream while an instance is replaced and the history is forgotten.
-    lab.twice(1, crate::lab::scale_down(&key, 3, &[crate::lab::instance(&ready[0])])).await;
+    // The watch ends, and nobody asks for the next one while an instance is replaced and the history is forgotten.
+    let faults = lab.sim.as_ref().expect("is simulated").faults();
+    faults.drop_watches();
+    lab.twice(1, scale_down(&key, 3, &[instance(&ready[0])])).await;
     let mut other = lab.world();
     other
         .until(|w| {
@@ -55,9 +57,7 @@ async fn what_went_away_behind_a_gap_is_missing_in_the_next_list() {
             if gone && w.endpoints().len() == 3 { Ok(()) } else { Err("not replaced yet".to_owned()) }
         })
         .await;
-    let faults = lab.sim.as_ref().expect("is simulated").faults();
     faults.compact();
-    faults.drop_watches();
     world
         .until(|w| {
             let again = w.lists.get(&Kind::Endpoints) > lists.get(&Kind::Endpoints);

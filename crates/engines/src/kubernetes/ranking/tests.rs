@@ -37,11 +37,7 @@ fn the_controller_takes_readiness_before_cost() {
             vec![victim.clone(), candidate("sick", true, "Running", false)],
             vec!["sick"],
         ),
-        (
-            "a pending one goes first",
-            vec![victim.clone(), candidate("new", true, "Pending", false)],
-            vec!["new"],
-        ),
+        ("a pending one goes first", vec![victim, candidate("new", true, "Pending", false)], vec!["new"]),
         (
             "one without a node goes before a pending one",
             vec![candidate("new", true, "Pending", false), candidate("lost", false, "Pending", false)],
@@ -62,19 +58,16 @@ fn nothing_is_doomed_when_all_are_kept() {
 }
 
 #[test]
-fn only_what_may_be_in_service_is_a_bystander() {
-    let victim = serving("victim").cheapest();
-    let victims = [victim.instance.clone()];
+fn only_what_has_run_may_be_in_service() {
     let cases = [
-        (serving("other"), None),
-        (candidate("sick", true, "Running", false), Some("sick")),
-        (candidate("new", true, "Pending", false), None),
-        (candidate("lost", false, "Pending", false), None),
+        (serving("ready"), true),
+        (candidate("sick", true, "Running", false), true),
+        (candidate("silent", true, "Unknown", false), true),
+        (candidate("new", true, "Pending", false), false),
+        (candidate("lost", false, "Pending", false), false),
     ];
-    for (other, expected) in cases {
-        let both = [victim.clone(), other];
-        let found = bystander(&both, 1, &victims).map(|c| c.instance.name.as_str());
-        assert_eq!(found, expected, "{both:?}");
+    for (one, expected) in cases {
+        assert_eq!(one.may_serve(), expected, "{one:?}");
     }
 }
 

@@ -3,17 +3,18 @@
 //! Two ways lead there. Usually the victims get the lowest deletion cost and the number is lowered: the controller
 //! stops exactly them. But it looks at readiness *before* cost, so while another instance is not ready, that one would
 //! go instead, though it may be in service and was not drained. Then the victims are deleted first, by uid, and the
-//! number is lowered after: in between the controller may begin a replacement, but that one has no node, or has not
-//! begun to run, and is the first to go when the number falls. If meanwhile anything else would be stopped that may be
-//! in service, nothing is lowered, and whoever asked must look again.
+//! number is lowered at once after: in between the controller may begin a replacement, but that one has no node, or has
+//! not begun to run, and is the first to go when the number falls. If anything else would be stopped that may be in
+//! service, nothing is lowered, and whoever asked must look again. What stays open is the moment between our look and
+//! the controller's: an instance that stops being ready just then can still go instead of a victim.
 
 use bcs_schemas::step::{Instance, WorkloadKey};
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kube::api::{DeleteParams, Patch, Preconditions};
 use serde_json::json;
 
-use super::{Executor, Progress, Stop, fresh, label, manager, translate, within};
-use crate::kubernetes::ranking::{Candidate, bystander};
+use super::{ATTEMPTS, Executor, Progress, Stop, fresh, label, manager, translate, within};
+use crate::kubernetes::ranking::{Candidate, doomed};
 
 impl Executor<'_> {
     pub(super) async fn scale_down(
@@ -37,20 +38,21 @@ impl Executor<'_> {
             return self.delete(key, &present).await;
         }
         let surplus = candidates.len().saturating_sub(keep);
-        if present.len() > surplus || bystander(&candidates, keep, victims).is_some() {
-            self.delete(key, &present).await?;
+        let exactly = doomed(&candidates, keep).iter().all(|c| victims.contains(&c.instance));
+        if exactly && present.len() <= surplus {
+            self.cheapen(key, &pods, &present).await?;
+        } else {
             let rest: Vec<Candidate> =
                 candidates.iter().filter(|c| !victims.contains(&c.instance)).cloned().collect();
-            if let Some(other) = bystander(&rest, keep, victims) {
+            if let Some(other) = doomed(&rest, keep).into_iter().find(|c| c.may_serve()) {
+                let name = &other.instance.name;
                 return Err(Stop::failed(format!(
-                    "{} would be stopped, which nobody named: choose again",
-                    other.instance.name
+                    "{name} would be stopped, which nobody named: choose again"
                 )));
             }
-        } else {
-            self.cheapen(key, &pods, &present).await?;
+            self.delete(key, &present).await?;
         }
-        self.lower(key, &set, replicas, generation).await
+        self.lower(key, set, replicas, generation).await
     }
 
     /// Makes the victims the first to go.
@@ -92,8 +94,32 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Number and stamp in one write, onto what was compared.
-    async fn lower(&self, key: &WorkloadKey, set: &ReplicaSet, replicas: u32, generation: u64) -> Progress {
+    /// Number and stamp in one write, onto what was compared. The controller counts on the same object all the time;
+    /// as long as nobody else touches number or stamp, the write is repeated at once: the sooner the better.
+    async fn lower(
+        &self,
+        key: &WorkloadKey,
+        mut set: ReplicaSet,
+        replicas: u32,
+        generation: u64,
+    ) -> Progress {
+        let told = translate::workload::replicas(&set);
+        for _ in 0..ATTEMPTS {
+            match self.write(key, &set, replicas, generation).await {
+                Err(Stop::Again) => {}
+                other => return other,
+            }
+            let Some(next) = self.set(key).await? else { return Ok(()) };
+            fresh(&next.metadata, generation)?;
+            if next.metadata.uid != set.metadata.uid || translate::workload::replicas(&next) != told {
+                return Err(Stop::Again);
+            }
+            set = next;
+        }
+        Err(Stop::Again)
+    }
+
+    async fn write(&self, key: &WorkloadKey, set: &ReplicaSet, replicas: u32, generation: u64) -> Progress {
         let patch = json!({
             "metadata": {
                 "resourceVersion": set.metadata.resource_version,
