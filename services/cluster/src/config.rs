@@ -1,0 +1,58 @@
+//! Settings of the cluster service and of its agents.
+
+use bcs_kit::run::ProcessConfig;
+use bcs_schemas::Millis;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::health::Thresholds;
+
+/// Settings of the service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What every process has.
+    pub process: ProcessConfig,
+    /// Where the journal lies: `sqlite:<path>` or `postgres://…`.
+    pub journal: String,
+    /// What it takes to change a mind about a cluster.
+    pub hysteresis: Thresholds,
+    /// How often minds are made up; silence is noticed no sooner.
+    pub judge_every: Millis,
+    /// Agents of direct clusters.
+    pub agent: AgentConfig,
+}
+
+/// Settings of an agent.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentConfig {
+    /// How often it probes its cluster and says so.
+    pub heartbeat: Millis,
+    /// How long a probe may take; what takes longer counts as no answer.
+    pub probe_timeout: Millis,
+    /// Longest pause between attempts to open the engine.
+    pub longest_pause: Millis,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Millis::from_secs(2),
+            probe_timeout: Millis::from_secs(4),
+            longest_pause: Millis::from_secs(30),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            process: ProcessConfig::default(),
+            journal: "sqlite:cluster.db".to_owned(),
+            hysteresis: Thresholds::default(),
+            judge_every: Millis::from_secs(1),
+            agent: AgentConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The pure part: which clusters there are, what was decided about them, and what follows. No I/O, no clock.
+
+pub mod health;
+pub mod mirror;
+pub mod plan;
+pub mod state;
+pub mod view;
+
+mod decide;
+mod evolve;
+
+pub use state::{Member, State};

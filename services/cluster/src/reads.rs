@@ -1,0 +1,45 @@
+//! What can be asked: the list of clusters, and one of them.
+
+use std::sync::Arc;
+
+use bcs_kit::{
+    bus,
+    machine::{Live, Machine, target},
+    reads::Reads,
+    run::Deps,
+};
+use bcs_schemas::{Name, Service, query::ClusterView};
+
+use crate::{
+    domain::{Member, State, view::view},
+    shell::Observed,
+};
+
+/// Answers `cluster.list` and `cluster.get` until the group stops.
+pub(crate) async fn open(
+    machine: Machine<State>,
+    observed: Arc<Observed>,
+    deps: &Deps,
+) -> Result<(), bus::Error> {
+    let reads = Reads::open(Service::Cluster, machine, &deps.bus, &deps.clock, &deps.tasks).await?;
+    let seen = observed.clone();
+    reads
+        .serve("cluster", "list", move |live, query| {
+            let wanted =
+                live.state.members.iter().filter(|(name, _)| query.name.as_ref().is_none_or(|n| n == *name));
+            Ok(wanted.map(|(name, member)| one(live, name, member, &seen)).collect::<Vec<_>>())
+        })
+        .await?;
+    reads
+        .serve("cluster", "get", move |live, query| {
+            let name = query.name.as_ref().ok_or("name: is missing")?;
+            let member = live.state.member(name).map_err(|rejection| rejection.message)?;
+            Ok(one(live, name, member, &observed))
+        })
+        .await
+}
+
+fn one(live: &Live<State>, name: &Name, member: &Member, observed: &Observed) -> ClusterView {
+    let revision = live.revision(&target(&Name::system(), "cluster", name));
+    view(name, member, revision, observed.clusters.snapshot().get(name.as_str()).map(AsRef::as_ref))
+}

@@ -1,0 +1,92 @@
+//! The agent of one cluster: carries out steps, publishes what it observes, and says every few seconds that it lives.
+//! It runs inside the service, or alone inside the cluster, and dials out to the bus either way.
+
+mod heartbeat;
+mod observer;
+mod outbox;
+mod steps;
+
+use std::{sync::Arc, time::Duration};
+
+use bcs_engines::{Engine, kubernetes::connect};
+use bcs_kit::{Bus, Clock, Tasks, bus};
+use bcs_schemas::{Name, observation::Capacity, resource::ClusterSpec};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::AgentConfig;
+
+/// An agent that is not started yet.
+#[derive(Clone)]
+pub struct Agent {
+    /// Its cluster.
+    pub cluster: Name,
+    /// How the cluster is reached.
+    pub spec: ClusterSpec,
+    /// Settings.
+    pub config: AgentConfig,
+    /// Where it talks.
+    pub bus: Bus,
+    /// Wall time.
+    pub clock: Clock,
+}
+
+/// The engine, once it is open; before that, why it is not.
+type Slot = Result<Arc<dyn Engine>, String>;
+
+/// What the heartbeat tells beside the probe.
+#[derive(Clone, Debug, Default)]
+struct Summary {
+    synced: bool,
+    nodes: u32,
+    nodes_ready: u32,
+    capacity: Capacity,
+}
+
+impl Agent {
+    /// Starts it; it ends with `tasks`. A cluster that cannot be reached is tried for ever; meanwhile the heartbeat
+    /// says why.
+    pub async fn start(self, tasks: &Tasks) -> Result<(), bus::Error> {
+        let (slot, engine) = watch::channel(Slot::Err("the agent is starting".to_owned()));
+        let (summary_sender, summary) = watch::channel(Summary::default());
+        let (marks_sender, marks) = mpsc::channel(256);
+        let observer = Box::pin(observer::Observer::open(&self, marks, summary_sender)).await?;
+        heartbeat::start(&self, tasks, engine.clone(), summary).await?;
+        steps::serve(&self, tasks, engine.clone(), marks_sender).await?;
+        let stopping = tasks.stopping();
+        let open = stopping.clone();
+        let agent = self.clone();
+        tasks.spawn("agent-engine", async move {
+            tokio::select! {
+                () = open.cancelled() => (),
+                () = agent.open(slot) => (),
+            }
+        });
+        tasks.spawn("agent-observer", async move {
+            tokio::select! {
+                () = stopping.cancelled() => (),
+                () = observer.observe(engine) => (),
+            }
+        });
+        tracing::info!(cluster = %self.cluster, "agent started");
+        Ok(())
+    }
+
+    /// Opens the engine, with growing pauses between attempts.
+    async fn open(self, slot: watch::Sender<Slot>) {
+        let mut pause = Duration::from_millis(500);
+        loop {
+            match connect::open(&self.spec, self.clock.clone()).await {
+                Ok(engine) => {
+                    let _ = slot.send_replace(Ok(Arc::new(engine)));
+                    return slot.closed().await;
+                }
+                Err(error) => {
+                    tracing::warn!(cluster = %self.cluster, %error, "no engine, trying again");
+                    let _ = slot.send_replace(Err(error.to_string()));
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.config.longest_pause.std());
+        }
+    }
+}

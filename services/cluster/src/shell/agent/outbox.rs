@@ -1,0 +1,77 @@
+//! One bucket as an agent writes it: what it knows to stand there, and what is not written yet. A write that fails stays
+//! due; a newer one for the same key takes its place.
+
+use std::collections::BTreeMap;
+
+use bcs_kit::{bus, kv::Store, telemetry::chain};
+use futures::{StreamExt, stream};
+
+use crate::domain::mirror::{Mirror, Observation};
+
+/// Writes under way at once.
+const CONCURRENCY: usize = 32;
+
+pub(super) struct Outbox<T> {
+    store: Store<T>,
+    pub(super) mirror: Mirror<T>,
+    /// By key: a value to put, or none to delete.
+    due: BTreeMap<String, Option<T>>,
+}
+
+impl<T: Observation> Outbox<T> {
+    /// Begins with what stands in the bucket under `filter`.
+    pub(super) async fn open(store: Store<T>, filter: &str) -> Result<Self, bus::Error> {
+        let mirror = Mirror::new(store.list(filter).await?);
+        Ok(Self { store, mirror, due: BTreeMap::new() })
+    }
+
+    pub(super) fn seen(&mut self, value: T) {
+        let changed = self.mirror.seen(value);
+        self.put(changed);
+    }
+
+    pub(super) fn put(&mut self, changed: Option<T>) {
+        if let Some(value) = changed {
+            self.due.insert(value.key(), Some(value));
+        }
+    }
+
+    pub(super) fn gone(&mut self, key: String) {
+        if self.mirror.gone(&key) {
+            self.due.insert(key, None);
+        }
+    }
+
+    pub(super) fn list_ended(&mut self) {
+        let lost = self.mirror.list_ended();
+        self.due.extend(lost.into_iter().map(|key| (key, None)));
+    }
+
+    /// Writes what is due; whether all of it was written.
+    pub(super) async fn flush(&mut self) -> bool {
+        let store = &self.store;
+        let writes = std::mem::take(&mut self.due).into_iter().map(|(key, value)| async move {
+            let written = match &value {
+                Some(value) => store.put(value).await.map(drop),
+                None => store.delete(&key).await,
+            };
+            written.err().map(|error| (key, value, error))
+        });
+        let failed: Vec<_> =
+            stream::iter(writes).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await;
+        if let Some((key, _, error)) = failed.first() {
+            let (bucket, count) = (self.store.name(), failed.len());
+            tracing::warn!(
+                bucket,
+                key,
+                count,
+                error = chain(error),
+                "observations were not written, trying again"
+            );
+        }
+        for (key, value, _) in failed {
+            self.due.entry(key).or_insert(value);
+        }
+        self.due.is_empty()
+    }
+}

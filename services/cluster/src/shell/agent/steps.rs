@@ -1,0 +1,76 @@
+//! Carries out the steps that others ask for.
+
+use std::time::Duration;
+
+use bcs_kit::{Tasks, bus};
+use bcs_schemas::{
+    FieldError,
+    bucket::app_prefix,
+    step::{Step, StepRequest, StepResult},
+    subject,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Agent, Slot, observer::Mark};
+
+/// How long a mark may take to reach the bucket before the step counts as failed.
+const PUBLISH: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+struct Executor {
+    agent: Agent,
+    engine: watch::Receiver<Slot>,
+    marks: mpsc::Sender<Mark>,
+}
+
+/// Serves steps until the group stops.
+pub(super) async fn serve(
+    agent: &Agent,
+    tasks: &Tasks,
+    engine: watch::Receiver<Slot>,
+    marks: mpsc::Sender<Mark>,
+) -> Result<(), bus::Error> {
+    let subject = subject::agent_steps(agent.bus.site(), &agent.cluster);
+    let executor = Executor { agent: agent.clone(), engine, marks };
+    let handler = move |request: Result<StepRequest, FieldError>| {
+        let executor = executor.clone();
+        async move {
+            match request {
+                Ok(request) => executor.execute(&request).await,
+                Err(error) => StepResult::Refused { reason: format!("step is not understood: {error}") },
+            }
+        }
+    };
+    agent.bus.serve(tasks, "agent-step", subject, handler).await
+}
+
+impl Executor {
+    async fn execute(&self, request: &StepRequest) -> StepResult {
+        let slot = self.engine.borrow().clone();
+        let engine = match slot {
+            Ok(engine) => engine,
+            Err(reason) => return StepResult::Failed { reason },
+        };
+        let result = engine.execute(request).await;
+        tracing::debug!(cluster = %self.agent.cluster, step = ?request.step, ?result, "step");
+        if result == StepResult::Done
+            && let Step::Drain { .. } = &request.step
+        {
+            return self.publish(&request.step).await;
+        }
+        result
+    }
+
+    /// The watch will say so too, but later. Nobody may count on the drain before everybody can see it.
+    async fn publish(&self, step: &Step) -> StepResult {
+        let Step::Drain { workload, instance } = step else { return StepResult::Done };
+        let prefix = app_prefix(&self.agent.cluster, &workload.project, &workload.app);
+        let (written, told) = oneshot::channel();
+        let mark = Mark { key: format!("{prefix}{}", instance.name), uid: instance.uid.clone(), written };
+        let published = async { self.marks.send(mark).await.is_ok() && told.await == Ok(true) };
+        if tokio::time::timeout(PUBLISH, published).await == Ok(true) {
+            return StepResult::Done;
+        }
+        StepResult::Failed { reason: "the instance is drained, which could not be published yet".to_owned() }
+    }
+}

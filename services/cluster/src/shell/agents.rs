@@ -1,0 +1,107 @@
+//! One agent for each direct cluster, started and stopped as clusters come and go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bcs_kit::{Tasks, machine::Machine, run::Deps, telemetry::chain};
+use bcs_schemas::{
+    Name,
+    bucket::CLUSTERS,
+    resource::{ClusterSpec, cluster::AgentPlace},
+};
+
+use super::{agent::Agent, decided};
+use crate::{config::AgentConfig, domain::State};
+
+/// An agent that could not be started is tried again this often.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long an agent may take to finish what it does.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+struct Running {
+    spec: ClusterSpec,
+    tasks: Tasks,
+}
+
+struct Agents {
+    config: AgentConfig,
+    machine: Machine<State>,
+    deps: Deps,
+    running: BTreeMap<Name, Running>,
+}
+
+/// Follows the state until the group stops.
+pub(crate) fn start(config: AgentConfig, machine: Machine<State>, deps: &Deps) {
+    let agents = Agents { config, machine, deps: deps.clone(), running: BTreeMap::new() };
+    deps.tasks.spawn("agents", agents.follow());
+}
+
+impl Agents {
+    async fn follow(mut self) {
+        let stopping = self.deps.tasks.stopping();
+        let mut touched = self.machine.touched();
+        let mut again = tokio::time::interval(AGAIN);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                more = decided(&mut touched) => if !more { break },
+                _ = again.tick() => (),
+            }
+            let wanted = wanted(&self.machine.live().state);
+            self.match_up(wanted).await;
+        }
+        for (_, running) in self.running {
+            running.tasks.stop(WIND_DOWN).await;
+        }
+    }
+
+    async fn match_up(&mut self, wanted: BTreeMap<Name, ClusterSpec>) {
+        let surplus: Vec<Name> = self
+            .running
+            .iter()
+            .filter(|(name, r)| wanted.get(*name) != Some(&r.spec))
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in surplus {
+            self.stop(&name).await;
+        }
+        for (name, spec) in wanted {
+            if self.running.contains_key(&name) {
+                continue;
+            }
+            let tasks = self.deps.tasks.child();
+            let agent = Agent {
+                cluster: name.clone(),
+                spec: spec.clone(),
+                config: self.config,
+                bus: self.deps.bus.clone(),
+                clock: self.deps.clock.clone(),
+            };
+            match Box::pin(agent.start(&tasks)).await {
+                Ok(()) => drop(self.running.insert(name, Running { spec, tasks })),
+                Err(error) => {
+                    tracing::warn!(cluster = %name, error = chain(&error), "agent did not start, trying again");
+                    tasks.stop(WIND_DOWN).await;
+                }
+            }
+        }
+    }
+
+    /// What runs in a removed cluster goes on running, so what was observed there is left to grow old. Only its
+    /// heartbeat is taken away: nobody will send one.
+    async fn stop(&mut self, name: &Name) {
+        let Some(running) = self.running.remove(name) else { return };
+        running.tasks.stop(WIND_DOWN).await;
+        if self.machine.live().state.members.contains_key(name) {
+            return;
+        }
+        let removed = async { self.deps.bus.bucket(CLUSTERS).await?.delete(name.as_str()).await };
+        if let Err(error) = removed.await {
+            tracing::warn!(cluster = %name, error = chain(&error), "heartbeat was not removed");
+        }
+    }
+}
+
+fn wanted(state: &State) -> BTreeMap<Name, ClusterSpec> {
+    let direct = state.members.iter().filter(|(_, member)| member.spec.agent == AgentPlace::Direct);
+    direct.map(|(name, member)| (name.clone(), member.spec.clone())).collect()
+}

@@ -1,0 +1,125 @@
+//! Lets agents close and open nodes until what was asked is so.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bcs_kit::{
+    Bus,
+    machine::Machine,
+    reconcile::{self, Reconciler},
+    run::Deps,
+};
+use bcs_schemas::{Name, step::StepResult, subject};
+
+use super::{Observed, decided};
+use crate::domain::{
+    State,
+    plan::{Known, plan},
+};
+
+/// How long an agent may take over a step.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeKey {
+    cluster: Name,
+    node: String,
+}
+
+impl fmt::Display for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.node)
+    }
+}
+
+/// Why a node is not yet as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("agent was not reached")]
+    Bus(#[from] bcs_kit::bus::Error),
+    #[error("agent could not do it: {0}")]
+    Failed(String),
+}
+
+struct Cordons {
+    machine: Machine<State>,
+    observed: Observed,
+    bus: Bus,
+    done: Mutex<BTreeMap<NodeKey, u64>>,
+}
+
+/// Reconciles until the group stops.
+pub(crate) fn start(machine: Machine<State>, observed: Observed, deps: &Deps) {
+    let done = Mutex::default();
+    let cordons = Arc::new(Cordons { machine, observed: observed.clone(), bus: deps.bus.clone(), done });
+    let (waker, wakes) = reconcile::waker();
+    let (following, stopping) = (cordons.clone(), deps.tasks.stopping());
+    deps.tasks.spawn("cordon-wakes", async move {
+        let mut touched = following.machine.touched();
+        let mut changes = observed.nodes.changes();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                more = decided(&mut touched) => if !more { break },
+                change = changes.next() => if change.is_none() { break },
+            }
+            following.unsettled().into_iter().for_each(|key| waker.wake(key));
+        }
+    });
+    reconcile::run(&deps.tasks, "cordon", cordons, wakes);
+}
+
+impl Cordons {
+    fn known(&self, key: &NodeKey) -> Known {
+        let seen = self.observed.nodes.snapshot();
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        Known { cordoned: seen.get(&format!("{}.{}", key.cluster, key.node)).map(|n| n.cordoned), done }
+    }
+
+    /// Nodes that are not as asked, as far as is known.
+    fn unsettled(&self) -> Vec<NodeKey> {
+        let live = self.machine.live();
+        let asked = |key: &NodeKey| live.state.members.get(&key.cluster)?.nodes.get(&key.node).copied();
+        let open = |key: &NodeKey| asked(key).is_some_and(|a| plan(&key.node, a, self.known(key)).is_some());
+        self.keys().into_iter().filter(open).collect()
+    }
+}
+
+impl Reconciler for Cordons {
+    type Key = NodeKey;
+    type Error = Error;
+
+    fn keys(&self) -> Vec<NodeKey> {
+        let live = self.machine.live();
+        let nodes = |(cluster, member): (&Name, &crate::domain::Member)| {
+            let key = |node: &String| NodeKey { cluster: cluster.clone(), node: node.clone() };
+            member.nodes.keys().map(key).collect::<Vec<_>>()
+        };
+        live.state.members.iter().flat_map(nodes).collect()
+    }
+
+    async fn reconcile(&self, key: &NodeKey) -> Result<Option<Duration>, Error> {
+        let live = self.machine.live();
+        let asked = live.state.members.get(&key.cluster).and_then(|m| m.nodes.get(&key.node)).copied();
+        let Some(step) = asked.and_then(|asked| plan(&key.node, asked, self.known(key))) else {
+            return Ok(None);
+        };
+        let subject = subject::agent_steps(self.bus.site(), &key.cluster);
+        match self.bus.request(subject, &step, PATIENCE).await? {
+            StepResult::Done => {
+                let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.insert(key.clone(), step.generation);
+                Ok(None)
+            }
+            StepResult::Stale { stamped } => {
+                Err(Error::Failed(format!("the node carries generation {stamped}, somebody else leads it")))
+            }
+            StepResult::Failed { reason } | StepResult::Refused { reason } => Err(Error::Failed(reason)),
+        }
+    }
+}
