@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bcs_kit::bus::BusConfig;
+use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
 use bcs_schemas::{FieldError, Millis, Name, resource::Registry};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,6 +15,10 @@ use crate::domain::guard;
 pub struct Config {
     /// How the bus is reached.
     pub bus: BusConfig,
+    /// What is logged and traced.
+    pub telemetry: TelemetryConfig,
+    /// Where health and metrics are served.
+    pub health_address: std::net::SocketAddr,
     /// The cluster whose instances are written; every cluster when absent.
     pub cluster: Option<Name>,
     /// Who we are in a registry that others write to as well; the site when absent. Never change it: entries of the
@@ -38,7 +42,7 @@ pub struct Config {
     pub guard_at_least: usize,
     /// What happens to the entries when the sidecar stops.
     pub on_stop: OnStop,
-    /// How long it may take its entries out when it stops.
+    /// How long it may take its entries out when it stops; a process has ten seconds to end.
     pub drain_within: Millis,
 }
 
@@ -56,8 +60,11 @@ pub enum OnStop {
 impl Default for Config {
     fn default() -> Self {
         let guard = guard::Limits::default();
+        let process = ProcessConfig::default();
         Self {
-            bus: BusConfig::default(),
+            bus: process.bus,
+            telemetry: process.telemetry,
+            health_address: process.health_address,
             cluster: None,
             owner: None,
             registries: Vec::new(),
@@ -69,7 +76,7 @@ impl Default for Config {
             guard_percent: guard.percent,
             guard_at_least: guard.at_least,
             on_stop: OnStop::default(),
-            drain_within: Millis::from_secs(10),
+            drain_within: Millis::from_secs(8),
         }
     }
 }
@@ -78,6 +85,15 @@ impl Default for Config {
 pub(crate) const REPORT_AFTER: Duration = Duration::from_millis(100);
 
 impl Config {
+    /// The settings that every process has.
+    pub fn process(&self) -> ProcessConfig {
+        ProcessConfig {
+            bus: self.bus.clone(),
+            telemetry: self.telemetry.clone(),
+            health_address: self.health_address,
+        }
+    }
+
     /// What the types alone cannot tell.
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();

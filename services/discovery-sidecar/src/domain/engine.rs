@@ -81,6 +81,7 @@ enum Timer {
     Unready(Key),
     Retry(Place),
     Report(Key),
+    Ask(Key),
 }
 
 /// Numbers about a registry.

@@ -17,6 +17,11 @@ impl Engine {
         self.unproven.remove(&key);
         let mut instance = self.instances.remove(&key).unwrap_or_default();
         let before = instance.endpoint.replace(endpoint.clone());
+        if before.as_ref().is_some_and(|b| Arc::ptr_eq(b, &endpoint)) {
+            // The very same observation, seen in a snapshot.
+            self.instances.insert(key, instance);
+            return;
+        }
         let same = before.as_ref().is_some_and(|b| b.uid == endpoint.uid);
         if !same {
             self.incarnation_changed(&mut instance, before.as_deref(), now);
@@ -51,6 +56,17 @@ impl Engine {
         }
     }
 
+    /// Everything that is known now, after changes were missed.
+    pub fn observe_all<'a>(&mut self, all: impl IntoIterator<Item = (&'a str, Arc<Endpoint>)>, now: Now) {
+        let mut there = std::collections::HashSet::new();
+        for (key, endpoint) in all {
+            there.insert(key);
+            self.observe(key, endpoint, now);
+        }
+        let gone: Vec<Key> = self.instances.keys().filter(|key| !there.contains(&***key)).cloned().collect();
+        gone.iter().for_each(|key| self.vanished(key, now));
+    }
+
     /// The key of an endpoint is gone from a complete view. If the instance had not left before, it stays until somebody
     /// proves that the key was deleted: see [`Engine::take_unproven`].
     pub fn vanished(&mut self, key: &str, now: Now) {
@@ -74,6 +90,12 @@ impl Engine {
     /// The key of an endpoint is missing and nobody can say that it was deleted.
     pub fn missing(&mut self, key: &str, now: Now) {
         self.gone(key, Why::Absent, now);
+    }
+
+    /// Nobody could be asked about a key that is gone: it is asked about later.
+    pub fn ask_again(&mut self, key: &str, now: Now) {
+        let later = now.up + std::time::Duration::from_secs(1);
+        self.timers.insert((later, Timer::Ask(Key::from(key))));
     }
 
     fn gone(&mut self, key: &str, why: Why, now: Now) {

@@ -133,6 +133,7 @@ impl Engine {
                 Some((_, Timer::Unready(key))) => self.settle(&key, now),
                 Some((_, Timer::Retry(place))) => self.enqueue(&place, now),
                 Some((_, Timer::Report(key))) => drop(self.touched.insert(key)),
+                Some((_, Timer::Ask(key))) => drop(self.unproven.insert(key)),
                 None => (),
             }
         }

@@ -1,0 +1,59 @@
+//! The one call that a worker has under way, and what came of it. Calls own what they need, so the worker goes on
+//! listening while they run.
+
+use std::{sync::Arc, time::Duration};
+
+use bcs_kit::bus;
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+
+use super::lease::{Lease, Term, Watched};
+use crate::{
+    domain::{Change, Failure, Outcome},
+    driver::{Drift, Driver, Listing},
+};
+
+/// Changes by others, as they are told.
+pub(crate) type Drifts = BoxStream<'static, Result<Drift, Failure>>;
+
+/// What a call came to.
+pub(crate) enum Done {
+    Taken(Result<Term, bus::Error>),
+    Looked(Result<(Watched, Option<Term>), bus::Error>),
+    Connected(Result<(Listing, Drifts), Failure>),
+    Read(Result<Listing, Failure>),
+    Applied(Vec<Change>, Result<Vec<Outcome>, Failure>),
+}
+
+pub(crate) type Call = BoxFuture<'static, Done>;
+
+pub(crate) fn take(lease: Lease) -> Call {
+    lease.take().map(Done::Taken).boxed()
+}
+
+pub(crate) fn look(lease: Lease, watched: Watched, up: Duration) -> Call {
+    lease.look(watched, up).map(Done::Looked).boxed()
+}
+
+/// Fences, reads everything, and listens from there on: nothing falls between.
+pub(crate) fn connect(driver: Arc<dyn Driver>, epoch: u64) -> Call {
+    Box::pin(async move {
+        let connected = async {
+            driver.fence(epoch).await?;
+            let listing = driver.list().await?;
+            let drifts = driver.drift(listing.at).await?;
+            Ok((listing, drifts))
+        };
+        Done::Connected(connected.await)
+    })
+}
+
+pub(crate) fn read(driver: Arc<dyn Driver>) -> Call {
+    Box::pin(async move { Done::Read(driver.list().await) })
+}
+
+pub(crate) fn apply(driver: Arc<dyn Driver>, changes: Vec<Change>) -> Call {
+    Box::pin(async move {
+        let answer = driver.apply(&changes).await;
+        Done::Applied(changes, answer)
+    })
+}

@@ -1,0 +1,89 @@
+//! The edge to the world: the bus on one side, registries on the other, and a worker that moves between them.
+
+pub(crate) mod call;
+pub(crate) mod lease;
+pub(crate) mod report;
+pub(crate) mod worker;
+
+use std::sync::Arc;
+
+use async_nats::jetstream::kv::{self, Operation};
+use bcs_kit::{
+    Clock, Tasks, bus,
+    kv::{Store, View},
+    run::Deps,
+};
+use bcs_schemas::{
+    bucket,
+    observation::{ClusterHealth, Endpoint, Registration, RegistryStatus},
+};
+use futures::{StreamExt, stream};
+
+use crate::{Config, filter};
+
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Platform {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) site: bcs_schemas::Name,
+    pub(crate) endpoints: View<Endpoint>,
+    pub(crate) clusters: View<ClusterHealth>,
+    pub(crate) registrations: Store<Registration>,
+    pub(crate) registries: Store<RegistryStatus>,
+    pub(crate) leases: Store<String>,
+    /// The bucket of endpoints as the server keeps it, marks of deletions included.
+    marks: kv::Store,
+}
+
+impl Platform {
+    pub(crate) async fn open(config: Config, deps: &Deps) -> Result<Self, bus::Error> {
+        let bus = &deps.bus;
+        let of_ours = filter(config.cluster.as_ref());
+        let beats = config.cluster.as_ref().map_or_else(|| ">".to_owned(), ToString::to_string);
+        let marks = bus.jetstream().get_key_value(bucket::ENDPOINTS.name).await;
+        Ok(Self {
+            clock: deps.clock.clone(),
+            tasks: deps.tasks.clone(),
+            site: bus.site().clone(),
+            endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &of_ours),
+            clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),
+            registrations: bus.bucket(bucket::REGISTRATIONS).await?,
+            registries: bus.bucket(bucket::REGISTRIES).await?,
+            leases: bus.bucket(bucket::LEASES).await?,
+            marks: marks.map_err(|e| bus::Error::nats("opening bucket endpoints", e))?,
+            config: Arc::new(config),
+        })
+    }
+
+    /// For each key that is gone: whether somebody deleted it. A bucket that lost its data has no mark of a deletion.
+    pub(crate) async fn prove(self, keys: Vec<Arc<str>>) -> Vec<(Arc<str>, Proof)> {
+        let looks = stream::iter(keys).map(|key| {
+            let marks = &self.marks;
+            async move {
+                let proof = match marks.entry(key.to_string()).await {
+                    Ok(Some(entry)) if entry.operation == Operation::Put => Proof::There,
+                    Ok(Some(_)) => Proof::Deleted,
+                    Ok(None) => Proof::Missing,
+                    Err(_) => Proof::Unknown,
+                };
+                (key, proof)
+            }
+        });
+        looks.buffer_unordered(64).collect().await
+    }
+}
+
+/// What the bucket says of a key that a view does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It was deleted: a fact.
+    Deleted,
+    /// It is not there, and nobody deleted it.
+    Missing,
+    /// It is there after all.
+    There,
+    /// The bucket did not answer.
+    Unknown,
+}

@@ -1,0 +1,138 @@
+//! Writes observations without ever stopping a worker: only the newest word about a key waits, many keys are written at
+//! once, and what failed is tried again unless something newer came.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bcs_kit::{bus, telemetry::chain};
+use bcs_schemas::{
+    bucket::Keyed,
+    observation::{Registration, RegistryStatus},
+};
+use futures::{StreamExt, stream};
+use tokio::sync::Notify;
+
+use super::Platform;
+use crate::domain::Report;
+
+const AT_ONCE: usize = 256;
+
+/// What waits to be written. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Outbox(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    registrations: HashMap<String, Option<Registration>>,
+    status: Option<RegistryStatus>,
+}
+
+enum Word {
+    Registration(String, Option<Registration>),
+    Status(RegistryStatus),
+}
+
+impl Outbox {
+    pub(crate) fn push(&self, reports: Vec<Report>) {
+        if reports.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting();
+        waiting.registrations.extend(reports.into_iter().map(|report| match report {
+            Report::Put(registration) => (registration.key(), Some(registration)),
+            Report::Delete(key) => (key, None),
+        }));
+        drop(waiting);
+        self.0.wake.notify_one();
+    }
+
+    pub(crate) fn status(&self, status: RegistryStatus) {
+        self.waiting().status = Some(status);
+        self.0.wake.notify_one();
+    }
+
+    /// A replaced sidecar has nothing to say any more.
+    pub(crate) fn clear(&self) {
+        *self.waiting() = Waiting::default();
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.wake.notify_one();
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<Word> {
+        let mut waiting = self.waiting();
+        let keys: Vec<String> = waiting.registrations.keys().take(AT_ONCE).cloned().collect();
+        let mut words: Vec<Word> = waiting.status.take().into_iter().map(Word::Status).collect();
+        for key in keys {
+            if let Some(value) = waiting.registrations.remove(&key) {
+                words.push(Word::Registration(key, value));
+            }
+        }
+        words
+    }
+
+    /// Back again, unless something newer waits.
+    fn put_back(&self, word: Word) {
+        let mut waiting = self.waiting();
+        match word {
+            Word::Status(status) => drop(waiting.status.get_or_insert(status)),
+            Word::Registration(key, value) => drop(waiting.registrations.entry(key).or_insert(value)),
+        }
+    }
+
+    /// Writes until it is closed and empty. The keys of one round are all different, so words about one key never
+    /// overtake each other.
+    pub(crate) async fn run(self, platform: Platform) {
+        loop {
+            let words = self.take();
+            if words.is_empty() {
+                if self.0.closed.load(Ordering::Acquire) {
+                    return;
+                }
+                self.0.wake.notified().await;
+                continue;
+            }
+            let platform = &platform;
+            let writes = stream::iter(words)
+                .map(|word| async move { write(platform, &word).await.map_err(|e| (word, e)) });
+            let failed: Vec<_> =
+                writes.buffer_unordered(AT_ONCE).filter_map(async |done| done.err()).collect().await;
+            if let Some((_, error)) = failed.first() {
+                tracing::warn!(count = failed.len(), error = %chain(error), "observations could not be written, trying again");
+                failed.into_iter().for_each(|(word, _)| self.put_back(word));
+                if self.0.closed.load(Ordering::Acquire) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+async fn write(platform: &Platform, word: &Word) -> Result<(), bus::Error> {
+    match word {
+        Word::Status(status) => platform.registries.put(status).await.map(drop),
+        Word::Registration(_, Some(registration)) => platform.registrations.put(registration).await.map(drop),
+        Word::Registration(key, None) => platform.registrations.delete(key).await,
+    }
+}

@@ -1,0 +1,302 @@
+//! One registry for one cluster: a loop that hears of endpoints, keeps one call to the registry under way, and reports.
+//! While a call runs, changes accumulate; the next batch takes them all. No timer stands between a change and its write.
+
+mod answer;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bcs_kit::kv::{Change, Changes};
+use bcs_schemas::{
+    Name,
+    observation::{Endpoint, RegistryStatus},
+    resource::Registry,
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use tokio::time::Instant;
+
+use super::{
+    Platform, Proof,
+    call::{self, Call, Drifts},
+    lease::{Lease, Watched},
+    report::Outbox,
+};
+use crate::{
+    OnStop,
+    config::REPORT_AFTER,
+    domain::{Engine, Naming, Now, Settings, guard},
+    driver::{self, Driver, Owner},
+};
+
+/// How often a replaced sidecar looks whether it is needed.
+const LOOK: Duration = Duration::from_millis(500);
+/// Changes of endpoints taken in at once before anything else is done.
+const AT_ONCE: usize = 512;
+
+/// Where it stands.
+enum Link {
+    /// Wants to keep the registry.
+    Applying,
+    /// Another sidecar keeps it.
+    Standby(Watched),
+    /// Keeps it, not connected.
+    Down,
+    /// Keeps it and knows what it holds.
+    Up,
+}
+
+/// What was found out about keys that are gone.
+type Proofs = Vec<(Arc<str>, Proof)>;
+
+struct Worker {
+    platform: Platform,
+    driver: Arc<dyn Driver>,
+    engine: Engine,
+    lease: Lease,
+    outbox: Outbox,
+    prefix: String,
+    link: Link,
+    epoch: u64,
+    call: Option<Call>,
+    proving: Option<BoxFuture<'static, Proofs>>,
+    drifts: Option<Drifts>,
+    begun: Instant,
+    /// Nothing is tried before.
+    patience: Duration,
+    read_at: Duration,
+    beat_at: Duration,
+    status: RegistryStatus,
+}
+
+/// Starts the worker and its outbox.
+pub(crate) fn spawn(platform: &Platform, cluster: &Name, registry: &Registry) {
+    let worker = Worker::new(platform, cluster, registry);
+    platform.tasks.spawn("sidecar-reports", worker.outbox.clone().run(platform.clone()));
+    platform.tasks.spawn("sidecar-worker", worker.run());
+}
+
+impl Worker {
+    fn new(platform: &Platform, cluster: &Name, registry: &Registry) -> Self {
+        let config = &platform.config;
+        let owner = Owner {
+            platform: config.owner.clone().unwrap_or_else(|| platform.site.clone()),
+            cluster: cluster.clone(),
+            registry: registry.metadata.name.clone(),
+        };
+        let driver = driver::open(&registry.spec, &owner);
+        let able = driver.capabilities();
+        let settings = Settings {
+            cluster: owner.cluster.clone(),
+            registry: owner.registry.clone(),
+            naming: Naming::of(&registry.spec),
+            unready_hold: config.unready_hold.std(),
+            report_after: REPORT_AFTER,
+            guard: guard::Limits { percent: config.guard_percent, at_least: config.guard_at_least },
+            batch: able.batch,
+        };
+        let status = RegistryStatus {
+            cluster: owner.cluster,
+            registry: owner.registry,
+            driver: able.kind.to_owned(),
+            reachable: false,
+            reason: None,
+            epoch: 0,
+            entries: 0,
+            pending: 0,
+            oldest_pending_since: None,
+            drift_repaired: 0,
+            observed_at: platform.clock.now(),
+        };
+        Self {
+            engine: Engine::new(settings, driver.clone()),
+            lease: Lease::new(platform, &status),
+            platform: platform.clone(),
+            driver,
+            outbox: Outbox::default(),
+            prefix: format!("{cluster}."),
+            link: Link::Applying,
+            epoch: 0,
+            call: None,
+            proving: None,
+            drifts: None,
+            begun: Instant::now(),
+            patience: Duration::ZERO,
+            read_at: Duration::ZERO,
+            beat_at: Duration::ZERO,
+            status,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.platform.clock.now(), up: self.begun.elapsed() }
+    }
+
+    async fn run(mut self) {
+        let stopping = self.platform.tasks.stopping();
+        // Asked for before the snapshot, so that nothing falls between the two.
+        let mut changes = self.platform.endpoints.changes();
+        tokio::select! {
+            () = stopping.cancelled() => return self.outbox.close(),
+            () = self.platform.endpoints.synced() => self.observe_all(),
+        }
+        let mut until = None;
+        while until.is_none_or(|until| self.begun.elapsed() < until && !self.engine.idle()) {
+            self.advance();
+            let wake = self.begun + self.wake();
+            tokio::select! {
+                () = stopping.cancelled(), if until.is_none() => {
+                    if self.platform.config.on_stop == OnStop::Keep || !self.leads() {
+                        break;
+                    }
+                    self.engine.drain_all(self.now());
+                    until = Some(self.begun.elapsed() + self.platform.config.drain_within.std());
+                }
+                change = changes.next(), if until.is_none() => self.observe(change, &mut changes),
+                done = pending(self.call.as_mut()) => {
+                    self.call = None;
+                    self.answered(done);
+                }
+                drift = next(self.drifts.as_mut()), if self.call.is_none() => self.drifted(drift),
+                proofs = pending(self.proving.as_mut()) => self.proved(proofs),
+                () = tokio::time::sleep_until(wake) => (),
+            }
+        }
+        self.advance();
+        self.outbox.close();
+    }
+
+    /// Whatever follows from what is known now.
+    fn advance(&mut self) {
+        let now = self.now();
+        self.engine.cluster_known(self.cluster_known(now));
+        self.engine.tick(now);
+        if self.proving.is_none() && self.leads() {
+            let keys = self.engine.take_unproven();
+            if !keys.is_empty() {
+                self.proving = Some(self.platform.clone().prove(keys).boxed());
+            }
+        }
+        if self.call.is_none() {
+            self.catch_up_on_drift();
+            self.call = self.next_call(now);
+        }
+        self.report(now);
+    }
+
+    fn next_call(&mut self, now: Now) -> Option<Call> {
+        if now.up < self.patience {
+            return None;
+        }
+        match &self.link {
+            Link::Applying => Some(call::take(self.lease.clone())),
+            Link::Standby(watched) => Some(call::look(self.lease.clone(), *watched, now.up)),
+            Link::Down => Some(call::connect(self.driver.clone(), self.epoch)),
+            Link::Up if now.up >= self.read_at => Some(call::read(self.driver.clone())),
+            Link::Up => {
+                let batch = self.engine.next_batch();
+                (!batch.is_empty()).then(|| call::apply(self.driver.clone(), batch))
+            }
+        }
+    }
+
+    const fn leads(&self) -> bool {
+        matches!(self.link, Link::Down | Link::Up)
+    }
+
+    fn wake(&self) -> Duration {
+        let up = self.begun.elapsed();
+        let mut wake = if self.leads() { self.beat_at.max(up) } else { up + LOOK };
+        if self.call.is_none() && self.patience > up {
+            wake = wake.min(self.patience);
+        }
+        if self.call.is_none() && self.read_at > up {
+            wake = wake.min(self.read_at);
+        }
+        self.engine.wake().map_or(wake, |timer| wake.min(timer))
+    }
+
+    fn cluster_known(&self, now: Now) -> bool {
+        let beats = self.platform.clusters.snapshot();
+        let stale = self.platform.config.cluster_stale_after.signed();
+        let fresh = |at: jiff::Timestamp| now.wall.duration_since(at) <= stale;
+        beats.get(self.status.cluster.as_str()).is_some_and(|beat| beat.synced && fresh(beat.observed_at))
+    }
+
+    fn observe(&mut self, change: Option<Change<Endpoint>>, changes: &mut Changes<Endpoint>) {
+        let mut next = change;
+        for _ in 0..AT_ONCE {
+            let Some(change) = next.take() else { return };
+            self.observe_one(change);
+            next = changes.next().now_or_never().flatten();
+        }
+        // One more was taken out of the stream and must not be lost.
+        next.into_iter().for_each(|change| self.observe_one(change));
+    }
+
+    fn observe_one(&mut self, change: Change<Endpoint>) {
+        if change.everything() {
+            return self.observe_all();
+        }
+        if !change.key.starts_with(&self.prefix) {
+            return;
+        }
+        match change.value {
+            Some(endpoint) => self.engine.observe(&change.key, endpoint, self.now()),
+            None => self.engine.vanished(&change.key, self.now()),
+        }
+    }
+
+    fn observe_all(&mut self) {
+        let all: BTreeMap<String, Arc<Endpoint>> = self
+            .platform
+            .endpoints
+            .snapshot()
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(&self.prefix))
+            .collect();
+        let all = all.iter().map(|(key, endpoint)| (key.as_str(), endpoint.clone()));
+        self.engine.observe_all(all, self.now());
+    }
+
+    fn report(&mut self, now: Now) {
+        if !self.leads() {
+            return;
+        }
+        let reports = self.engine.reports(now);
+        self.outbox.push(reports);
+        let (reachable, reason) = (matches!(self.link, Link::Up), self.engine.condition());
+        let changed = (reachable, &reason, self.epoch)
+            != (self.status.reachable, &self.status.reason, self.status.epoch);
+        if !changed && now.up < self.beat_at {
+            return;
+        }
+        self.beat_at = now.up + self.platform.config.beat_every.std();
+        let counts = self.engine.counts();
+        self.status = RegistryStatus {
+            reachable,
+            reason,
+            epoch: self.epoch,
+            entries: counts.entries,
+            pending: counts.pending,
+            oldest_pending_since: counts.oldest,
+            drift_repaired: counts.drift_repaired,
+            observed_at: now.wall,
+            ..self.status.clone()
+        };
+        self.outbox.status(self.status.clone());
+    }
+}
+
+/// Waits for what may not be there.
+async fn pending<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next<T>(stream: Option<&mut futures::stream::BoxStream<'static, T>>) -> Option<T> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}

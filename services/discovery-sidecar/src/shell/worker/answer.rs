@@ -1,0 +1,120 @@
+//! What the worker makes of answers: from the bus, from the registry, and from those who watch it.
+
+use std::{sync::Arc, time::Duration};
+
+use bcs_kit::telemetry::chain;
+use futures::{FutureExt, StreamExt};
+
+use super::{
+    super::{
+        Proof,
+        call::Done,
+        lease::{Term, Watched},
+    },
+    LOOK, Link, Worker,
+};
+use crate::{
+    domain::{Failure, backoff},
+    driver::{Drift, Listing},
+};
+
+fn jitter() -> f64 {
+    rand::random()
+}
+
+impl Worker {
+    pub(super) fn answered(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Taken(Ok(term)) => self.begin(term),
+            Done::Taken(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "the lease cannot be taken");
+                self.patience = now.up + LOOK;
+            }
+            Done::Looked(Ok((_, Some(term)))) => self.begin(term),
+            Done::Looked(Ok((watched, None))) => {
+                self.link = Link::Standby(watched);
+                self.patience = now.up + LOOK;
+            }
+            Done::Looked(Err(_)) => self.patience = now.up + LOOK,
+            Done::Connected(Ok((listing, drifts))) => {
+                self.drifts = Some(drifts);
+                self.link = Link::Up;
+                self.read(listing);
+            }
+            Done::Read(Ok(listing)) => self.read(listing),
+            Done::Connected(Err(failure)) | Done::Read(Err(failure)) => self.failed(failure),
+            Done::Applied(batch, Ok(outcomes)) => self.engine.answered(batch, outcomes, now, jitter()),
+            Done::Applied(batch, Err(rejected @ Failure::Rejected(_))) => {
+                self.engine.failed(&batch, &rejected, now, jitter());
+            }
+            Done::Applied(_, Err(failure)) => self.failed(failure),
+        }
+    }
+
+    fn begin(&mut self, term: Term) {
+        tracing::info!(registry = %self.status.registry, cluster = %self.status.cluster, epoch = term.epoch, "keeping the registry");
+        let ours = term.registrations.into_iter().filter(|r| r.cluster == self.status.cluster);
+        self.engine.adopt(ours, self.now());
+        self.epoch = term.epoch;
+        self.link = Link::Down;
+    }
+
+    fn read(&mut self, listing: Listing) {
+        self.engine.registry_read(listing.items, self.now());
+        let every = self.platform.config.reconcile_every.std();
+        // A tenth of jitter keeps many sidecars from reading one registry together.
+        self.read_at = self.begun.elapsed() + every.mul_f64(0.95 + jitter() / 10.0);
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        let up = self.begun.elapsed();
+        self.drifts = None;
+        self.engine.lost(failure.to_string());
+        if let Failure::Fenced(held) = failure {
+            tracing::warn!(registry = %self.status.registry, epoch = self.epoch, held, "replaced by a newer sidecar, stepping down");
+            self.outbox.clear();
+            self.link = Link::Standby(Watched { held, beat: None, heard: up });
+            self.patience = up;
+            return;
+        }
+        let wait = backoff::delay(self.engine.failures(), jitter());
+        tracing::warn!(registry = %self.status.registry, error = %failure, ?wait, "registry failed");
+        self.link = Link::Down;
+        self.patience = up + wait;
+    }
+
+    pub(super) fn drifted(&mut self, drift: Option<Result<Drift, Failure>>) {
+        match drift {
+            Some(Ok(Drift::Place(place, item))) => self.engine.drifted(&place, item, self.now()),
+            Some(Ok(Drift::Unknown)) => self.read_at = Duration::ZERO,
+            Some(Err(failure)) => self.failed(failure),
+            None => self.failed(Failure::Unavailable("the registry ended the watch".to_owned())),
+        }
+    }
+
+    /// What others changed while a call was under way is known before the next one is made.
+    pub(super) fn catch_up_on_drift(&mut self) {
+        for _ in 0..256 {
+            let Some(drift) = self.drifts.as_mut().and_then(|drifts| drifts.next().now_or_never()) else {
+                return;
+            };
+            self.drifted(drift);
+        }
+    }
+
+    pub(super) fn proved(&mut self, proofs: Vec<(Arc<str>, Proof)>) {
+        self.proving = None;
+        let (now, there) = (self.now(), self.platform.endpoints.snapshot());
+        // What came back meanwhile is observed on its own.
+        for (key, proof) in proofs.into_iter().filter(|(key, _)| !there.contains_key(&**key)) {
+            match proof {
+                Proof::Deleted => self.engine.deleted(&key, now),
+                Proof::Missing => self.engine.missing(&key, now),
+                // The view will say so; it came back between.
+                Proof::There => (),
+                Proof::Unknown => self.engine.ask_again(&key, now),
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The etcd driver alone against a real etcd.
+
+use std::sync::Arc;
+
+use bcs_discovery_sidecar::{
+    domain::{Change, Failure, Naming, Outcome},
+    driver::{Drift, Driver, Owner, open},
+};
+use futures::StreamExt;
+
+use crate::fixture::*;
+
+fn driver(etcd: &Etcd) -> (Arc<dyn Driver>, Naming) {
+    let owner = Owner { platform: name("eu1"), cluster: name("sim-a"), registry: name("dns") };
+    let spec = etcd.registry("dns").spec;
+    (open(&spec, &owner), Naming::of(&spec))
+}
+
+fn put(driver: &Arc<dyn Driver>, naming: &Naming, number: u32) -> Change {
+    let entry = naming.entry(&Arc::new(endpoint(number))).expect("an entry");
+    Change::Put { place: driver.place(&entry), digest: driver.digest(&entry), entry, over: None }
+}
+
+#[tokio::test]
+async fn a_sidecar_with_an_older_epoch_is_refused() {
+    let etcd = Etcd::start().await;
+    let ((old, naming), (new, _)) = (driver(&etcd), driver(&etcd));
+    old.fence(5).await.expect("fences");
+    old.apply(&[put(&old, &naming, 1)]).await.expect("writes");
+    new.fence(9).await.expect("fences");
+    assert_eq!(old.apply(&[put(&old, &naming, 2)]).await, Err(Failure::Fenced(9)));
+    assert_eq!(old.fence(5).await, Err(Failure::Fenced(9)));
+    let items = new.list().await.expect("reads").items;
+    assert_eq!(items.len(), 1, "the newer one finds what the older one wrote");
+    let remove = Change::Remove {
+        place: items[0].place.clone(),
+        uid: items[0].uid.clone(),
+        version: items[0].version,
+    };
+    assert!(matches!(new.apply(&[remove]).await.as_deref(), Ok([Outcome::Done(_)])));
+    assert_eq!(etcd.keys("/bcs/epoch/").await, [("/bcs/epoch/eu1.sim-a.dns".to_owned(), "9".to_owned())]);
+}
+
+#[tokio::test]
+async fn an_entry_of_somebody_else_is_named_and_not_touched() {
+    let etcd = Etcd::start().await;
+    let (driver, naming) = driver(&etcd);
+    driver.fence(1).await.expect("fences");
+    let (taken, free) = (put(&driver, &naming, 1), put(&driver, &naming, 2));
+    let mut client = etcd.client().await;
+    let foreign = r#"{"host":"1.2.3.4","owner":"somebody"}"#;
+    client.put(&**taken.place(), foreign, None).await.expect("writes");
+    let outcomes = driver.apply(&[taken.clone(), free]).await.expect("is answered");
+    assert!(
+        matches!(&outcomes[0], Outcome::Foreign(words) if words.contains(&**taken.place()) && words.contains("somebody")),
+        "{outcomes:?}"
+    );
+    assert_eq!(outcomes[1], Outcome::Again);
+    assert_eq!(driver.list().await.expect("reads").items, []);
+    assert_eq!(etcd.keys(taken.place()).await[0].1, foreign);
+}
+
+#[tokio::test]
+async fn changes_by_others_are_told_and_our_own_are_not() {
+    let etcd = Etcd::start().await;
+    let (driver, naming) = driver(&etcd);
+    driver.fence(1).await.expect("fences");
+    let since = driver.list().await.expect("reads").at;
+    let mut drifts = driver.drift(since).await.expect("watches");
+    let changes = [put(&driver, &naming, 1), put(&driver, &naming, 2)];
+    driver.apply(&changes).await.expect("writes");
+    let place = changes[1].place().clone();
+    etcd.client().await.delete(&*place, None).await.expect("deletes");
+    let drift = tokio::time::timeout(LONG, drifts.next()).await.expect("is told");
+    assert_eq!(drift, Some(Ok(Drift::Place(place, None))));
+}
+
+#[tokio::test]
+async fn an_entry_that_etcd_does_not_take_is_its_own_fault() {
+    let etcd = Etcd::start_with(&["--max-request-bytes=20000"]).await;
+    let (driver, naming) = driver(&etcd);
+    driver.fence(1).await.expect("fences");
+    let big = bcs_schemas::observation::Endpoint { uid: "x".repeat(30_000), ..endpoint(1) };
+    let entry = naming.entry(&Arc::new(big)).expect("an entry");
+    let poison = Change::Put { place: driver.place(&entry), digest: 0, entry, over: None };
+    let answer = driver.apply(&[put(&driver, &naming, 2), poison]).await;
+    assert!(matches!(&answer, Err(Failure::Rejected(words)) if words.contains("too large")), "{answer:?}");
+    driver.apply(&[put(&driver, &naming, 2)]).await.expect("the other one is taken");
+}
+
+#[tokio::test]
+async fn more_entries_than_a_page_are_read() {
+    let etcd = Etcd::start().await;
+    let (driver, naming) = driver(&etcd);
+    driver.fence(1).await.expect("fences");
+    let changes: Vec<Change> = (0..4100).map(|i| put(&driver, &naming, i)).collect();
+    for batch in changes.chunks(driver.capabilities().batch) {
+        driver.apply(batch).await.expect("writes");
+    }
+    assert_eq!(driver.list().await.expect("reads").items.len(), changes.len());
+}

@@ -1,0 +1,250 @@
+//! Real servers in temporary directories on free ports, and endpoints to write.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, health::Health, run::Deps};
+use bcs_schemas::{
+    Name, bucket,
+    observation::{ClusterHealth, Endpoint, EndpointPhase, EndpointPort, Registration, RegistrationState},
+    resource::Registry,
+};
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Ends with the value that holds it.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(program: &str, package: &str, arguments: &[String]) -> Process {
+    let child = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    Process(child.unwrap_or_else(|e| panic!("{program} cannot be started ({e}): install {package}")))
+}
+
+/// Waits for a state; says what was missing when it does not come.
+pub(crate) async fn wait_until<T>(within: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = tokio::time::Instant::now() + within;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(missing) if tokio::time::Instant::now() > deadline => panic!("after {within:?}: {missing}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// An etcd server that can be stopped and started with its data.
+pub(crate) struct Etcd {
+    directory: tempfile::TempDir,
+    ports: [u16; 2],
+    options: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Etcd {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(options: &[&str]) -> Self {
+        let options = options.iter().map(ToString::to_string).collect();
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut etcd = Self { directory, ports: [free_port(), free_port()], options, process: None };
+        etcd.up().await;
+        etcd
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[0])
+    }
+
+    pub(crate) async fn up(&mut self) {
+        let peer = format!("http://127.0.0.1:{}", self.ports[1]);
+        let mut arguments: Vec<String> = [
+            ("data-dir", self.directory.path().display().to_string()),
+            ("listen-client-urls", self.url()),
+            ("advertise-client-urls", self.url()),
+            ("listen-peer-urls", peer.clone()),
+            ("initial-advertise-peer-urls", peer.clone()),
+            ("initial-cluster", format!("default={peer}")),
+        ]
+        .into_iter()
+        .map(|(option, value)| format!("--{option}={value}"))
+        .collect();
+        arguments.extend(self.options.clone());
+        self.process = Some(start("etcd", "the Debian package etcd-server", &arguments));
+        wait_until(LONG, async || self.try_client().await).await;
+    }
+
+    /// kill -9.
+    pub(crate) fn down(&mut self) {
+        self.process = None;
+    }
+
+    async fn try_client(&self) -> Result<etcd_client::Client, String> {
+        let ask = async {
+            let mut client = etcd_client::Client::connect([self.url()], None).await?;
+            client.get("ready", None).await?;
+            Ok::<_, etcd_client::Error>(client)
+        };
+        match tokio::time::timeout(Duration::from_secs(1), ask).await {
+            Ok(answer) => answer.map_err(|e| format!("etcd does not answer: {e}")),
+            Err(_) => Err("etcd does not answer".to_owned()),
+        }
+    }
+
+    /// What an independent client sees.
+    pub(crate) async fn client(&self) -> etcd_client::Client {
+        wait_until(LONG, async || self.try_client().await).await
+    }
+
+    pub(crate) async fn keys(&self, prefix: &str) -> Vec<(String, String)> {
+        let options = etcd_client::GetOptions::new().with_prefix();
+        let mut found = self.client().await.get(prefix, Some(options)).await.expect("reads");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        found.take_kvs().iter().map(|kv| (text(kv.key()), text(kv.value()))).collect()
+    }
+
+    pub(crate) fn registry(&self, registry: &str) -> Registry {
+        document(registry, serde_json::json!({ "etcd": { "endpoints": [self.url()] } }))
+    }
+}
+
+pub(crate) fn document(registry: &str, driver: serde_json::Value) -> Registry {
+    let document = serde_json::json!({
+        "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": registry }, "spec": { "driver": driver },
+    });
+    serde_json::from_value(document).expect("a registry")
+}
+
+/// A nats-server with the platform's buckets.
+pub(crate) struct Nats {
+    _process: Process,
+    _directory: tempfile::TempDir,
+    pub(crate) bus: Bus,
+}
+
+impl Nats {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let port = free_port();
+        let arguments = [
+            "-js",
+            "-a",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-sd",
+            &directory.path().display().to_string(),
+        ]
+        .map(str::to_owned);
+        let process = start("nats-server", "nats-server 2.14 or newer", &arguments);
+        let config = BusConfig { url: format!("nats://127.0.0.1:{port}"), ..BusConfig::default() };
+        let bus =
+            wait_until(LONG, async || Bus::connect(&config, "test").await.map_err(|e| e.to_string())).await;
+        wait_until(LONG, async || bus.provision().await.map_err(|e| e.to_string())).await;
+        let nats = Self { _process: process, _directory: directory, bus };
+        nats.beat(true).await;
+        nats
+    }
+
+    /// A sidecar in this process; it runs until its tasks stop.
+    pub(crate) async fn sidecar(&self, config: bcs_discovery_sidecar::Config) -> Tasks {
+        let tasks = Tasks::new();
+        let deps = Deps {
+            clock: Clock::system(),
+            bus: self.bus.clone(),
+            tasks: tasks.clone(),
+            health: Health::new(),
+        };
+        bcs_discovery_sidecar::run(config, deps).await.expect("starts");
+        tasks
+    }
+
+    pub(crate) async fn beat(&self, synced: bool) {
+        let clusters = self.bus.bucket(bucket::CLUSTERS).await.expect("a bucket");
+        let health = ClusterHealth {
+            cluster: name("sim-a"),
+            reachable: true,
+            reason: None,
+            synced,
+            version: None,
+            nodes: 1,
+            nodes_ready: 1,
+            capacity: bcs_schemas::observation::Capacity::default(),
+            observed_at: Clock::system().now(),
+        };
+        clusters.put(&health).await.expect("writes");
+    }
+
+    pub(crate) async fn put(&self, endpoint: &Endpoint) {
+        self.bus.bucket(bucket::ENDPOINTS).await.expect("a bucket").put(endpoint).await.expect("writes");
+    }
+
+    pub(crate) async fn delete(&self, endpoint: &Endpoint) {
+        let key = bucket::Keyed::key(endpoint);
+        self.bus.bucket(bucket::ENDPOINTS).await.expect("a bucket").delete(&key).await.expect("deletes");
+    }
+
+    pub(crate) async fn registrations(&self) -> Vec<Registration> {
+        let bucket = self.bus.bucket(bucket::REGISTRATIONS).await.expect("a bucket");
+        bucket.list(">").await.expect("lists").into_values().collect()
+    }
+
+    /// Waits until every registration of `uid` has this state, and there is one for each of the registries.
+    pub(crate) async fn wait_for(&self, uid: &str, registries: usize, state: RegistrationState) {
+        wait_until(LONG, async || {
+            let found: Vec<_> = self.registrations().await.into_iter().filter(|r| r.uid == uid).collect();
+            let good = found.iter().filter(|r| r.state == state).count();
+            if good == registries {
+                Ok(())
+            } else {
+                Err(format!("{uid} is not {state:?} everywhere: {found:?}"))
+            }
+        })
+        .await;
+    }
+}
+
+/// Instance `number` of an application in cluster `sim-a`, ready.
+pub(crate) fn endpoint(number: u32) -> Endpoint {
+    let [_, b, c, d] = number.to_be_bytes();
+    let now = Clock::system().now();
+    let made = serde_json::json!({
+        "cluster": "sim-a", "project": "shop", "app": "web", "revision": "r1",
+        "instance": format!("web-{number}"), "uid": format!("uid-{number}"),
+        "addresses": [format!("10.{b}.{c}.{d}")], "weight": 100, "phase": "ready",
+        "since": now, "generation": 1, "observed_at": now,
+    });
+    let made: Endpoint = serde_json::from_value(made).expect("an endpoint");
+    Endpoint {
+        ports: vec![EndpointPort { name: name("http"), port: 8080, protocol: Default::default() }],
+        ..made
+    }
+}
+
+pub(crate) fn draining(number: u32) -> Endpoint {
+    Endpoint { phase: EndpointPhase::Draining, ..endpoint(number) }
+}
+
+pub(crate) fn config(registries: Vec<Registry>) -> bcs_discovery_sidecar::Config {
+    bcs_discovery_sidecar::Config { cluster: Some(name("sim-a")), registries, ..Default::default() }
+}

@@ -1,0 +1,13 @@
+//! The sidecar and its drivers against real servers: etcd and nats-server, started here, never skipped.
+
+#![allow(
+    clippy::panic,
+    clippy::large_futures,
+    reason = "helpers of tests fail by panicking, and nobody counts their bytes"
+)]
+
+mod driver;
+mod fixture;
+mod outage;
+mod sidecar;
+mod speed;

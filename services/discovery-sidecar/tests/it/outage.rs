@@ -1,0 +1,65 @@
+//! A registry that is away.
+
+use std::time::Duration;
+
+use bcs_schemas::{bucket, observation::RegistrationState};
+
+use crate::fixture::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_while_etcd_is_away_is_made_up_for_and_others_do_not_notice() {
+    let (nats, mut etcd) = (Nats::start().await, Etcd::start().await);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = document("hosts", serde_json::json!({ "file": { "directory": directory.path() } }));
+    let tasks = nats.sidecar(config(vec![etcd.registry("dns"), file])).await;
+    for number in 1..=20 {
+        nats.put(&endpoint(number)).await;
+    }
+    nats.wait_for("uid-20", 2, RegistrationState::Confirmed).await;
+    let away = tokio::time::Instant::now();
+    etcd.down();
+    nats.put(&draining(1)).await;
+    nats.put(&endpoint(21)).await;
+    nats.wait_for("uid-21", 1, RegistrationState::Confirmed).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Drained).await;
+    nats.wait_for("uid-21", 1, RegistrationState::Pending).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Draining).await;
+    let status =
+        nats.bus.bucket(bucket::REGISTRIES).await.expect("a bucket").get("sim-a.dns").await.expect("reads");
+    let status = status.expect("a status").0;
+    assert!(!status.reachable && status.reason.is_some(), "{status:?}");
+    // Long enough for the backoff to reach its cap: the outage itself is what is tested, so it has to last.
+    tokio::time::sleep_until(away + Duration::from_secs(11)).await;
+    nats.beat(true).await;
+    etcd.up().await;
+    nats.wait_for("uid-21", 2, RegistrationState::Confirmed).await;
+    nats.wait_for("uid-1", 2, RegistrationState::Drained).await;
+    assert_eq!(etcd.keys("/skydns/").await.len(), 20);
+    tasks.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_removes_is_put_back_within_seconds_and_counted() {
+    let (nats, etcd) = (Nats::start().await, Etcd::start().await);
+    let tasks = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    nats.put(&endpoint(1)).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    let (key, _) = etcd.keys("/skydns/").await.remove(0);
+    etcd.client().await.delete(key.as_str(), None).await.expect("deletes");
+    let begin = tokio::time::Instant::now();
+    wait_until(LONG, async || match etcd.keys(&key).await.len() {
+        1 => Ok(()),
+        _ => Err("it is not back".to_owned()),
+    })
+    .await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    wait_until(LONG, async || {
+        let statuses = nats.bus.bucket(bucket::REGISTRIES).await.expect("a bucket");
+        match statuses.get("sim-a.dns").await.expect("reads") {
+            Some((status, _)) if status.drift_repaired == 1 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    tasks.stop(LONG).await;
+}

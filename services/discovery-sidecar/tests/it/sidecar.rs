@@ -1,0 +1,160 @@
+//! The whole sidecar: endpoints in KV come in, entries in etcd and in a file and registrations in KV come out.
+
+use bcs_discovery_sidecar::{Config, OnStop};
+use bcs_schemas::{
+    bucket,
+    observation::{Endpoint, EndpointPhase, RegistrationState},
+};
+
+use crate::fixture::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_instances_are_in_every_registry_and_draining_ones_in_none() {
+    let (nats, etcd) = (Nats::start().await, Etcd::start().await);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = document("hosts", serde_json::json!({ "file": { "directory": directory.path() } }));
+    nats.put(&endpoint(1)).await;
+    nats.put(&Endpoint { phase: EndpointPhase::Starting, ..endpoint(2) }).await;
+    let tasks = nats.sidecar(Config { cluster: None, ..config(vec![etcd.registry("dns"), file]) }).await;
+    nats.wait_for("uid-1", 2, RegistrationState::Confirmed).await;
+    nats.put(&endpoint(2)).await;
+    nats.wait_for("uid-2", 2, RegistrationState::Confirmed).await;
+    let hosts = || std::fs::read_to_string(directory.path().join("sim-a.hosts")).expect("hosts");
+    assert_eq!(etcd.keys("/skydns/local/bcs/shop/web/").await.len(), 2);
+    assert_eq!(
+        hosts().lines().skip(1).collect::<Vec<_>>(),
+        ["10.0.0.1\tweb.shop.bcs.local", "10.0.0.2\tweb.shop.bcs.local"]
+    );
+
+    nats.put(&draining(1)).await;
+    nats.wait_for("uid-1", 2, RegistrationState::Drained).await;
+    assert_eq!(etcd.keys("/skydns/").await.len(), 1);
+    assert!(!hosts().contains("10.0.0.1\t"));
+    nats.put(&draining(3)).await;
+    nats.wait_for("uid-3", 2, RegistrationState::Drained).await;
+    // Deleted without a drain before: that is a fact too.
+    for endpoint in [endpoint(1), endpoint(2), endpoint(3)] {
+        nats.delete(&endpoint).await;
+    }
+    wait_until(LONG, async || match nats.registrations().await {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    })
+    .await;
+    assert_eq!((etcd.keys("/skydns/").await.len(), hosts().lines().count()), (0, 1));
+    let statuses =
+        nats.bus.bucket(bucket::REGISTRIES).await.expect("a bucket").list(">").await.expect("lists");
+    assert_eq!(statuses.keys().collect::<Vec<_>>(), ["sim-a.dns", "sim-a.hosts"]);
+    assert!(statuses.values().all(|s| s.reachable && s.epoch > 0));
+    assert!(tasks.stop(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sidecar_takes_over_and_the_first_comes_back_when_it_is_silent() {
+    let (nats, etcd) = (Nats::start().await, Etcd::start().await);
+    let config = || Config {
+        takeover_after: "1s".parse().expect("a duration"),
+        beat_every: "200ms".parse().expect("a duration"),
+        ..config(vec![etcd.registry("dns")])
+    };
+    let first = nats.sidecar(config()).await;
+    nats.put(&endpoint(1)).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    let before = etcd.keys("/bcs/epoch/").await[0].1.parse::<u64>().expect("an epoch");
+    let second = nats.sidecar(config()).await;
+    wait_until(LONG, async || {
+        let now = etcd.keys("/bcs/epoch/").await[0].1.parse::<u64>().expect("an epoch");
+        if now > before { Ok(()) } else { Err(format!("epoch is still {now}")) }
+    })
+    .await;
+    nats.put(&endpoint(2)).await;
+    nats.wait_for("uid-2", 1, RegistrationState::Confirmed).await;
+    assert!(second.stop(LONG).await);
+    nats.put(&endpoint(3)).await;
+    nats.put(&draining(1)).await;
+    nats.wait_for("uid-3", 1, RegistrationState::Confirmed).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Drained).await;
+    assert_eq!(etcd.keys("/skydns/").await.len(), 2);
+    first.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_stay_when_it_stops_unless_it_is_told_to_take_them_along() {
+    let (nats, etcd) = (Nats::start().await, Etcd::start().await);
+    nats.put(&endpoint(1)).await;
+    let keeping = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    assert!(keeping.stop(LONG).await);
+    let kept = etcd.keys("/skydns/").await;
+    assert_eq!(kept.len(), 1);
+    let draining =
+        nats.sidecar(Config { on_stop: OnStop::Drain, ..config(vec![etcd.registry("dns")]) }).await;
+    nats.put(&endpoint(2)).await;
+    nats.wait_for("uid-2", 1, RegistrationState::Confirmed).await;
+    assert!(etcd.keys("/skydns/").await.contains(&kept[0]), "it was found and not written again");
+    assert!(draining.stop(LONG).await);
+    assert_eq!(etcd.keys("/skydns/").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_platform_does_not_empty_a_registry() {
+    let etcd = Etcd::start().await;
+    {
+        let nats = Nats::start().await;
+        let tasks = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+        for number in 1..=15 {
+            nats.put(&endpoint(number)).await;
+        }
+        nats.wait_for("uid-15", 1, RegistrationState::Confirmed).await;
+        tasks.stop(LONG).await;
+    }
+    // Another bus, which knows nothing, not even its own past.
+    let nats = Nats::start().await;
+    let tasks = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    let status = wait_until(LONG, async || {
+        let statuses =
+            nats.bus.bucket(bucket::REGISTRIES).await.expect("a bucket").list(">").await.expect("lists");
+        match statuses.into_values().next() {
+            Some(status) if status.reachable && status.reason.is_some() => Ok(status),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let reason = status.reason.expect("a reason");
+    assert!(reason.contains("15 of 15 entries have no endpoint"), "{reason}");
+    assert_eq!(etcd.keys("/skydns/").await.len(), 15);
+    tasks.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_entry_and_a_poisonous_one_fail_alone() {
+    let (nats, etcd) = (Nats::start().await, Etcd::start_with(&["--max-request-bytes=20000"]).await);
+    let tasks = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    nats.put(&endpoint(1)).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    // Somebody takes our place over.
+    let (key, _) = etcd.keys("/skydns/").await.remove(0);
+    etcd.client().await.put(key.as_str(), r#"{"host":"1.2.3.4"}"#, None).await.expect("writes");
+    nats.wait_for("uid-1", 1, RegistrationState::Failed).await;
+    let big = Endpoint { uid: "x".repeat(30_000), ..endpoint(2) };
+    nats.put(&big).await;
+    for number in 3..40 {
+        nats.put(&endpoint(number)).await;
+    }
+    nats.wait_for("uid-39", 1, RegistrationState::Confirmed).await;
+    nats.wait_for(&big.uid, 1, RegistrationState::Failed).await;
+    let failed: Vec<_> =
+        nats.registrations().await.into_iter().filter(|r| r.state == RegistrationState::Failed).collect();
+    assert_eq!(failed.len(), 2);
+    assert!(failed.iter().all(|r| r.retry_at.is_some()));
+    let reasons: Vec<_> = failed.iter().filter_map(|r| r.reason.clone()).collect();
+    assert!(
+        reasons.iter().any(|r| r.contains(&key)) && reasons.iter().any(|r| r.contains("too large")),
+        "{reasons:?}"
+    );
+    assert_eq!(etcd.keys(&key).await[0].1, r#"{"host":"1.2.3.4"}"#);
+    // The other one goes away, and ours comes back.
+    etcd.client().await.delete(key.as_str(), None).await.expect("deletes");
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    tasks.stop(LONG).await;
+}
