@@ -4,8 +4,10 @@
 mod batch;
 mod door;
 mod fold;
+mod metrics;
 mod publisher;
 mod runner;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::journal;
 pub use runner::{Machine, Options, Stats};
+pub use silent::Silent;
 
 /// The pure heart of a service. Both functions are deterministic: what is not comes in through [`Ctx`].
 pub trait StateMachine:

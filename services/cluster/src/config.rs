@@ -1,6 +1,6 @@
 //! Settings of the cluster service and of its agents.
 
-use bcs_kit::run::ProcessConfig;
+use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
 use bcs_schemas::Millis;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,10 +11,14 @@ use crate::domain::health::Thresholds;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What every process has.
-    pub process: ProcessConfig,
+    /// How the bus is reached.
+    pub bus: BusConfig,
+    /// What is logged and traced.
+    pub telemetry: TelemetryConfig,
+    /// Where health and metrics are served.
+    pub health_address: std::net::SocketAddr,
     /// Where the journal lies: `sqlite:<path>` or `postgres://…`.
-    pub journal: String,
+    pub journal_url: String,
     /// What it takes to change a mind about a cluster.
     pub hysteresis: Thresholds,
     /// How often minds are made up; silence is noticed no sooner.
@@ -47,12 +51,23 @@ impl Default for AgentConfig {
 
 impl Default for Config {
     fn default() -> Self {
+        let ProcessConfig { bus, telemetry, health_address } = ProcessConfig::default();
         Self {
-            process: ProcessConfig::default(),
-            journal: "sqlite:cluster.db".to_owned(),
+            bus,
+            telemetry,
+            health_address,
+            journal_url: "sqlite:/var/lib/bcs/cluster.db".to_owned(),
             hysteresis: Thresholds::default(),
             judge_every: Millis::from_secs(1),
             agent: AgentConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// The settings that every service has.
+    pub fn process(&self) -> ProcessConfig {
+        let (bus, telemetry) = (self.bus.clone(), self.telemetry.clone());
+        ProcessConfig { bus, telemetry, health_address: self.health_address }
     }
 }

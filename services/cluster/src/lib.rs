@@ -37,7 +37,7 @@ pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<State>, Error> 
         nodes: bus.bucket(NODES).await?.watch(tasks, ">"),
     };
     let (doors, admission) = admission::hook(observed.clone(), clock.clone());
-    let options = Options { journal_url: config.journal.clone(), admission: Some(admission) };
+    let options = Options { journal_url: config.journal_url.clone(), admission: Some(admission) };
     let machine = Machine::<State>::start(options, bus, clock, tasks).await?;
     doors.open(machine.clone());
     machine.report_to(health);

@@ -6,9 +6,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("agent") {
         return bcs_cluster::remote::main();
     }
-    bcs_kit::run::main(
-        "cluster",
-        |config: &bcs_cluster::Config| config.process.clone(),
-        |config, deps| async move { Ok(bcs_cluster::run(&config, &deps).await.map(drop)?) },
-    )
+    bcs_kit::run::main("cluster", bcs_cluster::Config::process, |config, deps| async move {
+        Ok(bcs_cluster::run(&config, &deps).await.map(drop)?)
+    })
 }

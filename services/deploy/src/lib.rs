@@ -40,9 +40,10 @@ pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<Deploy>, Error>
         registrations: bus.bucket(bucket::REGISTRATIONS).await?.watch(tasks, ">"),
         registries: bus.bucket(bucket::REGISTRIES).await?.watch(tasks, ">"),
     };
-    let options = Options { journal_url: config.journal.clone(), admission: None };
+    let options = Options { journal_url: config.journal_url.clone(), admission: None };
     let machine: Machine<Deploy> = Machine::start(options, bus, clock, tasks).await?;
     let statuses = Statuses::default();
+    machine.report_to(health);
     reads::open(&machine, &statuses, deps).await?;
     clusters::follow(&machine, deps).await?;
 

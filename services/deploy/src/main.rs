@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bcs_kit::run::main(
-        "deploy",
-        |config: &bcs_deploy::Config| config.process.clone(),
-        |config, deps| async move { Ok(bcs_deploy::run(&config, &deps).await.map(drop)?) },
-    )
+    bcs_kit::run::main("deploy", bcs_deploy::Config::process, |config, deps| async move {
+        Ok(bcs_deploy::run(&config, &deps).await.map(drop)?)
+    })
 }

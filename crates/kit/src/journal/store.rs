@@ -33,6 +33,9 @@ impl Journal {
     pub async fn open(url: &str, service: Service) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
+        if dialect == Dialect::Sqlite {
+            make_directory(url)?;
+        }
         let url = match dialect {
             Dialect::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
             _ => url.to_owned(),
@@ -201,6 +204,17 @@ async fn pool(url: &str, dialect: Dialect, service: Service, connections: u32) -
             })
         });
     options.connect(url).await.map_err(|source| Error::Database { what: "opening the journal", source })
+}
+
+/// A journal in a directory that does not exist yet is a first start.
+fn make_directory(url: &str) -> Result<(), Error> {
+    let path =
+        url.trim_start_matches("sqlite:").trim_start_matches("//").split('?').next().unwrap_or_default();
+    match std::path::Path::new(path).parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => std::fs::create_dir_all(directory)
+            .map_err(|e| Error::Database { what: "making the directory of the journal", source: e.into() }),
+        _ => Ok(()),
+    }
 }
 
 fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Error {

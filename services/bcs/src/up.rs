@@ -1,0 +1,159 @@
+//! `bcs up`: the whole platform in one process, with nats-server as its child and two simulated clusters, for trying it
+//! out, developing against it and running its tests.
+
+mod clusters;
+mod data;
+mod nats;
+mod platform;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bcs_kit::{
+    Tasks,
+    run::stop_signal,
+    telemetry::{self, LogFormat, TelemetryConfig},
+};
+use clap::{Args, ValueEnum};
+
+use crate::{Failure, output};
+use data::DataDir;
+
+const EXAMPLES: &str = "\
+Examples:
+  bcs up                                          everything, kept in ~/.local/share/bcs
+  bcs up --etcd http://127.0.0.1:2379             register in etcd as well
+  bcs up --data /tmp/try --nats-port 0            a second one beside the first";
+
+/// Run the whole platform here: bus, services, two simulated clusters and their sidecars
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Up {
+    /// Where everything is kept; started again with the same directory, everything is as it was
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Register in this etcd as well
+    #[arg(long, value_name = "URL")]
+    etcd: Option<String>,
+    /// Port of the bus on 127.0.0.1; 0 takes a free one and keeps it
+    #[arg(long, default_value_t = 4222, value_name = "PORT")]
+    nats_port: u16,
+    /// Where health and metrics are served
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    health: SocketAddr,
+    /// Write no context into the configuration file
+    #[arg(long)]
+    no_context: bool,
+    /// What is logged to stderr: error, warn, info, debug, or such as bcs_kit=debug,warn
+    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    log: String,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = Lines::Text)]
+    log_format: Lines,
+    /// Collector that takes spans over OTLP/gRPC, such as http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Lines {
+    Text,
+    Json,
+}
+
+/// How long everything may take to wind down.
+const WIND_DOWN: Duration = Duration::from_secs(10);
+
+impl Up {
+    /// Runs until it is told to stop.
+    pub async fn run(self, contexts: Option<PathBuf>) -> Result<(), Failure> {
+        let format = match self.log_format {
+            Lines::Text => LogFormat::Text,
+            Lines::Json => LogFormat::Json,
+        };
+        let settings = TelemetryConfig { log: self.log.clone(), format, otlp: self.otlp.clone() };
+        let _guard =
+            telemetry::init(&settings, "up").map_err(|e| Failure::usage(telemetry::chain(&e)))?;
+        let data = DataDir::open(self.data.clone())?;
+        // From the outside in: what others stand on is stopped after them.
+        let (bus_tasks, tasks) = (Tasks::new(), Tasks::new());
+        let result = self.serve(&data, &bus_tasks, &tasks, contexts).await;
+        tasks.stop(WIND_DOWN).await;
+        bus_tasks.stop(WIND_DOWN).await;
+        result
+    }
+
+    async fn serve(
+        &self,
+        data: &DataDir,
+        bus_tasks: &Tasks,
+        tasks: &Tasks,
+        contexts: Option<PathBuf>,
+    ) -> Result<(), Failure> {
+        let server = nats::start(data, self.nats_port, bus_tasks).await?;
+        let clusters = clusters::start(data).await?;
+        let started = platform::start(self, data, &server, &clusters, tasks).await;
+        let outcome = match started {
+            Ok(health) => {
+                if let Some(path) = contexts.filter(|_| !self.no_context) {
+                    platform::write_context(&path, &server.url)?;
+                }
+                output::line(&self.banner(data, &server, &clusters, health));
+                wait(bus_tasks, tasks).await
+            }
+            Err(failure) => Err(failure),
+        };
+        tasks.stop(WIND_DOWN).await;
+        for cluster in clusters {
+            cluster.shutdown().await;
+        }
+        outcome
+    }
+
+    fn banner(
+        &self,
+        data: &DataDir,
+        server: &nats::Server,
+        clusters: &[bcs_kubesim::Kubesim],
+        health: SocketAddr,
+    ) -> String {
+        let mut lines = vec![format!("BCS {} is up. Everything is kept in {}", env!("CARGO_PKG_VERSION"), data.root().display())];
+        lines.push(format!("  bus         {}  ({})", server.url, server.version));
+        for cluster in clusters {
+            let kubeconfig = data.kubeconfig(cluster.name());
+            lines.push(format!("  cluster     {}  {}  kubectl --kubeconfig {}", cluster.name(), cluster.url(), kubeconfig.display()));
+        }
+        lines.push("  services    cluster, deploy, network, metrics, and a discovery sidecar for each cluster".to_owned());
+        lines.push(format!("  registry    file  {}", data.registry().display()));
+        if let Some(etcd) = &self.etcd {
+            lines.push(format!("  registry    etcd  {etcd}"));
+        }
+        lines.push(format!("  health      http://{health}/readyz  http://{health}/metrics"));
+        lines.push(String::new());
+        lines.push("Now, in a second terminal:".to_owned());
+        lines.extend(path_hint());
+        lines.push("  bcs apply -f examples/shop.yaml --wait".to_owned());
+        lines.push("  bcs get apps".to_owned());
+        lines.push(String::new());
+        lines.push("Ctrl-C stops it; started again, everything is as it was.".to_owned());
+        lines.join("\n")
+    }
+}
+
+/// Where `bcs` lies, for those who started it by a path.
+fn path_hint() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let directory = program.parent()?;
+    let on_path = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p == directory));
+    (!on_path).then(|| format!("  export PATH={}:$PATH", directory.display()))
+}
+
+async fn wait(bus_tasks: &Tasks, tasks: &Tasks) -> Result<(), Failure> {
+    tokio::select! {
+        () = stop_signal() => {
+            output::note("stopping");
+            Ok(())
+        }
+        () = tasks.stopping().cancelled_owned() => Err(Failure::failed("a part of the platform ended; the log above says why")),
+        () = bus_tasks.stopping().cancelled_owned() => Err(Failure::failed("the bus ended; the log above says why")),
+    }
+}

@@ -1,0 +1,136 @@
+//! The services and sidecars of `bcs up`, each as it would be started alone, and the clusters imported by command.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+
+use bcs_client::Client;
+use bcs_kit::{
+    Bus, Clock, Tasks,
+    bus::BusConfig,
+    health::Health,
+    run::Deps,
+    telemetry::chain,
+};
+use bcs_kubesim::Kubesim;
+use bcs_schemas::{
+    Millis, Name,
+    cluster::ImportCluster,
+    outcome::Outcome,
+    resource::{
+        ClusterSpec, Metadata, Registry, RegistrySpec,
+        cluster::SecretRef,
+        registry::Driver,
+    },
+};
+
+use super::{Up, clusters::CLUSTERS, data::DataDir, nats};
+use crate::{
+    Failure,
+    context::{Context, Contexts},
+};
+
+/// A cluster is imported within this time, or something is wrong.
+const IMPORT_WITHIN: Duration = Duration::from_secs(30);
+
+/// Starts everything; the address of the health server.
+pub(super) async fn start(
+    up: &Up,
+    data: &DataDir,
+    server: &nats::Server,
+    clusters: &[Kubesim],
+    tasks: &Tasks,
+) -> Result<SocketAddr, Failure> {
+    let config = BusConfig { url: server.url.clone(), ..BusConfig::default() };
+    let health = Health::new();
+    let bus = Bus::connect(&config, "up").await?;
+    bus.provision().await?;
+    let watched = bus.clone();
+    health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
+    let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
+    services(data, &config, &deps).await?;
+    for (name, _, _) in CLUSTERS {
+        sidecar(up, data, name, &deps).await?;
+    }
+    import(data, clusters, &deps).await?;
+    health.serve(tasks, up.health).await.map_err(|e| Failure::failed(chain(&e)))
+}
+
+/// Each service speaks to the bus through a connection of its own, as it would alone.
+async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<(), Failure> {
+    let failed = |name: &str, e: &(dyn std::error::Error + 'static)| Failure::failed(format!("{name} does not start: {}", chain(e)));
+    let deps = async |name: &str| -> Result<Deps, Failure> {
+        Ok(Deps { bus: Bus::connect(bus, name).await?, ..shared.clone() })
+    };
+    let config = bcs_cluster::Config { journal_url: data.journal("cluster"), ..Default::default() };
+    bcs_cluster::run(&config, &deps("cluster").await?).await.map_err(|e| failed("cluster", &e))?;
+    let config = bcs_deploy::Config { journal_url: data.journal("deploy"), ..Default::default() };
+    bcs_deploy::run(&config, &deps("deploy").await?).await.map_err(|e| failed("deploy", &e))?;
+    let config = bcs_network::Config { journal_url: data.journal("network"), ..Default::default() };
+    bcs_network::run(&config, &deps("network").await?).await.map_err(|e| failed("network", &e))?;
+    let config = bcs_metrics::Config { journal_url: data.journal("metrics"), ..Default::default() };
+    bcs_metrics::run(&config, &deps("metrics").await?).await.map_err(|e| failed("metrics", &e))?;
+    Ok(())
+}
+
+/// One sidecar for each cluster: the file registry always, etcd when it was asked for.
+async fn sidecar(up: &Up, data: &DataDir, cluster: &str, deps: &Deps) -> Result<(), Failure> {
+    let mut registries = vec![registry("file", Driver::File { directory: data.registry() })?];
+    if let Some(url) = &up.etcd {
+        let driver = Driver::Etcd { endpoints: vec![url.clone()], prefix: "/skydns".to_owned() };
+        registries.push(registry("etcd", driver)?);
+    }
+    let config = bcs_discovery_sidecar::Config { cluster: Some(name(cluster)?), registries, ..Default::default() };
+    let started = bcs_discovery_sidecar::run(config, deps.clone()).await;
+    started.map_err(|e| Failure::failed(format!("sidecar of {cluster} does not start: {}", chain(&e))))
+}
+
+fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
+    Ok(Registry {
+        api_version: Default::default(),
+        kind: Default::default(),
+        metadata: Metadata { project: None, name: name(called)?, labels: BTreeMap::new() },
+        spec: RegistrySpec {
+            driver,
+            zone: "bcs.local".to_owned(),
+            name: "{app}.{project}".to_owned(),
+            ttl: Millis::from_secs(30),
+        },
+    })
+}
+
+/// Imports the clusters as a user would. A cluster that is there already, reached the same way, is not changed.
+async fn import(data: &DataDir, clusters: &[Kubesim], deps: &Deps) -> Result<(), Failure> {
+    let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
+    for cluster in clusters {
+        let target = bcs_kit::machine::target(&Name::system(), "cluster", &name(cluster.name())?);
+        let region = CLUSTERS.iter().find(|c| c.0 == cluster.name()).map(|c| c.2.to_owned());
+        let message = ImportCluster {
+            labels: region.map(|region| ("region".to_owned(), region)).into_iter().collect(),
+            spec: ClusterSpec {
+                engine: Default::default(),
+                kubeconfig: SecretRef { file: data.kubeconfig(cluster.name()) },
+                context: None,
+                agent: Default::default(),
+            },
+        };
+        match client.command(target, message).actor("bcs up").send(IMPORT_WITHIN).await? {
+            Outcome::Accepted(_) => (),
+            Outcome::Rejected(rejected) => {
+                return Err(Failure::rejected(&format!("import of cluster {}", cluster.name()), &rejected));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets `bcs` in another terminal find this bus.
+pub(super) fn write_context(path: &Path, url: &str) -> Result<(), Failure> {
+    let mut contexts = Contexts::load(path)?;
+    let local = Context { url: url.to_owned(), project: Some(name("demo")?), ..Context::default() };
+    contexts.contexts.insert("local".to_owned(), local);
+    contexts.current = Some("local".to_owned());
+    contexts.save(path)
+}
+
+fn name(text: &str) -> Result<Name, Failure> {
+    Name::new(text).map_err(|e| Failure::failed(e.to_string()))
+}

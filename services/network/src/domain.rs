@@ -1,0 +1,79 @@
+//! Pure: which addresses are in use, from what is observed.
+
+use bcs_schemas::{
+    observation::{Endpoint, EndpointPhase},
+    query::{AddressView, Query},
+};
+
+/// The addresses that fit the question, in their order. An instance that has ended holds none.
+pub(crate) fn in_use<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, query: &Query) -> Vec<AddressView> {
+    let fits = |e: &&Endpoint| {
+        query.project.as_ref().is_none_or(|p| *p == e.project)
+            && query.name.as_ref().is_none_or(|n| *n == e.app)
+    };
+    let mut views: Vec<AddressView> = endpoints
+        .filter(|e| e.phase != EndpointPhase::Gone)
+        .filter(fits)
+        .flat_map(|e| {
+            e.addresses.iter().map(|address| AddressView {
+                address: *address,
+                cluster: e.cluster.clone(),
+                project: e.project.clone(),
+                app: e.app.clone(),
+                instance: e.instance.clone(),
+                uid: e.uid.clone(),
+                since: e.since,
+                observed_at: e.observed_at,
+            })
+        })
+        .collect();
+    views.sort_by(|a, b| (a.address, &a.cluster).cmp(&(b.address, &b.cluster)));
+    views
+}
+
+#[cfg(test)]
+mod tests {
+    use bcs_schemas::Name;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a label")
+    }
+
+    fn endpoint(app: &str, last: u8, phase: EndpointPhase) -> Endpoint {
+        Endpoint {
+            cluster: name("sim-a"),
+            project: name("demo"),
+            app: name(app),
+            revision: name("r1"),
+            instance: format!("{app}-{last}"),
+            uid: format!("u{last}"),
+            node: None,
+            addresses: vec![[127, 20, 0, last].into()],
+            ports: Vec::new(),
+            weight: 100,
+            phase,
+            stopping: false,
+            reason: None,
+            since: Timestamp::UNIX_EPOCH,
+            generation: 1,
+            observed_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn addresses_in_use_are_those_of_instances_that_have_not_ended() {
+        let all = [
+            endpoint("web", 9, EndpointPhase::Draining),
+            endpoint("api", 3, EndpointPhase::Ready),
+            endpoint("web", 5, EndpointPhase::Gone),
+        ];
+        let ask =
+            |query: Query| in_use(all.iter(), &query).into_iter().map(|v| v.instance).collect::<Vec<_>>();
+        assert_eq!(ask(Query::default()), ["api-3", "web-9"]);
+        assert_eq!(ask(Query { name: Some(name("web")), ..Query::default() }), ["web-9"]);
+        assert!(ask(Query { project: Some(name("other")), ..Query::default() }).is_empty());
+    }
+}
