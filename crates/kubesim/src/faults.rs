@@ -76,7 +76,7 @@ impl Faults {
         self.drops.send_modify(|n| *n += 1);
     }
 
-    /// Forgets the history: watches and pages from older versions get 410, also those that are open and behind.
+    /// Forgets the history: watches and pages from older versions get 410, and so do the watches that are open.
     pub fn compact(&self) {
         self.store.compact();
     }

@@ -9,9 +9,10 @@
 //! `sim.bcs/shutdown`, `sim.bcs/latency`, `sim.bcs/error-rate`, `sim.bcs/image-pull-error`. An image whose tag is
 //! `missing` or `broken` cannot be pulled.
 //!
-//! Not done: TLS, protobuf, CRDs, RBAC, StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster
-//! addresses answer nothing), probes (the annotations decide), node leases, eviction from lost nodes, more than one
-//! EndpointSlice per service, OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
+//! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
+//! StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
+//! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
+//! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
 
 mod clock;
 mod config;

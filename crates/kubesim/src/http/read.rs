@@ -44,7 +44,7 @@ pub(crate) fn list(api: &Api, target: &Target, call: &Call) -> Reply {
         Rest { token: format!("{}/{}/{}", listing.version, last.namespace, last.name), remaining }
     });
     let body = represent::list(call.form, target.kind, &listing, rest, call.param("includeObject"));
-    Ok(represent::json(StatusCode::OK, &body))
+    Ok(represent::text(StatusCode::OK, body))
 }
 
 /// The state that the list is of, and the last key that earlier pages already had.

@@ -1,6 +1,6 @@
 //! How answers look: whole objects, tables for people, or only their metadata.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
 use axum::{
     body::Body,
@@ -47,7 +47,11 @@ impl Form {
 }
 
 pub(crate) fn json(code: StatusCode, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
+    text(code, value.to_string())
+}
+
+pub(crate) fn text(code: StatusCode, json: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(json));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -64,13 +68,14 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
 }
 
 /// The object as lists and watches show it: with its type, which the store need not have.
-pub(crate) fn typed(kind: &Kind, value: &Value) -> Value {
-    let mut value = value.clone();
-    if value.get("kind").is_none_or(Value::is_null) {
-        value["kind"] = json!(kind.kind);
-        value["apiVersion"] = json!(kind.api_version());
+pub(crate) fn typed<'a>(kind: &Kind, value: &'a Value) -> Cow<'a, Value> {
+    if value.get("kind").is_some_and(Value::is_string) {
+        return Cow::Borrowed(value);
     }
-    value
+    let mut value = value.clone();
+    value["kind"] = json!(kind.kind);
+    value["apiVersion"] = json!(kind.api_version());
+    Cow::Owned(value)
 }
 
 fn metadata_only(value: &Value) -> Value {
@@ -79,7 +84,7 @@ fn metadata_only(value: &Value) -> Value {
 
 pub(crate) fn one(form: Form, kind: &Kind, value: &Value, include: &str) -> Value {
     match form {
-        Form::Full => typed(kind, value),
+        Form::Full => typed(kind, value).into_owned(),
         Form::Metadata => metadata_only(value),
         Form::Table => {
             table::render(kind, std::iter::once(value), include, &list_metadata(object::version(value)), true)
@@ -97,22 +102,31 @@ pub(crate) struct Rest {
     pub remaining: usize,
 }
 
-pub(crate) fn list(form: Form, kind: &Kind, listing: &Listing, rest: Option<Rest>, include: &str) -> Value {
+pub(crate) fn list(form: Form, kind: &Kind, listing: &Listing, rest: Option<Rest>, include: &str) -> String {
     let mut metadata = list_metadata(listing.version);
     if let Some(rest) = rest {
         metadata.insert("continue".to_owned(), json!(rest.token));
         metadata.insert("remainingItemCount".to_owned(), json!(rest.remaining));
     }
     let objects = listing.objects.iter().map(Arc::as_ref);
-    match form {
-        Form::Table => table::render(kind, objects, include, &metadata, true),
-        Form::Full => {
-            let items: Vec<Value> = objects.map(|o| typed(kind, o)).collect();
-            json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": metadata, "items": items})
-        }
-        Form::Metadata => {
-            let items: Vec<Value> = objects.map(metadata_only).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
-        }
+    let (name, version) = match form {
+        Form::Table => return table::render(kind, objects, include, &metadata, true).to_string(),
+        Form::Full => (format!("{}List", kind.kind), kind.api_version()),
+        Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+    };
+    // Written straight into text: a list may be as large as the cluster.
+    let mut text = format!(
+        "{{\"kind\":{name:?},\"apiVersion\":{version:?},\"metadata\":{},\"items\":[",
+        Value::Object(metadata)
+    );
+    for (at, object) in objects.enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        // Writing into a string cannot fail.
+        let _ = match form {
+            Form::Metadata => write!(text, "{comma}{}", metadata_only(object)),
+            _ => write!(text, "{comma}{}", typed(kind, object)),
+        };
     }
+    text.push_str("]}");
+    text
 }

@@ -280,7 +280,7 @@ pub(crate) fn render<'a>(
 ) -> Value {
     let row = |object: &Value| {
         let shown = match include {
-            "Object" => represent::typed(kind, object),
+            "Object" => represent::typed(kind, object).into_owned(),
             "None" => Value::Null,
             _ => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})

@@ -99,8 +99,7 @@ impl Watch {
         if !initial && !matches!(version, "" | "0") {
             let wrong = |_| Status::bad_request(format!("invalid resource version: {version:?}"));
             self.cursor = version.parse().map_err(wrong)?;
-            // A version that is too old fails before the stream begins or in it; both are allowed, this is the earlier.
-            self.api.store.changes(self.kind, self.cursor)?;
+            // A version that is too old is an event of the stream, not an answer of its own: clients expect it there.
             return Ok(());
         }
         let mut listing = self.api.store.list(self.kind, &self.namespace);

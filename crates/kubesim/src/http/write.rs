@@ -353,8 +353,10 @@ pub(crate) async fn delete(api: &Api, target: Target, mut call: Call) -> Reply {
     }
     let body = match api.store.delete(target.kind, &key, &options)? {
         // Pods answer themselves; the rest a status, as the real server does.
-        Deletion::Done(last) if *target.kind == kind::PODS => represent::typed(target.kind, &last),
-        Deletion::Pending(left) => represent::typed(target.kind, &left),
+        Deletion::Done(last) if *target.kind == kind::PODS => {
+            represent::typed(target.kind, &last).into_owned()
+        }
+        Deletion::Pending(left) => represent::typed(target.kind, &left).into_owned(),
         Deletion::Done(last) => json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {"name": target.name, "group": target.kind.group, "kind": target.kind.plural, "uid": object::uid(&last)},
@@ -377,5 +379,5 @@ pub(crate) async fn delete_collection(api: &Api, target: Target, mut call: Call)
             _ => {}
         }
     }
-    Ok(represent::json(StatusCode::OK, &represent::list(call.form, target.kind, &listing, None, "")))
+    Ok(represent::text(StatusCode::OK, represent::list(call.form, target.kind, &listing, None, "")))
 }

@@ -87,7 +87,7 @@ pub(crate) fn apply(
     let mine = (manager.name.clone(), "Apply".to_owned(), manager.subresource.clone());
     let wanted = managed(&config);
     let mut all = entries(live);
-    let before = all.remove(&mine).map(|(set, _)| set).unwrap_or_default();
+    let (before, entry) = all.remove(&mine).unwrap_or_default();
 
     let mut conflicts = Vec::new();
     for ((other, _, _), (set, _)) in &mut all {
@@ -115,7 +115,9 @@ pub(crate) fn apply(
     for path in gone {
         remove(&mut value, &path, &others);
     }
-    all.insert(mine, (wanted, json!({"time": now})));
+    // Applying the same again must not make a new version, or whoever applies on every change never comes to rest.
+    let same = conflicts.is_empty() && before == wanted && value == *live;
+    all.insert(mine, (wanted, if same { entry } else { json!({"time": now}) }));
     write_entries(&mut value, all, object::text(&config, "/apiVersion"));
     Ok(value)
 }

@@ -152,6 +152,8 @@ impl Store {
 
     pub(crate) fn compact(&self) {
         let mut inner = self.write();
+        // A version that nobody has seen yet: even the watches that are up to date are too old now.
+        inner.version += 1;
         let version = inner.version;
         for collection in inner.collections.values_mut() {
             collection.history.forget_until(version);

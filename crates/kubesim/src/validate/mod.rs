@@ -24,6 +24,7 @@ pub(crate) fn typing(
     mut object: Value,
     unknown: Unknown,
 ) -> Result<(Value, Vec<String>), Status> {
+    drop_nulls(&mut object);
     normalise(&mut object);
     let managed =
         object.get_mut("metadata").and_then(Value::as_object_mut).and_then(|m| m.remove("managedFields"));
@@ -45,6 +46,18 @@ pub(crate) fn typing(
         }
         Unknown::Ignore => Ok((object, Vec::new())),
         _ => Ok((object, warnings)),
+    }
+}
+
+/// `null` says the same as nothing; clients write it for fields that they leave out.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, v| !v.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 

@@ -84,7 +84,10 @@ async fn apply_creates_conflicts_and_forces() {
         async move { Raw(sim).send("PATCH", &path, "application/apply-patch+yaml", &yaml).await }
     };
     assert_eq!(apply("one", false, "1").await.0, 201);
-    assert_eq!(apply("one", false, "2").await.0, 200);
+    let (code, first) = apply("one", false, "2").await;
+    assert_eq!(code, 200);
+    let (_, second) = apply("one", false, "2").await;
+    assert_eq!(first["metadata"]["resourceVersion"], second["metadata"]["resourceVersion"]);
     let (code, status) = apply("two", false, "3").await;
     assert_eq!((code, &status["details"]["causes"][0]["field"]), (409, &json!(".data.x")));
     let (code, object) = apply("two", true, "3").await;

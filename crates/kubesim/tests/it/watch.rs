@@ -128,3 +128,26 @@ async fn pages_of_a_list_are_of_one_moment() {
     assert!(pods.list(&ListParams::default()).await.expect("a list").items.is_empty());
     sim.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_reaches_a_running_watch_as_410() {
+    let sim = sim("running").await;
+    let api: Api<ConfigMap> = Api::default_namespaced(client(&sim).await);
+    let list = api.list(&ListParams::default()).await.expect("a list");
+    let version = list.metadata.resource_version.expect("a version");
+    let mut stream = api.watch(&WatchParams::default(), &version).await.expect("a watch").boxed();
+    api.create(&PostParams::default(), &config_map("a")).await.expect("created");
+    let event = tokio::time::timeout(Duration::from_secs(30), stream.try_next()).await.expect("in time");
+    assert!(matches!(event, Ok(Some(WatchEvent::Added(_)))), "{event:?}");
+    sim.faults().compact();
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(30), stream.try_next()).await.expect("in time");
+        match event {
+            Ok(Some(WatchEvent::Error(status))) => break assert_eq!(status.code, 410),
+            Ok(Some(_)) => {}
+            Err(kube::Error::Api(status)) => break assert_eq!(status.code, 410),
+            other => panic!("{other:?}"),
+        }
+    }
+    sim.shutdown().await;
+}

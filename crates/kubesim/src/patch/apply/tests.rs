@@ -75,3 +75,10 @@ fn list_items_belong_to_who_applied_them() {
     let live = applied(&live, &sidecar, "two");
     assert_eq!(names(&live), ["c"]);
 }
+
+#[test]
+fn applying_the_same_again_changes_nothing() {
+    let live = applied(&Value::Null, &deployment(Some(3), "i:1"), "one");
+    let again = apply(&live, &deployment(Some(3), "i:1"), &who("one"), false, "later").expect("no conflict");
+    assert_eq!(again, live);
+}
