@@ -88,6 +88,10 @@ impl Outbox {
                 words.push(Word::Registration(key, value));
             }
         }
+        if waiting.registrations.is_empty() {
+            // A burst should not hold its memory for ever.
+            waiting.registrations = HashMap::new();
+        }
         words
     }
 

@@ -23,7 +23,17 @@ fn free_port() -> u16 {
 }
 
 /// Ends with the value that holds it.
-struct Process(Child);
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        self.0.wait().expect("ends")
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -32,7 +42,7 @@ impl Drop for Process {
     }
 }
 
-fn start(program: &str, package: &str, arguments: &[String]) -> Process {
+pub(crate) fn start(program: &str, package: &str, arguments: &[String]) -> Process {
     let child = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     Process(child.unwrap_or_else(|e| panic!("{program} cannot be started ({e}): install {package}")))
 }
@@ -138,6 +148,7 @@ pub(crate) fn document(registry: &str, driver: serde_json::Value) -> Registry {
 /// A nats-server with the platform's buckets.
 pub(crate) struct Nats {
     _process: Process,
+    pub(crate) url: String,
     _directory: tempfile::TempDir,
     pub(crate) bus: Bus,
 }
@@ -146,22 +157,20 @@ impl Nats {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
-        let arguments = [
-            "-js",
-            "-a",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-sd",
-            &directory.path().display().to_string(),
-        ]
-        .map(str::to_owned);
+        // The catalogue reserves more than the disk of a small machine has; nothing of it is used here.
+        let store = directory.path().display();
+        let settings = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{store}\", max_file_store: 1TB }}\n"
+        );
+        let file = directory.path().join("nats.conf");
+        std::fs::write(&file, settings).expect("writes");
+        let arguments = ["-c".to_owned(), file.display().to_string()];
         let process = start("nats-server", "nats-server 2.14 or newer", &arguments);
         let config = BusConfig { url: format!("nats://127.0.0.1:{port}"), ..BusConfig::default() };
         let bus =
             wait_until(LONG, async || Bus::connect(&config, "test").await.map_err(|e| e.to_string())).await;
         wait_until(LONG, async || bus.provision().await.map_err(|e| e.to_string())).await;
-        let nats = Self { _process: process, _directory: directory, bus };
+        let nats = Self { _process: process, url: config.url, _directory: directory, bus };
         nats.beat(true).await;
         nats
     }

@@ -9,5 +9,6 @@
 mod driver;
 mod fixture;
 mod outage;
+mod process;
 mod sidecar;
 mod speed;

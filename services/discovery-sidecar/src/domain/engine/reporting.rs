@@ -148,7 +148,7 @@ impl Engine {
     /// Most transitions are over before anyone could read of them; only those that last are reported.
     fn too_early(&mut self, key: &Key, now: Now) -> bool {
         let Some(instance) = self.instances.get_mut(key) else { return false };
-        let due = *instance.overdue.get_or_insert(now.up + self.settings.report_after);
+        let due = *instance.overdue.get_or_insert_with(|| rounded(now.up + self.settings.report_after));
         if now.up < due {
             self.timers.insert((due, Timer::Report(key.clone())));
         }
@@ -235,6 +235,13 @@ impl Reported {
             && self.address == other.address
             && (waits || self.reason == other.reason)
     }
+}
+
+/// Up to the next 20 ms, so that many reports share one waking.
+fn rounded(at: Duration) -> Duration {
+    const STEP: u64 = 20;
+    let millis = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.div_ceil(STEP).saturating_mul(STEP))
 }
 
 fn address_of(text: &str) -> Option<(std::net::IpAddr, u16)> {

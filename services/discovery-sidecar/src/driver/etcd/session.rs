@@ -96,19 +96,20 @@ struct Follow {
     watch: WatchStream,
     layout: SkyDns,
     own: Arc<Mutex<BTreeSet<i64>>>,
-    ready: VecDeque<(i64, Drift)>,
+    ready: VecDeque<(bool, KeyValue)>,
 }
 
 impl Follow {
     async fn next(&mut self) -> Result<Drift, Failure> {
         loop {
             // Looked up when it is asked for: a transaction of ours is known by then, its echo may have been faster.
-            while let Some((revision, drift)) = self.ready.pop_front() {
-                let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-                *own = own.split_off(&revision);
-                if !own.contains(&revision) {
-                    return Ok(drift);
+            while let Some((there, kv)) = self.ready.pop_front() {
+                if self.is_echo(kv.mod_revision()) {
+                    continue;
                 }
+                let Ok(key) = kv.key_str() else { continue };
+                let found = if there { item(&self.layout, &kv) } else { None };
+                return Ok(Drift::Place(Place::from(key), found));
             }
             let lost = |why: &str| Failure::Unavailable(format!("etcd ended the watch: {why}"));
             let message = self.watch.message().await.map_err(|e| lost(&words(&e)))?;
@@ -117,13 +118,17 @@ impl Follow {
                 return Err(lost(message.cancel_reason()));
             }
             for event in message.events() {
-                let Some(kv) = event.kv() else { continue };
-                let Ok(key) = kv.key_str() else { continue };
                 let there = event.event_type() == EventType::Put;
-                let found = if there { item(&self.layout, kv) } else { None };
-                self.ready.push_back((kv.mod_revision(), Drift::Place(Place::from(key), found)));
+                self.ready.extend(event.kv().map(|kv| (there, kv.clone())));
             }
         }
+    }
+
+    /// Whether one of our own transactions did it; what lies before it can be forgotten.
+    fn is_echo(&self, revision: i64) -> bool {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        *own = own.split_off(&revision);
+        own.contains(&revision)
     }
 }
 
