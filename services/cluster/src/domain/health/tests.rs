@@ -36,7 +36,7 @@ fn probes_decide_with_hysteresis() {
         (Unknown, "++", Healthy, "answers"),
         (Unknown, "-", Unknown, "too few"),
         (Healthy, "-", Healthy, "answers"),
-        (Healthy, "+-++-+", Healthy, "answers"),
+        (Healthy, "+-++-+", Suspect, "2 of the last 5"),
         (Healthy, "--", Suspect, "2 of the last 2 probes failed: connection refused"),
         (Healthy, "-+-", Suspect, "2 of the last 3"),
         (Healthy, "---", Failed, "3 of the last 3 probes failed"),

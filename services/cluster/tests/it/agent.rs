@@ -1,0 +1,128 @@
+//! The agent: steps in, observations out.
+
+use bcs_kit::Tasks;
+use bcs_schemas::{
+    bucket::{ENDPOINTS, WORKLOADS},
+    observation::{Endpoint, EndpointPhase},
+    resource::{Labels, app::Template},
+    step::{Instance, Step, StepResult, WorkloadKey},
+};
+use serde_json::json;
+
+use crate::site::{LONG, Site, import, name, until};
+
+fn key() -> WorkloadKey {
+    WorkloadKey { project: name("demo"), app: name("shop"), revision: name("r1") }
+}
+
+fn scale_up(replicas: u32) -> Step {
+    let template: Template = serde_json::from_value(json!({
+        "image": { "repository": "shop", "tag": "1" }, "stop_timeout": "1s",
+        "ports": [{ "name": "http", "port": 8080 }],
+    }))
+    .expect("is a template");
+    Step::ScaleUp { workload: key(), template, labels: Labels::new(), replicas }
+}
+
+fn drain(instance: &Instance) -> Step {
+    Step::Drain { workload: key(), instance: instance.clone() }
+}
+
+fn instance(endpoint: &Endpoint) -> Instance {
+    Instance { name: endpoint.instance.clone(), uid: endpoint.uid.clone() }
+}
+
+fn ready(count: usize) -> impl FnMut(Vec<Endpoint>) -> Result<Vec<Endpoint>, String> {
+    move |all| {
+        let ready: Vec<Endpoint> = all.iter().filter(|e| e.phase == EndpointPhase::Ready).cloned().collect();
+        if ready.len() == count && all.len() == count { Ok(ready) } else { Err(format!("{all:?}")) }
+    }
+}
+
+#[tokio::test]
+async fn from_import_over_endpoints_and_drain_to_scale_down() {
+    let site = Site::open().await;
+    site.with_cluster("sim-a").await;
+    let endpoints = site.view(ENDPOINTS).await;
+    assert_eq!(site.step("sim-a", 1, scale_up(3)).await, StepResult::Done);
+    let three = until(&endpoints, ready(3)).await;
+    let victim = instance(&three[1]);
+
+    assert_eq!(site.step("sim-a", 1, drain(&victim)).await, StepResult::Done);
+    // The bucket says so before the step is answered.
+    let store = site.bus.bucket(ENDPOINTS).await.expect("a bucket");
+    let (drained, _) =
+        store.get(&format!("sim-a.demo.shop.{}", victim.name)).await.expect("reads").expect("is there");
+    assert_eq!((drained.phase, drained.stopping), (EndpointPhase::Draining, false));
+
+    let down = Step::ScaleDown { workload: key(), replicas: 2, victims: vec![victim.clone()] };
+    assert_eq!(site.step("sim-a", 1, down.clone()).await, StepResult::Done);
+    assert_eq!(site.step("sim-a", 1, down).await, StepResult::Done);
+    let two = until(&endpoints, ready(2)).await;
+    assert!(two.iter().all(|e| e.uid != victim.uid));
+    assert_eq!(site.step("sim-a", 0, scale_up(9)).await, StepResult::Stale { stamped: 1 });
+    site.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_restarts_removes_what_went_away_and_keeps_the_rest() {
+    let mut site = Site::open().await;
+    site.with_cluster("sim-a").await;
+    let endpoints = site.view(ENDPOINTS).await;
+    let workloads = site.view(WORKLOADS).await;
+    site.step("sim-a", 1, scale_up(3)).await;
+    let before = until(&endpoints, ready(3)).await;
+    assert_eq!(site.step("sim-a", 1, drain(&instance(&before[0]))).await, StepResult::Done);
+    until(&workloads, |all| match &all[..] {
+        [one] if one.ready == 3 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    site.stop().await;
+    assert_eq!(endpoints.snapshot().len(), 3, "silence removes nothing");
+
+    // While nobody looks, an instance is replaced.
+    let store = site.bus.bucket(ENDPOINTS).await.expect("a bucket");
+    let ghost = Endpoint { instance: "ghost".to_owned(), uid: "ghost".to_owned(), ..before[1].clone() };
+    store.put(&ghost).await.expect("writes");
+    let of_other = Endpoint { cluster: name("sim-ab"), ..ghost.clone() };
+    store.put(&of_other).await.expect("writes");
+    site.start().await;
+    until(&endpoints, |all| {
+        let ours = all.iter().filter(|e| e.cluster == name("sim-a"));
+        let phases: Vec<(&str, EndpointPhase)> = ours.map(|e| (e.uid.as_str(), e.phase)).collect();
+        let drains = phases.contains(&(before[0].uid.as_str(), EndpointPhase::Draining));
+        if phases.len() == 3 && drains && all.len() == 4 { Ok(()) } else { Err(format!("{phases:?}")) }
+    })
+    .await;
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_remote_agent_serves_a_cluster_that_the_service_cannot_reach() {
+    let site = Site::open().await;
+    let nowhere = std::path::Path::new("/nonexistent/only-the-agent-has-it");
+    site.send("far", import(nowhere, "remote")).await;
+    let arguments = bcs_cluster::remote::Arguments {
+        cluster: name("far"),
+        kubeconfig: site.kubeconfig(),
+        context: None,
+        nats: site.bus_url.clone(),
+        site: name("local"),
+        credentials: None,
+    };
+    let remote = Tasks::new();
+    let (tasks, stopping) = (remote.clone(), remote.stopping());
+    remote.spawn("remote", async move {
+        tokio::select! {
+            () = stopping.cancelled() => (),
+            () = bcs_cluster::remote::run(arguments, &tasks) => (),
+        }
+    });
+    site.health("far", bcs_schemas::cluster::Health::Healthy).await;
+    let endpoints = site.view(ENDPOINTS).await;
+    assert_eq!(site.step("far", 1, scale_up(2)).await, StepResult::Done);
+    until(&endpoints, ready(2)).await;
+    assert!(remote.stop(LONG).await);
+    site.close().await;
+}

@@ -1,0 +1,7 @@
+//! The cluster service on a real bus, with simulated clusters behind it.
+
+#![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
+
+mod admission;
+mod agent;
+mod site;

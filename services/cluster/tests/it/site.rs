@@ -1,0 +1,210 @@
+//! A NATS server, a simulated cluster and the service, for one test.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bcs_client::{Client, Payload};
+use bcs_cluster::{AgentConfig, Config};
+use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, health::Health, kv::View, run::Deps};
+use bcs_kubesim::Kubesim;
+use bcs_schemas::{
+    Millis, Name,
+    bucket::{Bucket, Keyed},
+    cluster::{ClusterCommand, ImportCluster},
+    outcome::{Outcome, Rejected},
+    query::{ClusterView, Query},
+    resource::Labels,
+    step::{Step, StepRequest, StepResult},
+    subject::{Target, agent_steps},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).expect("is a name")
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) struct Site {
+    pub(crate) sim: Kubesim,
+    pub(crate) bus: Bus,
+    pub(crate) client: Client,
+    pub(crate) bus_url: String,
+    pub(crate) dir: TempDir,
+    service: Tasks,
+    pub(crate) views: Tasks,
+    _server: Server,
+}
+
+impl Site {
+    pub(crate) async fn open() -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let (server, bus_url) = launch(&dir);
+        let bus = connect(&bus_url).await;
+        bus.provision().await.expect("streams and buckets");
+        let sim = bcs_kubesim::start(bcs_kubesim::Config::default()).await.expect("a simulator");
+        sim.write_kubeconfig(dir.path().join("kubeconfig")).expect("a kubeconfig");
+        let client = Client::over(bus.clone(), Clock::system()).await.expect("a client");
+        let mut site = Self {
+            sim,
+            bus,
+            client,
+            bus_url,
+            dir,
+            service: Tasks::new(),
+            views: Tasks::new(),
+            _server: server,
+        };
+        site.start().await;
+        site
+    }
+
+    /// Starts the service; on the journal that is there, if there is one.
+    pub(crate) async fn start(&mut self) {
+        self.service = Tasks::new();
+        let config = Config {
+            journal_url: format!("sqlite:{}/cluster.db", self.dir.path().display()),
+            agent: AgentConfig {
+                heartbeat: Millis(100),
+                probe_timeout: Millis(1000),
+                ..AgentConfig::default()
+            },
+            judge_every: Millis(100),
+            ..Config::default()
+        };
+        let (clock, bus, tasks) = (Clock::system(), self.bus.clone(), self.service.clone());
+        let deps = Deps { clock, bus, tasks, health: Health::new() };
+        Box::pin(bcs_cluster::run(&config, &deps)).await.expect("starts");
+    }
+
+    pub(crate) async fn stop(&self) {
+        assert!(self.service.stop(Duration::from_secs(20)).await, "the service did not stop");
+    }
+
+    pub(crate) async fn close(self) {
+        self.stop().await;
+        self.views.stop(Duration::from_secs(5)).await;
+        self.sim.shutdown().await;
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    pub(crate) async fn send<P: Payload<Set = ClusterCommand>>(&self, cluster: &str, message: P) -> Outcome {
+        let target = Target { project: Name::system(), kind: name("cluster"), name: name(cluster) };
+        self.client.command(target, message).send(LONG).await.expect("an outcome")
+    }
+
+    pub(crate) async fn import(&self, cluster: &str, file: &std::path::Path) -> Outcome {
+        self.send(cluster, import(file, "direct")).await
+    }
+
+    /// Imports the simulated cluster and waits until it is healthy.
+    pub(crate) async fn with_cluster(&self, cluster: &str) {
+        let outcome = self.import(cluster, &self.kubeconfig()).await;
+        assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+        self.health(cluster, bcs_schemas::cluster::Health::Healthy).await;
+    }
+
+    pub(crate) async fn cluster(&self, cluster: &str) -> Option<ClusterView> {
+        let query = Query { name: Some(name(cluster)), ..Query::default() };
+        self.client.clusters(&query).await.expect("an answer").data.into_iter().next()
+    }
+
+    pub(crate) async fn health(&self, cluster: &str, wanted: bcs_schemas::cluster::Health) -> ClusterView {
+        let deadline = tokio::time::Instant::now() + LONG;
+        loop {
+            let view = self.cluster(cluster).await;
+            match view {
+                Some(view) if view.health == wanted && view.nodes > 0 => return view,
+                view if tokio::time::Instant::now() > deadline => panic!("never {wanted}: {view:?}"),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    pub(crate) async fn step(&self, cluster: &str, generation: u64, step: Step) -> StepResult {
+        let request = StepRequest { generation, traceparent: None, step };
+        let subject = agent_steps(self.bus.site(), &name(cluster));
+        self.bus.request(subject, &request, LONG).await.expect("an answer")
+    }
+
+    pub(crate) async fn view<T: Keyed>(&self, bucket: Bucket<T>) -> View<T> {
+        let view = self.bus.bucket(bucket).await.expect("a bucket").watch(&self.views, ">");
+        view.synced().await;
+        view
+    }
+}
+
+/// Waits until the bucket looks as wanted.
+pub(crate) async fn until<T: Keyed, R>(
+    view: &View<T>,
+    mut look: impl FnMut(Vec<T>) -> Result<R, String>,
+) -> R {
+    let mut changes = view.changes();
+    let deadline = tokio::time::Instant::now() + LONG;
+    loop {
+        let missing = match look(view.snapshot().values().map(|v| T::clone(v)).collect()) {
+            Ok(found) => return found,
+            Err(missing) => missing,
+        };
+        if tokio::time::timeout_at(deadline, changes.next()).await.is_err() {
+            panic!("waited in vain: {missing}");
+        }
+    }
+}
+
+pub(crate) fn import(file: &std::path::Path, agent: &str) -> ImportCluster {
+    let spec = json!({ "kubeconfig": { "file": file }, "agent": agent });
+    ImportCluster { labels: Labels::new(), spec: serde_json::from_value(spec).expect("is a spec") }
+}
+
+pub(crate) fn rejected(outcome: Outcome) -> Rejected {
+    match outcome {
+        Outcome::Rejected(rejected) => rejected,
+        Outcome::Accepted(accepted) => panic!("was accepted: {accepted:?}"),
+    }
+}
+
+fn launch(dir: &TempDir) -> (Server, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    // Streams reserve more than a small disk has; a server counts what is reserved.
+    let text = format!(
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, max_file_store: 1TB, sync_interval: always }}\n",
+        dir.path().join("nats")
+    );
+    let config = dir.path().join("nats.conf");
+    std::fs::write(&config, text).expect("writes the settings");
+    let mut command = Command::new("nats-server");
+    command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+    (Server(command.spawn().expect("nats-server is on PATH")), format!("nats://127.0.0.1:{port}"))
+}
+
+async fn connect(url: &str) -> Bus {
+    let config = BusConfig { url: url.to_owned(), ..BusConfig::default() };
+    let deadline = tokio::time::Instant::now() + LONG;
+    loop {
+        match Bus::connect(&config, "test").await {
+            Ok(bus) => return bus,
+            Err(error) if tokio::time::Instant::now() > deadline => panic!("no bus: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
