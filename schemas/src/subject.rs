@@ -113,6 +113,11 @@ pub fn all_events(service: Service) -> String {
     format!("bcs.evt.{service}.>")
 }
 
+/// Every event of `service` about one object, at every site: what a reader filters by.
+pub fn events_about(service: Service, Target { project, kind, name }: &Target) -> String {
+    format!("bcs.evt.{service}.*.{project}.{kind}.{name}.*")
+}
+
 /// Where a service answers the query `kind`.`verb`.
 pub fn query(service: Service, kind: &str, verb: &str) -> String {
     format!("bcs.qry.{service}.{kind}.{verb}")

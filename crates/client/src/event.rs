@@ -12,7 +12,7 @@ use bcs_schemas::{
     Service,
     codec::{self, ContentType},
     envelope::{EventHeaders, header},
-    subject::Subject,
+    subject::{self, Subject, Target},
 };
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
@@ -68,11 +68,32 @@ impl Drop for Events {
 impl Client {
     /// Follows the events of `services`; of all of them when none is named. The backlog comes in the order of time.
     pub async fn events(&self, services: &[Service], from: Position) -> Result<Events, Error> {
+        self.follow(services, None, from).await
+    }
+
+    /// The same for one object only; the bus sends no others.
+    pub async fn events_about(
+        &self,
+        target: &Target,
+        services: &[Service],
+        from: Position,
+    ) -> Result<Events, Error> {
+        self.follow(services, Some(target), from).await
+    }
+
+    async fn follow(
+        &self,
+        services: &[Service],
+        target: Option<&Target>,
+        from: Position,
+    ) -> Result<Events, Error> {
         let services = if services.is_empty() { Service::ALL.as_slice() } else { services };
         let tasks = self.0.tasks.child();
         let mut sources = Vec::with_capacity(services.len());
         for service in services {
-            let mut reader = Reader { bus: self.bus().clone(), service: *service, from, last: None };
+            let filter = target.map(|target| subject::events_about(*service, target));
+            let mut reader =
+                Reader { bus: self.bus().clone(), service: *service, filter, from, last: None };
             // The first time, whatever is wrong is the caller's to know.
             let opened = reader.open().await?;
             let (sender, receiver) = mpsc::channel(WAITING);
@@ -112,6 +133,7 @@ impl Events {
 struct Reader {
     bus: Bus,
     service: Service,
+    filter: Option<String>,
     from: Position,
     last: Option<u64>,
 }
@@ -127,6 +149,7 @@ impl Reader {
         let name = self.service.event_stream();
         let config = pull::OrderedConfig {
             deliver_policy: self.policy()?,
+            filter_subject: self.filter.clone().unwrap_or_default(),
             replay_policy: ReplayPolicy::Instant,
             ..Default::default()
         };

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::PullConsumer;
 use bcs_kit::reads::PATIENCE;
 use bcs_schemas::{
     CommandId, Service,
     outcome::Outcome,
     query::{AddressView, Answer, Answered, AppView, ClusterView, OutcomeQuery, Query, ServiceStatus},
-    subject,
+    stream, subject,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -61,6 +62,21 @@ impl Client {
     pub async fn outcome(&self, service: Service, id: CommandId) -> Result<Answered<Option<Outcome>>, Error> {
         let subject = subject::query(service, "outcome", "get");
         self.ask(subject, &OutcomeQuery { command_id: id }, AT_ONCE).await
+    }
+
+    /// Commands of a service that the bus keeps and that have no outcome yet; none known when the service never ran.
+    pub async fn waiting_commands(&self, service: Service) -> Result<Option<u64>, Error> {
+        let (stream, name) = (service.command_stream(), stream::command_consumer(service));
+        let found: Result<PullConsumer, _> =
+            self.bus().jetstream().get_consumer_from_stream(name, stream).await;
+        let info = match found {
+            Ok(consumer) => consumer.cached_info().clone(),
+            Err(error) => {
+                tracing::debug!(%error, %service, "no consumer");
+                return Ok(None);
+            }
+        };
+        Ok(Some(info.num_pending + u64::try_from(info.num_ack_pending).unwrap_or_default()))
     }
 
     async fn list<T: DeserializeOwned>(

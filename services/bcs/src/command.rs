@@ -1,0 +1,91 @@
+//! The commands, one file for each group; `bcs up` is large and lies beside them.
+
+mod apply;
+mod completions;
+mod context;
+mod cordon;
+mod delete;
+mod describe;
+mod dlq;
+mod events;
+mod get;
+mod import;
+mod kubesim;
+mod label;
+mod publish;
+mod restart;
+mod scale;
+mod status;
+mod version;
+
+use clap::Subcommand;
+
+use crate::{Failure, session::Session};
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create applications and clusters from files, or make them what the files say
+    Apply(apply::Arguments),
+    /// List what there is
+    Get(get::Arguments),
+    /// Show everything about one object: what is wanted, what is, and why it waits
+    Describe(describe::Arguments),
+    /// Change the number of instances
+    Scale(scale::Arguments),
+    /// Replace every instance by a fresh one, surge first
+    Restart(restart::Arguments),
+    /// Drain and stop an application, or let a cluster go
+    Delete(delete::Arguments),
+    /// Take a running cluster into the platform
+    Import(import::Arguments),
+    /// Change labels of a cluster
+    Label(label::Arguments),
+    /// Let nothing new start on a node
+    Cordon(cordon::Arguments),
+    /// Let new instances start on a node again
+    Uncordon(cordon::Release),
+    /// Show what happened, or follow what happens
+    Events(events::Arguments),
+    /// Publish any command on the bus and show its outcome
+    Publish(publish::Arguments),
+    /// Look after messages that could be neither handled nor answered
+    Dlq(dlq::Arguments),
+    /// Show how services, clusters and registries do
+    Status(status::Arguments),
+    /// Manage where the bus is and what is meant when nothing is said
+    Context(context::Arguments),
+    /// Run a simulated Kubernetes cluster by itself
+    Kubesim(kubesim::Arguments),
+    /// Write a completion script for a shell
+    Completions(completions::Arguments),
+    /// Show the version of this program
+    Version(version::Arguments),
+}
+
+impl Command {
+    /// Does it.
+    pub async fn run(self, session: &Session) -> Result<(), Failure> {
+        // Boxed, because the largest of the commands would make all of them that large.
+        match self {
+            Self::Apply(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Get(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Describe(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Scale(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Restart(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Delete(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Import(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Label(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Cordon(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Uncordon(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Events(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Publish(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Dlq(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Status(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Context(arguments) => arguments.run(session),
+            Self::Kubesim(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Completions(arguments) => arguments.run(),
+            Self::Version(arguments) => arguments.run(session),
+        }
+    }
+}

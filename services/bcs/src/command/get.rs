@@ -1,0 +1,132 @@
+//! `bcs get`: what services decided comes from queries, what is observed from buckets.
+
+use bcs_client::Client;
+use bcs_schemas::{
+    Name,
+    bucket::{Bucket, ENDPOINTS, Keyed, NODES, REGISTRATIONS, REGISTRIES, WORKLOADS},
+    query::{Answered, Query},
+};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    Failure,
+    selector::Selector,
+    session::Session,
+    view::{Listed, Listing},
+};
+
+const AFTER: &str = "\
+Examples:
+  bcs get apps
+  bcs get endpoints shop-web -o wide
+  bcs get clusters -l environment=local -o json";
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct Arguments {
+    /// What to list
+    kind: Kind,
+    /// Only this one; instances also by the name of their application
+    name: Option<String>,
+    /// Only those with these labels: tier=web,zone!=b
+    #[arg(short = 'l', long)]
+    selector: Option<Selector>,
+}
+
+/// Kinds of things that can be listed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    #[value(alias = "app")]
+    Apps,
+    #[value(alias = "cluster")]
+    Clusters,
+    #[value(alias = "node")]
+    Nodes,
+    #[value(alias = "endpoint")]
+    Endpoints,
+    #[value(alias = "registration")]
+    Registrations,
+    #[value(alias = "registry")]
+    Registries,
+    #[value(alias = "address")]
+    Addresses,
+    #[value(alias = "workload")]
+    Workloads,
+}
+
+impl Arguments {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let _log = session.log()?;
+        let scope = session.scope()?;
+        let client = session.connect().await?;
+        // A name that is no DNS label can still be that of an instance or an address, so it is looked for here.
+        let query = Query { project: scope.clone(), ..Query::default() };
+        match self.kind {
+            Kind::Apps => self.answered(session, client.apps(&query).await?, scope),
+            Kind::Clusters => self.answered(session, client.clusters(&Query::default()).await?, None),
+            Kind::Addresses => self.answered(session, client.addresses(&query).await?, scope),
+            Kind::Nodes => self.observed(session, &client, NODES, None).await,
+            Kind::Endpoints => self.observed(session, &client, ENDPOINTS, scope).await,
+            Kind::Registrations => self.observed(session, &client, REGISTRATIONS, scope).await,
+            Kind::Registries => self.observed(session, &client, REGISTRIES, None).await,
+            Kind::Workloads => self.observed(session, &client, WORKLOADS, scope).await,
+        }
+    }
+
+    fn answered<T: Listed>(
+        &self,
+        session: &Session,
+        answer: Answered<Vec<T>>,
+        scope: Option<Name>,
+    ) -> Result<(), Failure> {
+        let Answered { revision, as_of, data } = answer;
+        self.show(
+            session,
+            Listing { items: data, as_of, revision: Some(revision), with_project: false, single: false },
+            scope,
+        )
+    }
+
+    async fn observed<T: Listed + Keyed>(
+        &self,
+        session: &Session,
+        client: &Client,
+        bucket: Bucket<T>,
+        scope: Option<Name>,
+    ) -> Result<(), Failure> {
+        let items = client.observed(bucket, ">").await?.into_values().collect();
+        let as_of = client.clock().now();
+        self.show(
+            session,
+            Listing { items, as_of, revision: None, with_project: false, single: false },
+            scope,
+        )
+    }
+
+    fn show<T: Listed>(
+        &self,
+        session: &Session,
+        mut listing: Listing<T>,
+        scope: Option<Name>,
+    ) -> Result<(), Failure> {
+        listing.with_project = scope.is_none();
+        if let Some(scope) = &scope {
+            listing.items.retain(|item| item.project().is_none_or(|project| project == scope));
+        }
+        if let Some(selector) = &self.selector {
+            if listing.items.iter().any(|item| item.labels().is_none()) {
+                return Err(Failure::usage(format!("a {} has no labels to select by", T::KIND)));
+            }
+            listing.items.retain(|item| item.labels().is_some_and(|labels| selector.fits(labels)));
+        }
+        if let Some(name) = &self.name {
+            listing.items.retain(|item| item.answers_to(name));
+            if listing.items.is_empty() {
+                let place = scope.map(|scope| format!(" in project {scope}")).unwrap_or_default();
+                return Err(Failure::failed(format!("{} {name} does not exist{place}", T::KIND)));
+            }
+            listing.single = matches!(listing.items.as_slice(), [one] if one.name() == *name);
+        }
+        listing.show(session.format())
+    }
+}

@@ -1,0 +1,68 @@
+//! `bcs import cluster`: the kubeconfig stays where it is; only its path travels.
+
+use std::path::PathBuf;
+
+use bcs_schemas::{
+    Name,
+    cluster::ImportCluster,
+    resource::{
+        ClusterSpec, Labels,
+        cluster::{AgentPlace, EngineKind, SecretRef},
+        validate_labels,
+    },
+};
+use clap::{Args, Subcommand};
+
+use super::label::send_to_cluster;
+use crate::{Failure, selector::pair, session::Session};
+
+const AFTER: &str = "\
+Examples:
+  bcs import cluster north --kubeconfig ~/.kube/config --kube-context north --label zone=north
+  bcs import cluster sim-c --kubeconfig /tmp/sim-c.yaml";
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// Take a running Kubernetes cluster into the platform
+    #[command(after_help = AFTER)]
+    Cluster {
+        /// Its name in the platform
+        name: Name,
+        /// File with its credentials, on the machine of the cluster service
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: PathBuf,
+        /// Context inside the kubeconfig; its current one when absent
+        #[arg(long, value_name = "NAME")]
+        kube_context: Option<String>,
+        /// Label that placements select by
+        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+        labels: Vec<(String, String)>,
+    },
+}
+
+impl Arguments {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let Kind::Cluster { name, kubeconfig, kube_context, labels } = self.kind;
+        let file = std::path::absolute(&kubeconfig)
+            .map_err(|e| Failure::usage(format!("{}: {e}", kubeconfig.display())))?;
+        let labels: Labels = labels.into_iter().collect();
+        if let Some(error) = validate_labels(&labels).first() {
+            return Err(Failure::usage(error.to_string()));
+        }
+        let spec = ClusterSpec {
+            engine: EngineKind::Kubernetes,
+            kubeconfig: SecretRef { file },
+            context: kube_context,
+            agent: AgentPlace::Direct,
+        };
+        let _log = session.log()?;
+        let client = session.connect().await?;
+        send_to_cluster(session, &client, &name, ImportCluster { labels, spec }, None).await
+    }
+}

@@ -1,0 +1,111 @@
+//! `bcs label cluster`: the command on the bus replaces all labels, so the present ones are read first and the command
+//! holds only for the revision that was read.
+
+use bcs_client::{Client, Payload};
+use bcs_schemas::{
+    Name,
+    cluster::LabelCluster,
+    query::Query,
+    resource::{Labels, validate_labels},
+};
+use clap::{Args, Subcommand};
+
+use super::apply::tell;
+use crate::{
+    Failure, output,
+    selector::pair,
+    session::{DECIDED_WITHIN, Session, accepted, target},
+};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// Set labels with key=value, remove them with key-
+    #[command(
+        after_help = "Examples:\n  bcs label cluster sim-a zone=north tier=gold\n  bcs label cluster sim-a tier-"
+    )]
+    Cluster {
+        /// The cluster
+        name: Name,
+        /// key=value to set, key- to remove
+        #[arg(required = true, value_name = "LABEL")]
+        labels: Vec<String>,
+    },
+}
+
+impl Arguments {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let Kind::Cluster { name, labels } = self.kind;
+        // What is wrong by itself is told before the platform is asked.
+        let mut trial = Labels::new();
+        change(&mut trial, &labels)?;
+        let _log = session.log()?;
+        let client = session.connect().await?;
+        let query = Query { name: Some(name.clone()), ..Query::default() };
+        let found = client.cluster(&query).await?.data;
+        let found = found.ok_or_else(|| Failure::failed(format!("cluster {name} does not exist")))?;
+        let mut wanted = found.labels;
+        change(&mut wanted, &labels)?;
+        let message = LabelCluster { labels: wanted };
+        send_to_cluster(session, &client, &name, message, Some(found.revision)).await
+    }
+}
+
+fn change(labels: &mut Labels, changes: &[String]) -> Result<(), Failure> {
+    for text in changes {
+        match text.strip_suffix('-').filter(|_| !text.contains('=')) {
+            Some(key) => drop(labels.remove(key)),
+            None => {
+                let (key, value) = pair(text).map_err(Failure::usage)?;
+                labels.insert(key, value);
+            }
+        }
+    }
+    match validate_labels(labels).first() {
+        Some(error) => Err(Failure::usage(error.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Sends a command about a cluster and tells the outcome.
+pub(super) async fn send_to_cluster<P: Payload>(
+    session: &Session,
+    client: &Client,
+    name: &Name,
+    message: P,
+    expected: Option<u64>,
+) -> Result<(), Failure> {
+    let target = target(&Name::system(), "cluster", name);
+    let mut command = client.command(target.clone(), message).actor(session.actor());
+    if let Some(revision) = expected {
+        command = command.expected_revision(revision);
+    }
+    let accepted = accepted(&target, command.send(DECIDED_WITHIN).await?)?;
+    if session.format().for_people() {
+        tell(&target, &accepted);
+        return Ok(());
+    }
+    output::data(session.format(), &accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_set_and_removed_one_by_one() {
+        let mut labels = Labels::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
+        let changes = ["b-", "c=3", "a=x-"].map(ToOwned::to_owned);
+        let failure = change(&mut labels, &changes).expect_err("a value may not end like that");
+        assert!(failure.message.contains("labels.a"), "{failure}");
+        let changes = ["b-", "c=3", "a=9"].map(ToOwned::to_owned);
+        change(&mut labels, &changes).expect("is right");
+        let all: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(all, ["a=9", "c=3"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! `bcs publish`: what any program can do with any NATS client, for people and scripts. Nothing is checked here, so that
+//! it also shows how the platform answers what is wrong.
+
+use std::io::Read;
+
+use bcs_client::Raw;
+use bcs_schemas::{
+    Millis,
+    codec::{self, ContentType},
+    outcome::Outcome,
+};
+use clap::Args;
+
+use crate::{Exit, Failure, color, output, selector::pair, session::Session};
+
+const AFTER: &str = "\
+Examples:
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale '{\"replicas\": 3}'
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --header bcs-mode=plan
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale - --msgpack < scale.json";
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct Arguments {
+    /// bcs.cmd.<service>.<site>.<project>.<kind>.<name>.<verb>
+    subject: String,
+    /// The payload, - for standard input; empty for a command without parameters
+    #[arg(value_name = "JSON", default_value = "")]
+    payload: String,
+    /// Send the JSON as MessagePack
+    #[arg(long)]
+    msgpack: bool,
+    /// Header to send, such as bcs-mode=plan; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = pair)]
+    headers: Vec<(String, String)>,
+    /// Do not wait for the outcome
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait for the outcome
+    #[arg(long, default_value = "30s")]
+    timeout: Millis,
+}
+
+impl Arguments {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let raw = self.raw()?;
+        let _log = session.log()?;
+        let client = session.connect().await?;
+        let wait = (!self.no_wait).then(|| self.timeout.std());
+        let (id, outcome) = client.publish_raw(raw, wait).await?;
+        let Some(outcome) = outcome else {
+            output::line(format!("the bus keeps command {id}"));
+            return Ok(());
+        };
+        if session.format().for_people() {
+            tell(&outcome);
+        } else {
+            output::data(session.format(), &outcome)?;
+        }
+        match outcome {
+            Outcome::Accepted(_) => Ok(()),
+            // The outcome was shown already.
+            Outcome::Rejected(_) => Err(Failure { exit: Exit::Rejected, message: String::new() }),
+        }
+    }
+
+    fn raw(&self) -> Result<Raw, Failure> {
+        let mut payload = self.payload.clone().into_bytes();
+        if self.payload == "-" {
+            payload.clear();
+            let read = std::io::stdin().read_to_end(&mut payload);
+            read.map_err(|e| Failure::usage(format!("standard input: {e}")))?;
+        }
+        let mut content_type = None;
+        if self.msgpack {
+            let value: serde_json::Value = serde_json::from_slice(&payload)
+                .map_err(|e| Failure::usage(format!("the payload is no JSON: {e}")))?;
+            payload = codec::encode(&value).map_err(|e| Failure::usage(e.to_string()))?.to_vec();
+            content_type = Some(ContentType::MessagePack);
+        }
+        Ok(Raw {
+            subject: self.subject.clone(),
+            payload: payload.into(),
+            content_type,
+            headers: self.headers.clone(),
+        })
+    }
+}
+
+fn tell(outcome: &Outcome) {
+    match outcome {
+        Outcome::Accepted(accepted) => {
+            let what = if accepted.plan { "would decide" } else { "accepted" };
+            let line = format!("command {} {what}, revision {}", accepted.command_id, accepted.revision);
+            output::line(color::strong(&line));
+            for event in &accepted.events {
+                let payload = event.payload.as_ref().map(ToString::to_string).unwrap_or_default();
+                output::line(format!("  {} {} #{} {payload}", event.target, event.type_name, event.seq));
+            }
+            if accepted.events.is_empty() {
+                output::line("  nothing to change");
+            }
+        }
+        Outcome::Rejected(rejected) => {
+            output::line(format!("{} ({}): {}", color::bad("rejected"), rejected.code, rejected.message));
+            for field in &rejected.fields {
+                output::line(format!("  {field}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Resource documents from files: YAML or JSON, several in one file. Everything is read and checked before anything is
+//! sent, and every mistake is named with file, document and field.
+
+use std::{io::Read, path::Path};
+
+use bcs_schemas::{FieldError, resource::Resource};
+use serde_json::Value;
+
+use crate::Failure;
+
+/// Larger files are no resource documents.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// A value to set below `spec` of every App: `image.tag=v2`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Setting {
+    path: Vec<Step>,
+    value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Field(String),
+    Item(usize),
+}
+
+impl std::str::FromStr for Setting {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || format!("{text:?}: expected path=value, such as image.tag=v2 or ports[0].port=80");
+        let (path, value) = text.split_once('=').ok_or_else(form)?;
+        let value = serde_saphyr::from_str(value).map_err(|_| format!("{value:?} is no YAML scalar"))?;
+        let mut steps = Vec::new();
+        for part in path.split('.') {
+            let mut pieces = part.split('[');
+            let field = pieces.next().filter(|field| !field.is_empty()).ok_or_else(form)?;
+            steps.push(Step::Field(field.to_owned()));
+            for piece in pieces {
+                let item = piece.strip_suffix(']').and_then(|n| n.parse().ok()).ok_or_else(form)?;
+                steps.push(Step::Item(item));
+            }
+        }
+        Ok(Self { path: steps, value })
+    }
+}
+
+impl Setting {
+    fn apply(&self, document: &mut Value) -> Result<(), FieldError> {
+        let mut at = &mut document["spec"];
+        let mut walked = "spec".to_owned();
+        for step in &self.path {
+            if at.is_null() {
+                *at = Value::Object(serde_json::Map::new());
+            }
+            at = match (step, at) {
+                (Step::Field(name), Value::Object(fields)) => {
+                    walked = format!("{walked}.{name}");
+                    fields.entry(name.clone()).or_insert(Value::Null)
+                }
+                (Step::Item(index), Value::Array(items)) => {
+                    let length = items.len();
+                    let missing = || {
+                        FieldError::new(&walked, format!("has {length} items, and [{index}] was to be set"))
+                    };
+                    let item = items.get_mut(*index).ok_or_else(missing)?;
+                    walked = format!("{walked}[{index}]");
+                    item
+                }
+                (Step::Field(name), _) => {
+                    return Err(FieldError::new(walked, format!("has no fields, and {name} was to be set")));
+                }
+                (Step::Item(index), _) => {
+                    return Err(FieldError::new(walked, format!("is no list, and [{index}] was to be set")));
+                }
+            };
+        }
+        *at = self.value.clone();
+        Ok(())
+    }
+}
+
+/// Reads every file, `-` for standard input. All mistakes of all documents are in one failure.
+pub(crate) fn read_all(files: &[String], settings: &[Setting]) -> Result<Vec<Resource>, Failure> {
+    let mut resources = Vec::new();
+    let mut mistakes = Vec::new();
+    for file in files {
+        let (name, text) = text_of(file)?;
+        match parse(&text) {
+            Ok(values) if values.is_empty() => mistakes.push(format!("{name}: holds no document")),
+            Ok(values) => {
+                for (index, value) in (1..).zip(values) {
+                    match check(value, settings) {
+                        Ok(resource) => resources.push(resource),
+                        Err(errors) => mistakes
+                            .extend(errors.iter().map(|e| format!("{name} document {index}: {}", said(e)))),
+                    }
+                }
+            }
+            Err(problem) => mistakes.push(format!("{name} {problem}")),
+        }
+    }
+    if mistakes.is_empty() { Ok(resources) } else { Err(Failure::usage(mistakes.join("\n"))) }
+}
+
+/// A mistake of the document as a whole has no field.
+fn said(error: &FieldError) -> String {
+    if error.field == "." { error.problem.clone() } else { error.to_string() }
+}
+
+fn text_of(file: &str) -> Result<(String, String), Failure> {
+    let wrong = |name: &str, e: String| Failure::usage(format!("{name}: {e}"));
+    let mut text = String::new();
+    let (name, read) = if file == "-" {
+        ("standard input", std::io::stdin().take(MOST_BYTES + 1).read_to_string(&mut text))
+    } else {
+        let opened = std::fs::File::open(Path::new(file));
+        (file, opened.and_then(|f| f.take(MOST_BYTES + 1).read_to_string(&mut text)))
+    };
+    read.map_err(|e| wrong(name, e.to_string()))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(wrong(name, format!("has more than {MOST_BYTES} bytes: expected resource documents")));
+    }
+    Ok((name.to_owned(), text))
+}
+
+fn parse(text: &str) -> Result<Vec<Value>, String> {
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_events: 200_000,
+            max_nodes: 100_000,
+            max_depth: 64,
+            max_aliases: 1_000,
+            max_anchors: 100,
+            max_documents: 1_000,
+        },
+    };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+        let error = error.without_snippet();
+        match error.location() {
+            Some(at) => {
+                let words = error.to_string();
+                // The library repeats the place at the end of its words.
+                let words = words.split(" at line ").next().unwrap_or_default().to_owned();
+                format!("line {} column {}: {words}", at.line(), at.column())
+            }
+            None => error.to_string(),
+        }
+    })
+}
+
+fn check(mut value: Value, settings: &[Setting]) -> Result<Resource, Vec<FieldError>> {
+    if !value.is_object() {
+        return Err(vec![FieldError::new(
+            ".",
+            "is no resource: expected apiVersion, kind, metadata and spec",
+        )]);
+    }
+    if value.get("kind").and_then(Value::as_str) == Some("App") {
+        for setting in settings {
+            setting.apply(&mut value).map_err(|e| vec![e])?;
+        }
+    }
+    let resource = Resource::from_value(value).map_err(|e| vec![e])?;
+    let errors = resource.validate();
+    if errors.is_empty() { Ok(resource) } else { Err(errors) }
+}
+
+#[cfg(test)]
+mod tests;

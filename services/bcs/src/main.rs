@@ -1,0 +1,5 @@
+//! The program `bcs`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    bcs_cli::main()
+}

@@ -1,0 +1,115 @@
+//! What a command works with: the context that was chosen, and the connection when it needs one.
+
+use std::{path::PathBuf, time::Duration};
+
+use bcs_client::Client;
+use bcs_kit::telemetry::{self, TelemetryConfig};
+use bcs_schemas::{
+    Name,
+    outcome::{Accepted, Outcome},
+    subject::Target,
+};
+
+use crate::{
+    Failure,
+    cli::Global,
+    context::{self, Context, Contexts},
+    output::Format,
+};
+
+/// How long a command may wait to be decided. Waiting for its effect is another matter.
+pub const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Everything that holds for one command line.
+pub struct Session {
+    global: Global,
+}
+
+impl Session {
+    /// A session of these options.
+    pub const fn new(global: Global) -> Self {
+        Self { global }
+    }
+
+    /// How answers look.
+    pub const fn format(&self) -> Format {
+        self.global.output
+    }
+
+    /// Where contexts lie.
+    pub fn config_path(&self) -> Result<PathBuf, Failure> {
+        let path = self.global.config.clone().or_else(context::standard_path);
+        path.ok_or_else(|| Failure::usage("there is no home directory: name a file with $BCS_CONFIG"))
+    }
+
+    /// The context that was chosen, with what the command line says instead.
+    pub fn context(&self) -> Result<Context, Failure> {
+        let mut context = Contexts::load(&self.config_path()?)?.pick(self.global.context.as_deref())?;
+        if let Some(url) = &self.global.nats {
+            context.url.clone_from(url);
+        }
+        if let Some(project) = &self.global.project {
+            context.project = Some(project.clone());
+        }
+        Ok(context)
+    }
+
+    /// The project that is meant when a document or a command names none.
+    pub fn project(&self) -> Result<Name, Failure> {
+        match self.context()?.project {
+            Some(project) => Ok(project),
+            None => Name::new("demo").map_err(|e| Failure::usage(e.to_string())),
+        }
+    }
+
+    /// The project to look at; none for all of them.
+    pub fn scope(&self) -> Result<Option<Name>, Failure> {
+        if self.global.all_projects { Ok(None) } else { self.project().map(Some) }
+    }
+
+    /// Who asks, as far as the machine knows.
+    pub fn actor(&self) -> &str {
+        self.global.actor.as_deref().filter(|actor| !actor.is_empty()).unwrap_or("anonymous")
+    }
+
+    /// Logs go to standard error, errors only unless more was asked for.
+    pub fn log(&self) -> Result<telemetry::Guard, Failure> {
+        let log = match self.global.verbose {
+            0 => "error",
+            1 => "info",
+            _ => "debug",
+        };
+        let config = TelemetryConfig { log: log.to_owned(), ..TelemetryConfig::default() };
+        telemetry::init(&config, "cli").map_err(|e| Failure::failed(e.to_string()))
+    }
+
+    /// A connection to the bus.
+    pub async fn connect(&self) -> Result<Client, Failure> {
+        let bus = self.context()?.bus();
+        Client::connect(&bus, "cli").await.map_err(|error| {
+            let mut failure = Failure::from(error);
+            failure
+                .message
+                .push_str(&format!("\n  tried {}; choose another with --nats or `bcs context use`", bus.url));
+            failure
+        })
+    }
+}
+
+/// What was accepted, or the refusal as a failure.
+pub fn accepted(target: &Target, outcome: Outcome) -> Result<Accepted, Failure> {
+    match outcome {
+        Outcome::Accepted(accepted) => Ok(accepted),
+        Outcome::Rejected(rejected) => Err(Failure::rejected(&short(target), &rejected)),
+    }
+}
+
+/// `app/shop-web`.
+pub fn short(target: &Target) -> String {
+    format!("{}/{}", target.kind, target.name)
+}
+
+/// The target `name` of `kind` in `project`.
+pub fn target(project: &Name, kind: &str, name: &Name) -> Target {
+    bcs_kit::machine::target(project, kind, name)
+}
