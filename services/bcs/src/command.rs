@@ -20,11 +20,13 @@ mod version;
 
 use clap::Subcommand;
 
-use crate::{Failure, session::Session};
+use crate::{Failure, session::Session, up::Up};
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the whole platform here: bus, services, two simulated clusters and their sidecars
+    Up(Up),
     /// Create applications and clusters from files, or make them what the files say
     Apply(apply::Arguments),
     /// List what there is
@@ -68,6 +70,7 @@ impl Command {
     pub async fn run(self, session: &Session) -> Result<(), Failure> {
         // Boxed, because the largest of the commands would make all of them that large.
         match self {
+            Self::Up(up) => Box::pin(up.run(session.config_path().ok())).await,
             Self::Apply(arguments) => Box::pin(arguments.run(session)).await,
             Self::Get(arguments) => Box::pin(arguments.run(session)).await,
             Self::Describe(arguments) => Box::pin(arguments.run(session)).await,

@@ -13,6 +13,7 @@ pub mod output;
 mod progress;
 mod selector;
 pub mod session;
+pub mod up;
 mod view;
 mod wait;
 
