@@ -26,7 +26,8 @@ pub struct Reads<S: StateMachine> {
     machine: Machine<S>,
     clock: Clock,
     tasks: Tasks,
-    endpoints: service::Service,
+    /// The announcement ends with its last holder: every endpoint is one.
+    endpoints: Arc<service::Service>,
 }
 
 impl<S: StateMachine> Reads<S> {
@@ -46,7 +47,13 @@ impl<S: StateMachine> Reads<S> {
             .start(format!("bcs-{service}"), env!("CARGO_PKG_VERSION"))
             .await
             .map_err(|e| Error::nats(format!("announcing {service}"), e))?;
-        let reads = Self { service, machine, clock: clock.clone(), tasks: tasks.clone(), endpoints };
+        let reads = Self {
+            service,
+            machine,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            endpoints: Arc::new(endpoints),
+        };
         reads.serve_status().await?;
         reads.serve_outcomes().await?;
         Ok(reads)
@@ -131,7 +138,9 @@ impl<S: StateMachine> Reads<S> {
         let mut questions =
             builder.add(&subject).await.map_err(|e| Error::nats(format!("serving {subject}"), e))?;
         let (handler, stopping, group) = (Arc::new(handler), self.tasks.stopping(), self.tasks.clone());
+        let announced = self.endpoints.clone();
         self.tasks.spawn("read-endpoint", async move {
+            let _announced = announced;
             loop {
                 let question = tokio::select! {
                     () = stopping.cancelled() => break,

@@ -71,8 +71,7 @@ impl Up {
             Lines::Json => LogFormat::Json,
         };
         let settings = TelemetryConfig { log: self.log.clone(), format, otlp: self.otlp.clone() };
-        let _guard =
-            telemetry::init(&settings, "up").map_err(|e| Failure::usage(telemetry::chain(&e)))?;
+        let _guard = telemetry::init(&settings, "up").map_err(|e| Failure::usage(telemetry::chain(&e)))?;
         let data = DataDir::open(self.data.clone())?;
         // From the outside in: what others stand on is stopped after them.
         let (bus_tasks, tasks) = (Tasks::new(), Tasks::new());
@@ -116,13 +115,25 @@ impl Up {
         clusters: &[bcs_kubesim::Kubesim],
         health: SocketAddr,
     ) -> String {
-        let mut lines = vec![format!("BCS {} is up. Everything is kept in {}", env!("CARGO_PKG_VERSION"), data.root().display())];
+        let mut lines = vec![format!(
+            "BCS {} is up. Everything is kept in {}",
+            env!("CARGO_PKG_VERSION"),
+            data.root().display()
+        )];
         lines.push(format!("  bus         {}  ({})", server.url, server.version));
         for cluster in clusters {
             let kubeconfig = data.kubeconfig(cluster.name());
-            lines.push(format!("  cluster     {}  {}  kubectl --kubeconfig {}", cluster.name(), cluster.url(), kubeconfig.display()));
+            lines.push(format!(
+                "  cluster     {}  {}  kubectl --kubeconfig {}",
+                cluster.name(),
+                cluster.url(),
+                kubeconfig.display()
+            ));
         }
-        lines.push("  services    cluster, deploy, network, metrics, and a discovery sidecar for each cluster".to_owned());
+        lines.push(
+            "  services    cluster, deploy, network, metrics, and a discovery sidecar for each cluster"
+                .to_owned(),
+        );
         lines.push(format!("  registry    file  {}", data.registry().display()));
         if let Some(etcd) = &self.etcd {
             lines.push(format!("  registry    etcd  {etcd}"));
@@ -143,7 +154,8 @@ impl Up {
 fn path_hint() -> Option<String> {
     let program = std::env::current_exe().ok()?;
     let directory = program.parent()?;
-    let on_path = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p == directory));
+    let on_path =
+        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p == directory));
     (!on_path).then(|| format!("  export PATH={}:$PATH", directory.display()))
 }
 

@@ -268,7 +268,7 @@ impl<S: StateMachine> Runner<S> {
         self.stats.commands.fetch_add(1, Ordering::Relaxed);
         if let Verdict::Outcome(Outcome::Rejected(rejected)) = &verdict {
             self.stats.rejected.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(command = %incoming.id, code = %rejected.code, rejected.message, "command rejected");
+            tracing::info!(command = %incoming.id, code = %rejected.code, why = rejected.message, "command rejected");
         }
         match (incoming.done, verdict) {
             (Done::Local(waiter), Verdict::Outcome(outcome)) => drop(waiter.send(Ok(outcome))),

@@ -12,7 +12,9 @@ pub(super) const CLUSTERS: [(&str, usize, &str); 2] = [("sim-a", 3, "eu"), ("sim
 pub(super) async fn start(data: &DataDir) -> Result<Vec<Kubesim>, Failure> {
     let mut clusters = Vec::new();
     for (name, nodes, _) in CLUSTERS {
-        let failed = |e: bcs_kubesim::Error| Failure::failed(format!("cluster {name}: {}", bcs_kit::telemetry::chain(&e)));
+        let failed = |e: bcs_kubesim::Error| {
+            Failure::failed(format!("cluster {name}: {}", bcs_kit::telemetry::chain(&e)))
+        };
         let directory = data.cluster(name);
         let config = Config { name: name.to_owned(), nodes, data_dir: Some(directory), ..Config::default() };
         let cluster = bcs_kubesim::start(config).await.map_err(failed)?;

@@ -18,7 +18,9 @@ impl DataDir {
     /// Opens `root`, or the standard place.
     pub(super) fn open(root: Option<PathBuf>) -> Result<Self, Failure> {
         let standard = || std::env::home_dir().map(|home| home.join(".local/share/bcs"));
-        let root = root.or_else(standard).ok_or_else(|| Failure::usage("there is no home directory: name one with --data DIR"))?;
+        let root = root
+            .or_else(standard)
+            .ok_or_else(|| Failure::usage("there is no home directory: name one with --data DIR"))?;
         let failed = |e: std::io::Error| Failure::failed(format!("{} cannot be used: {e}", root.display()));
         fs::create_dir_all(&root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;

@@ -81,7 +81,9 @@ async fn version(program: &Path) -> Result<String, Failure> {
     let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     if found < OLDEST {
         let (major, minor) = OLDEST;
-        return Err(Failure::failed(format!("{shown} is {text:?}: nats-server {major}.{minor} or later is needed")));
+        return Err(Failure::failed(format!(
+            "{shown} is {text:?}: nats-server {major}.{minor} or later is needed"
+        )));
     }
     Ok(text.replace("nats-server: v", "nats-server "))
 }
@@ -153,7 +155,11 @@ async fn answers(port: u16, child: &mut Child, directory: &Path) -> Result<(), F
     let said = || {
         let text = fs::read_to_string(&log).unwrap_or_default();
         let last: Vec<&str> = text.lines().rev().take(3).collect();
-        format!("its log {} ends with:\n{}", log.display(), last.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        format!(
+            "its log {} ends with:\n{}",
+            log.display(),
+            last.into_iter().rev().collect::<Vec<_>>().join("\n")
+        )
     };
     let answering = async {
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -183,7 +189,8 @@ async fn stop(child: &mut Child) {
 /// When we were killed, the server that we had started lives on and holds the streams. It is ours if it runs with our
 /// configuration file; only then it is ended.
 async fn end_orphan(directory: &Path) {
-    let Some(pid) = fs::read_to_string(directory.join("pid")).ok().and_then(|t| t.trim().parse::<u32>().ok()) else {
+    let Some(pid) = fs::read_to_string(directory.join("pid")).ok().and_then(|t| t.trim().parse::<u32>().ok())
+    else {
         return;
     };
     let ours = directory.join("nats-server.conf").display().to_string();

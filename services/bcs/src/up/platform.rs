@@ -3,23 +3,13 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use bcs_client::Client;
-use bcs_kit::{
-    Bus, Clock, Tasks,
-    bus::BusConfig,
-    health::Health,
-    run::Deps,
-    telemetry::chain,
-};
+use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, health::Health, run::Deps, telemetry::chain};
 use bcs_kubesim::Kubesim;
 use bcs_schemas::{
     Millis, Name,
     cluster::ImportCluster,
     outcome::Outcome,
-    resource::{
-        ClusterSpec, Metadata, Registry, RegistrySpec,
-        cluster::SecretRef,
-        registry::Driver,
-    },
+    resource::{ClusterSpec, Metadata, Registry, RegistrySpec, cluster::SecretRef, registry::Driver},
 };
 
 use super::{Up, clusters::CLUSTERS, data::DataDir, nats};
@@ -56,7 +46,9 @@ pub(super) async fn start(
 
 /// Each service speaks to the bus through a connection of its own, as it would alone.
 async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<(), Failure> {
-    let failed = |name: &str, e: &(dyn std::error::Error + 'static)| Failure::failed(format!("{name} does not start: {}", chain(e)));
+    let failed = |name: &str, e: &(dyn std::error::Error + 'static)| {
+        Failure::failed(format!("{name} does not start: {}", chain(e)))
+    };
     let deps = async |name: &str| -> Result<Deps, Failure> {
         Ok(Deps { bus: Bus::connect(bus, name).await?, ..shared.clone() })
     };
@@ -78,7 +70,8 @@ async fn sidecar(up: &Up, data: &DataDir, cluster: &str, deps: &Deps) -> Result<
         let driver = Driver::Etcd { endpoints: vec![url.clone()], prefix: "/skydns".to_owned() };
         registries.push(registry("etcd", driver)?);
     }
-    let config = bcs_discovery_sidecar::Config { cluster: Some(name(cluster)?), registries, ..Default::default() };
+    let config =
+        bcs_discovery_sidecar::Config { cluster: Some(name(cluster)?), registries, ..Default::default() };
     let started = bcs_discovery_sidecar::run(config, deps.clone()).await;
     started.map_err(|e| Failure::failed(format!("sidecar of {cluster} does not start: {}", chain(&e))))
 }
@@ -102,9 +95,11 @@ async fn import(data: &DataDir, clusters: &[Kubesim], deps: &Deps) -> Result<(),
     let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
     for cluster in clusters {
         let target = bcs_kit::machine::target(&Name::system(), "cluster", &name(cluster.name())?);
-        let region = CLUSTERS.iter().find(|c| c.0 == cluster.name()).map(|c| c.2.to_owned());
+        let region = CLUSTERS.iter().find(|c| c.0 == cluster.name()).map_or("none", |c| c.2).to_owned();
         let message = ImportCluster {
-            labels: region.map(|region| ("region".to_owned(), region)).into_iter().collect(),
+            labels: [("environment", "local".to_owned()), ("region", region)]
+                .map(|(k, v)| (k.to_owned(), v))
+                .into(),
             spec: ClusterSpec {
                 engine: Default::default(),
                 kubeconfig: SecretRef { file: data.kubeconfig(cluster.name()) },
