@@ -40,6 +40,8 @@ struct Summary {
     nodes: u32,
     nodes_ready: u32,
     capacity: Capacity,
+    /// Why not everything was seen yet.
+    obstacle: Option<String>,
 }
 
 impl Agent {

@@ -55,11 +55,15 @@ impl Agents {
     }
 
     async fn match_up(&mut self, wanted: BTreeMap<Name, ClusterSpec>) {
+        // A task that panicked has stopped its whole agent.
+        let good = |name: &Name, running: &Running| {
+            wanted.get(name) == Some(&running.spec) && !running.tasks.stopping().is_cancelled()
+        };
         let surplus: Vec<Name> = self
             .running
             .iter()
-            .filter(|(name, r)| wanted.get(*name) != Some(&r.spec))
-            .map(|(n, _)| n.clone())
+            .filter(|(name, running)| !good(name, running))
+            .map(|(name, _)| name.clone())
             .collect();
         for name in surplus {
             self.stop(&name).await;

@@ -10,6 +10,8 @@ use bcs_kit::{
 };
 use bcs_schemas::{CommandId, Millis, Name, observation::ClusterHealth};
 
+use jiff::Timestamp;
+
 use super::Observed;
 use crate::{
     Config,
@@ -27,6 +29,8 @@ struct Diagnosis {
     observed: Observed,
     clock: Clock,
     patients: BTreeMap<Name, Hysteresis>,
+    /// When the last heartbeat of each was made.
+    heard: BTreeMap<Name, Timestamp>,
 }
 
 /// Listens until the group stops.
@@ -38,6 +42,7 @@ pub(crate) fn start(config: &Config, machine: Machine<State>, observed: Observed
         observed,
         clock: deps.clock.clone(),
         patients: BTreeMap::new(),
+        heard: BTreeMap::new(),
     };
     let stopping = deps.tasks.stopping();
     deps.tasks.spawn("diagnosis", async move {
@@ -51,6 +56,10 @@ pub(crate) fn start(config: &Config, machine: Machine<State>, observed: Observed
 impl Diagnosis {
     async fn listen(mut self) {
         let mut changes = self.observed.clusters.changes();
+        // What was written before anybody listened says nothing about now.
+        self.observed.clusters.synced().await;
+        let before = self.observed.clusters.snapshot();
+        self.heard = before.values().map(|h| (h.cluster.clone(), h.observed_at)).collect();
         // A pause of zero would panic the timer.
         let mut every = tokio::time::interval(self.every.std().max(std::time::Duration::from_millis(10)));
         loop {
@@ -67,8 +76,12 @@ impl Diagnosis {
         }
     }
 
-    /// A heartbeat that was written before this service listened is old news: only fresh ones are heard.
+    /// A view that read everything again repeats what it had: the same heartbeat twice is one heartbeat.
     fn hear(&mut self, heartbeat: &ClusterHealth) {
+        let last = self.heard.insert(heartbeat.cluster.clone(), heartbeat.observed_at);
+        if last == Some(heartbeat.observed_at) {
+            return;
+        }
         self.admit();
         let complaint = (!heartbeat.reachable)
             .then(|| heartbeat.reason.clone().unwrap_or_else(|| "its engine does not answer".to_owned()));

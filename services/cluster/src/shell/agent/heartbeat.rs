@@ -56,14 +56,15 @@ pub(super) async fn start(
 impl Probe {
     async fn take(&self) -> ClusterHealth {
         let outcome = self.ask().await;
-        let Summary { synced, nodes, nodes_ready, capacity } = self.summary.borrow().clone();
+        let Summary { synced, nodes, nodes_ready, capacity, obstacle } = self.summary.borrow().clone();
+        let reachable = outcome.is_ok();
         let (version, reason) = match outcome {
-            Ok(description) => (Some(description.version), None),
+            Ok(description) => (Some(description.version), obstacle),
             Err(reason) => (None, Some(reason)),
         };
         ClusterHealth {
             cluster: self.agent.cluster.clone(),
-            reachable: reason.is_none(),
+            reachable,
             reason,
             synced,
             version,

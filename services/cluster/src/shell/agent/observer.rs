@@ -1,6 +1,6 @@
 //! From the engine's news to the buckets.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bcs_engines::{Kind, News, Observed};
 use bcs_kit::{Clock, bus};
@@ -36,6 +36,8 @@ pub(super) struct Observer {
     nodes: Outbox<Node>,
     marks: mpsc::Receiver<Mark>,
     summary: watch::Sender<Summary>,
+    /// Why a kind was not listed yet.
+    obstacles: BTreeMap<Kind, String>,
 }
 
 impl Observer {
@@ -54,6 +56,7 @@ impl Observer {
             nodes: Outbox::open(bus.bucket(NODES).await?, &ours).await?,
             marks,
             summary,
+            obstacles: BTreeMap::new(),
         })
     }
 
@@ -93,6 +96,9 @@ impl Observer {
     }
 
     fn take(&mut self, news: News) {
+        if let News::ListEnded(kind) = &news {
+            self.obstacles.remove(kind);
+        }
         match news {
             News::ListBegan(Kind::Endpoints) => self.endpoints.mirror.list_began(),
             News::ListBegan(Kind::Workloads) => self.workloads.mirror.list_began(),
@@ -107,6 +113,7 @@ impl Observer {
             News::ListEnded(Kind::Workloads) => self.workloads.list_ended(),
             News::ListEnded(Kind::Nodes) => self.nodes.list_ended(),
             News::Failed(kind, reason) => {
+                self.obstacles.insert(kind, reason.clone());
                 tracing::warn!(cluster = %self.cluster, ?kind, reason, "watch failed, trying again");
             }
         }
@@ -130,6 +137,9 @@ impl Observer {
         let synced = self.endpoints.mirror.complete()
             && self.workloads.mirror.complete()
             && self.nodes.mirror.complete();
-        self.summary.send_replace(Summary { synced, nodes, nodes_ready, capacity });
+        let obstacle =
+            self.obstacles.iter().next().map(|(kind, why)| format!("{kind:?} cannot be listed: {why}"));
+        let obstacle = obstacle.filter(|_| !synced);
+        self.summary.send_replace(Summary { synced, nodes, nodes_ready, capacity, obstacle });
     }
 }
