@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use bcs_kit::telemetry::chain;
 use bcs_schemas::outcome::Rejected;
 
 use crate::output;
@@ -75,8 +74,22 @@ impl From<bcs_client::Error> for Failure {
             Error::TooLarge { .. } => Exit::Usage,
             _ => Exit::Failed,
         };
-        Self { exit, message: chain(&error) }
+        Self { exit, message: told_once(&error) }
     }
+}
+
+/// An error with its causes. Those of other libraries repeat their own causes, which a person need not read twice.
+fn told_once(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl From<bcs_kit::bus::Error> for Failure {

@@ -59,7 +59,7 @@ pub(crate) struct Listing<T> {
 impl<T: Listed> Listing<T> {
     /// Writes it.
     pub(crate) fn show(&self, format: Format) -> Result<(), Failure> {
-        if self.items.is_empty() && format.for_people() {
+        if self.items.is_empty() && (format.for_people() || format == Format::Name) {
             output::note(format!("no {} found", T::KIND));
             return Ok(());
         }

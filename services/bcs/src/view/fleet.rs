@@ -185,11 +185,11 @@ fn cpu(capacity: &Capacity) -> String {
     if rest == 0 { cores.to_string() } else { format!("{}m", capacity.cpu_millis) }
 }
 
+/// In the largest unit that shows it exactly, as Kubernetes does.
 fn memory(capacity: &Capacity) -> String {
     let bytes = capacity.memory_bytes;
-    let fitting =
-        [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")].into_iter().find(|(bits, _)| bytes >> bits > 0);
-    match fitting {
+    let exact = |bits: &(u32, &str)| bytes > 0 && bytes.is_multiple_of(1 << bits.0);
+    match [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")].iter().find(|unit| exact(unit)) {
         Some((bits, unit)) => format!("{}{unit}", bytes >> bits),
         None => bytes.to_string(),
     }
@@ -198,4 +198,20 @@ fn memory(capacity: &Capacity) -> String {
 pub(crate) fn labels(labels: &Labels) -> String {
     let all: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     if all.is_empty() { "-".to_owned() } else { all.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacity_is_shown_exactly() {
+        let of = |cpu_millis, memory_bytes| Capacity { cpu_millis, memory_bytes, instances: 0 };
+        for (bytes, text) in
+            [(0, "0"), (1280 << 30, "1280Gi"), (2 << 40, "2Ti"), (1000, "1000"), (3 << 10, "3Ki")]
+        {
+            assert_eq!(memory(&of(0, bytes)), text);
+        }
+        assert_eq!((cpu(&of(64_000, 0)), cpu(&of(1_500, 0))), ("64".to_owned(), "1500m".to_owned()));
+    }
 }
