@@ -92,7 +92,7 @@ impl CommandHeaders {
                 ),
                 None => None,
             },
-            reply_to: get(header::REPLY_TO).map(str::to_owned),
+            reply_to: get(header::REPLY_TO).map(inbox).transpose()?,
             mode: match get(header::MODE) {
                 None | Some("apply") => Mode::Apply,
                 Some("plan") => Mode::Plan,
@@ -190,6 +190,18 @@ impl EventHeaders {
     }
 }
 
+/// An outcome is published with the rights of the service: a sender must not be able to aim it at anything but an inbox.
+fn inbox(text: &str) -> Result<String, FieldError> {
+    let plain = |c: char| c.is_ascii_graphic() && c != '*' && c != '>';
+    let fits =
+        text.starts_with("_INBOX") && text.len() <= 256 && text.chars().all(plain) && !text.contains("..");
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(unexpected(header::REPLY_TO, text, "an inbox, which begins with _INBOX"))
+    }
+}
+
 fn parsed<'a, T: FromStr>(
     get: &impl Fn(&str) -> Option<&'a str>,
     name: &str,
@@ -247,6 +259,8 @@ mod tests {
             (header::MODE, "try", "apply or plan"),
             (header::EXPECTED_REVISION, "-3", "an integer"),
             (header::NOT_AFTER, "tomorrow", "2026"),
+            (header::REPLY_TO, "bcs.cmd.deploy.local.demo.app.shop.delete", "an inbox"),
+            (header::REPLY_TO, "_INBOX.>", "an inbox"),
         ] {
             let error = CommandHeaders::read(|n| (n == name).then_some(value)).expect_err(name);
             assert_eq!(error.field, name);

@@ -149,6 +149,9 @@ pub enum Error {
     /// The state machine panicked on it.
     #[error("the decision panicked: {0}")]
     Panicked(String),
+    /// The batch was not written; nothing was decided.
+    #[error("not written: {0}")]
+    Unwritten(String),
     /// The loop has ended.
     #[error("the service is stopping")]
     Stopping,

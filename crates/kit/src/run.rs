@@ -52,6 +52,8 @@ impl Default for ProcessConfig {
 
 /// Exit code for settings that cannot be used.
 const MISCONFIGURED: u8 = 2;
+/// How long a service waits for its bus.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// How long tasks may wind down.
 const WIND_DOWN: Duration = Duration::from_secs(10);
 
@@ -103,7 +105,7 @@ where
 {
     let tasks = Tasks::new();
     let started = async {
-        let bus = Bus::connect(&common.bus, service).await?;
+        let bus = connect(&common.bus, service).await?;
         bus.provision().await?;
         let health = Health::new();
         let watched = bus.clone();
@@ -125,6 +127,20 @@ where
     tracing::info!(service, "stopping");
     let ended = tasks.stop(WIND_DOWN).await;
     if broken || !ended { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// A service may be started before its bus: it waits for it a while.
+async fn connect(config: &BusConfig, service: &str) -> Result<Bus, crate::bus::Error> {
+    let end = tokio::time::Instant::now() + CONNECT_WITHIN;
+    loop {
+        match Bus::connect(config, service).await {
+            Err(error @ crate::bus::Error::Connect { .. }) if tokio::time::Instant::now() < end => {
+                tracing::warn!(error = chain(&error), "waiting for the bus");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -81,6 +81,8 @@ fn migrations(dialect: Dialect) -> Vec<Vec<String>> {
                 PRIMARY KEY (shard, seq)
             )"
         ),
+        // Written only for commands that came back again and again: see `Journal::attempt`.
+        "CREATE TABLE attempts (command_id TEXT NOT NULL PRIMARY KEY, attempts BIGINT NOT NULL)".to_owned(),
         "CREATE TABLE watermarks (shard BIGINT NOT NULL PRIMARY KEY, published BIGINT NOT NULL)".to_owned(),
     ]]
 }

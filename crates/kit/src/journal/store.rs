@@ -132,6 +132,15 @@ impl Journal {
         Ok(found)
     }
 
+    /// Notes that a command is about to be tried, before it is; how often that was noted. A command that takes the whole
+    /// process down with it is told by this from one that only waited for a database.
+    pub async fn attempt(&self, command: CommandId) -> Result<u64, Error> {
+        let sql = "INSERT INTO attempts (command_id, attempts) VALUES ($1, 1) ON CONFLICT (command_id)
+                   DO UPDATE SET attempts = attempts.attempts + 1 RETURNING attempts";
+        let row = sqlx::query(sql).bind(command.to_string()).fetch_one(&self.writer).await;
+        row.and_then(|r| r.try_get::<i64, _>(0)).map(unsigned).map_err(failed("noting an attempt"))
+    }
+
     /// Forgets outcomes older than `before`; how many.
     pub async fn forget_outcomes(&self, before: Timestamp) -> Result<u64, Error> {
         let query = sqlx::query("DELETE FROM outcomes WHERE decided_at < $1").bind(before.to_string());

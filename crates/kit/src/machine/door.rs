@@ -15,7 +15,7 @@ use bcs_schemas::{
     stream,
     subject::Subject,
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -26,12 +26,15 @@ use crate::{
     telemetry,
 };
 
-/// Deliveries after which a message that harms us goes into quarantine.
+/// Deliveries of a message after which a panic on it is the last, and after which its attempts are counted.
 const MOST_DELIVERIES: i64 = 5;
+/// Counted attempts that ended with neither an outcome nor a word: the process ended instead.
+const MOST_ATTEMPTS: u64 = 3;
 /// Commands looked at by admission at once.
 const ADMISSIONS: usize = 64;
-/// A command that is not settled after this long is delivered again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// A command that is not settled after this long is delivered again: what a killed service had in hand waits no longer.
+/// A repeat of one that is merely slow finds its outcome stored.
+const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// A command message that waits to be settled.
 pub(crate) struct Delivery {
@@ -65,9 +68,10 @@ pub(super) async fn open<S: StateMachine>(
                 Some(messages) => Ok(messages),
                 None => door.messages().await,
             };
+            door.take_in(opened).await;
             tokio::select! {
                 () = stopping.cancelled() => break,
-                () = door.take_in(opened) => tokio::time::sleep(Duration::from_millis(200)).await,
+                () = tokio::time::sleep(Duration::from_millis(200)) => (),
             }
         }
     });
@@ -110,7 +114,7 @@ impl<S: StateMachine> Door<S> {
         messages.map_err(|e| bus::Error::nats(format!("reading consumer {}", self.name), e))
     }
 
-    /// Hands messages to the loop until the stream breaks.
+    /// Hands messages to the loop until the stream breaks or the group stops.
     async fn take_in(self: &Arc<Self>, messages: Result<pull::Stream, bus::Error>) {
         let mut messages = match messages {
             Ok(messages) => messages,
@@ -121,10 +125,23 @@ impl<S: StateMachine> Door<S> {
                 );
             }
         };
-        while let Some(message) = messages.next().await {
+        let stopping = self.tasks.stopping();
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                message = messages.next() => message,
+            };
             match message {
-                Ok(message) => self.one(message).await,
-                Err(error) => return tracing::warn!(%error, "command stream broke, opening it again"),
+                Some(Ok(message)) => self.one(message).await,
+                Some(Err(error)) => return tracing::warn!(%error, "command stream broke, opening it again"),
+                None => return,
+            }
+        }
+        // What was fetched and not begun goes back at once, for whoever comes next.
+        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+            if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+                tracing::debug!(%error, "message was not given back, it comes again by itself");
             }
         }
     }
@@ -158,7 +175,7 @@ impl<S: StateMachine> Door<S> {
         let (position, deliveries) = (info.stream_sequence, info.delivered);
         let headers = CommandHeaders::read(|name| bus::header(message.headers.as_ref(), name));
         let subject: Result<Subject, FieldError> = message.subject.parse();
-        let reply_to = bus::header(message.headers.as_ref(), header::REPLY_TO).map(str::to_owned);
+        let reply_to = reply_to(&message, &headers);
         let form = headers.as_ref().ok().and_then(|h| h.content_type);
         let form = form.unwrap_or_else(|| ContentType::guess(&message.payload));
         let read = self.understand(&message, &subject, &headers, form);
@@ -171,16 +188,14 @@ impl<S: StateMachine> Door<S> {
             form,
             consumer: self.name.clone(),
         };
-        if deliveries > MOST_DELIVERIES {
-            self.quarantine(delivery, "exhausted", "was delivered again and again without being settled")
-                .await;
-            return None;
-        }
         if let (Err(rejection), None) = (&read, &delivery.reply_to) {
             self.quarantine(delivery, "undecodable", &rejection.message).await;
             return None;
         }
+        // A command without an id is known by its place in the stream, which a redelivery shares.
         let stream = S::Command::SERVICE.command_stream();
+        let id = headers.id.unwrap_or_else(|| CommandId::derived(stream, &position.to_string()));
+        let delivery = self.harmless(delivery, id, deliveries).await?;
         let target = subject.ok().map(|s| s.target);
         let admit = match (&self.admission, &target, &read) {
             (Some(admission), Some(target), Ok(command)) => {
@@ -189,8 +204,7 @@ impl<S: StateMachine> Door<S> {
             _ => None,
         };
         let incoming = Incoming {
-            // A command without an id is known by its place in the stream, which a redelivery shares.
-            id: headers.id.unwrap_or_else(|| CommandId::derived(stream, &position.to_string())),
+            id,
             correlation: headers.correlation,
             target,
             request: read.map(Request::Command),
@@ -202,6 +216,27 @@ impl<S: StateMachine> Door<S> {
             done: Done::Bus(delivery),
         };
         Some((incoming, admit))
+    }
+
+    /// Gives back a delivery that may be tried. One that came back often is counted before each try; when that did not
+    /// end with an outcome several times, it takes the process down with it and goes into quarantine.
+    async fn harmless(&self, delivery: Delivery, id: CommandId, deliveries: i64) -> Option<Delivery> {
+        if deliveries <= MOST_DELIVERIES {
+            return Some(delivery);
+        }
+        match self.machine.attempt(id).await {
+            Ok(attempts) if attempts <= MOST_ATTEMPTS => Some(delivery),
+            Ok(_) => {
+                self.quarantine(delivery, "exhausted", "was tried again and again and never got an outcome")
+                    .await;
+                None
+            }
+            Err(error) => {
+                tracing::warn!(error = telemetry::chain(&error), "attempt cannot be noted, trying later");
+                delivery.later().await;
+                None
+            }
+        }
     }
 
     fn understand(
@@ -237,6 +272,15 @@ impl<S: StateMachine> Door<S> {
         if delivery.quarantine(code, reason).await {
             self.machine.stats().quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
+    }
+}
+
+/// Where the outcome goes. Of a command whose headers are wrong otherwise, the inbox may still be right.
+fn reply_to(message: &jetstream::Message, headers: &Result<CommandHeaders, FieldError>) -> Option<String> {
+    let only = |name: &str| bus::header(message.headers.as_ref(), name).filter(|_| name == header::REPLY_TO);
+    match headers {
+        Ok(headers) => headers.reply_to.clone(),
+        Err(_) => CommandHeaders::read(only).ok()?.reply_to,
     }
 }
 
@@ -276,9 +320,16 @@ impl Delivery {
         false
     }
 
-    /// Tries again a little later.
+    /// Tries again later: soon at first, then at growing pauses.
     pub(super) async fn later(self) {
-        self.settle(AckKind::Nak(Some(Duration::from_secs(1)))).await;
+        let deliveries = self.message.info().map(|info| info.delivered).unwrap_or(1);
+        let pause = Duration::from_secs(1 << deliveries.clamp(1, 6).saturating_sub(1));
+        self.settle(AckKind::Nak(Some(pause.min(Duration::from_secs(30))))).await;
+    }
+
+    /// Gives it back untouched, for whoever comes next.
+    pub(super) async fn give_back(self) {
+        self.settle(AckKind::Nak(None)).await;
     }
 
     /// Keeps the message with the reason, and only then takes it off the consumer. Says whether it is kept.

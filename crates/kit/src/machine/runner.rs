@@ -134,6 +134,10 @@ impl<S: StateMachine> Machine<S> {
         fold::replay(&self.journal, until).await
     }
 
+    pub(super) async fn attempt(&self, id: CommandId) -> Result<u64, Error> {
+        Ok(self.journal.attempt(id).await?)
+    }
+
     /// Position of the last event in the journal, whoever wrote it.
     pub async fn journal_end(&self) -> Result<u64, Error> {
         Ok(self.journal.last_seq().await?)
@@ -202,6 +206,13 @@ impl<S: StateMachine> Runner<S> {
                     self.work(std::mem::take(&mut batch)).await;
                 }
                 _ = tidy.tick() => self.forget_old_outcomes().await,
+            }
+        }
+        requests.close();
+        while let Some(left) = requests.recv().await {
+            // What was not decided goes back at once; nobody has to wait for the redelivery.
+            if let Done::Bus(delivery) = left.done {
+                delivery.give_back().await;
             }
         }
         let live = self.live.borrow().clone();
@@ -293,7 +304,7 @@ impl<S: StateMachine> Runner<S> {
         for incoming in batch {
             match incoming.done {
                 Done::Bus(delivery) => delivery.later().await,
-                Done::Local(waiter) => drop(waiter.send(Err(Error::Stopping))),
+                Done::Local(waiter) => drop(waiter.send(Err(Error::Unwritten(telemetry::chain(error))))),
             }
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

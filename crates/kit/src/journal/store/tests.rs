@@ -68,6 +68,17 @@ async fn a_command_id_has_one_outcome() {
 }
 
 #[tokio::test]
+async fn attempts_are_counted_across_restarts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let command = outcome(1).command;
+    for attempt in 1..4 {
+        let journal = journal(&dir).await;
+        assert_eq!(journal.attempt(command).await.expect("notes"), attempt);
+        journal.close().await;
+    }
+}
+
+#[tokio::test]
 async fn the_watermark_never_moves_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let journal = journal(&dir).await;
