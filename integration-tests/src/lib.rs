@@ -1,1 +1,3 @@
-//! bcs-integration-tests
+//! Black-box tests and benchmarks of the platform: real processes and real servers, looked at from outside.
+
+pub mod harness;

@@ -1,0 +1,29 @@
+//! What tests and benchmarks stand on: real processes on free ports in directories of their own, whose logs are shown
+//! when something fails.
+
+mod binary;
+mod cli;
+mod etcd;
+mod kubesim;
+mod lab;
+mod nats;
+mod port;
+mod process;
+mod up;
+mod wait;
+
+pub use self::{
+    binary::{bcs, find},
+    cli::{Cli, Ran},
+    etcd::Etcd,
+    kubesim::{ApiServer, Kubesim},
+    lab::{Failed, Lab},
+    nats::NatsServer,
+    port::free_port,
+    process::Process,
+    up::{Options, Up},
+    wait::{
+        Poll::{self, NotYet, Ready},
+        wait_until,
+    },
+};

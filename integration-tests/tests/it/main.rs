@@ -1,0 +1,1 @@
+//! One program of all black-box tests; each module is a behaviour.
