@@ -148,6 +148,12 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// Returns once the connection was lost and made again. Whoever reads an ordered stream opens it anew then: the server
+    /// that kept its place may have forgotten it, and silence would tell only after many seconds.
+    pub async fn reconnected(&self) {
+        reconnected(&self.client).await;
+    }
+
     /// Opens a typed bucket.
     pub async fn bucket<T>(&self, bucket: Bucket<T>) -> Result<kv::Store<T>, Error> {
         let store = self
@@ -156,6 +162,15 @@ impl Bus {
             .await
             .map_err(|e| Error::nats(format!("opening bucket {}", bucket.name), e))?;
         Ok(kv::Store::new(self.client.clone(), store, bucket))
+    }
+}
+
+/// See [`Bus::reconnected`].
+pub(crate) async fn reconnected(client: &async_nats::Client) {
+    let connections = || client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed);
+    let before = connections();
+    while connections() == before {
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 

@@ -51,6 +51,10 @@ impl<T> Store<T> {
         &self.store.name
     }
 
+    const fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
     fn failed(&self, what: &str, source: impl Into<async_nats::Error>) -> Error {
         Error::nats(format!("{what} in bucket {}", self.store.name), source)
     }

@@ -14,7 +14,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{broadcast, watch};
 
 use super::Store;
-use crate::{Tasks, bus::Error};
+use crate::{
+    Tasks,
+    bus::{self, Error},
+};
 
 /// How many changes a reader may lag behind before it is told to look at everything again.
 const LAG: usize = 4096;
@@ -132,7 +135,11 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
 
     async fn mirror(&self, view: &View<T>, filter: &str) {
         loop {
-            match self.mirror_until_gap(view, filter).await {
+            let mirrored = tokio::select! {
+                mirrored = self.mirror_until_gap(view, filter) => mirrored,
+                () = bus::reconnected(self.client()) => Ok(()),
+            };
+            match mirrored {
                 Ok(()) => tracing::debug!(bucket = self.name(), "watch ended, reading again"),
                 Err(error) => {
                     tracing::warn!(bucket = self.name(), error = %chain(&error), "watch failed, reading again")
