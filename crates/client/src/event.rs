@@ -92,8 +92,7 @@ impl Client {
         let mut sources = Vec::with_capacity(services.len());
         for service in services {
             let filter = target.map(|target| subject::events_about(*service, target));
-            let mut reader =
-                Reader { bus: self.bus().clone(), service: *service, filter, from, last: None };
+            let mut reader = Reader { bus: self.bus().clone(), service: *service, filter, from, last: None };
             // The first time, whatever is wrong is the caller's to know.
             let opened = reader.open().await?;
             let (sender, receiver) = mpsc::channel(WAITING);
@@ -185,7 +184,12 @@ impl Reader {
                         past = false;
                         let _ = sender.send(Item::CaughtUp).await;
                     }
-                    if self.hand_on(opened.messages, &sender, &mut past).await.is_break() {
+                    let bus = self.bus.clone();
+                    let ended = tokio::select! {
+                        ended = self.hand_on(opened.messages, &sender, &mut past) => ended.is_break(),
+                        () = bus.reconnected() => false,
+                    };
+                    if ended {
                         return;
                     }
                 }

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bcs_client::{Client, Events, Position};
 use bcs_kit::task::Tasks;
-use bcs_schemas::{Service, deploy::ScaleApp};
+use bcs_schemas::{Service, bucket::LEASES, deploy::ScaleApp};
+use tokio::time::Instant;
 
 use crate::harness::{LONG, Running, Server, accepted, fresh, until};
 
@@ -94,4 +95,34 @@ async fn a_service_that_stops_and_starts_again_goes_on_where_it_was() {
     let live = service.machine.live();
     let replayed = service.machine.replay(live.seq).await.expect("replays");
     assert_eq!(replayed.state.effects, live.state.effects, "the fold of the journal is the state");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_commands_events_and_observations_flow_again_within_seconds() {
+    const SOON: Duration = Duration::from_secs(8);
+    let mut server = Server::start();
+    let service = Running::start(&server).await;
+    let client = server.client().await;
+    let mut events = client.events(&[Service::Deploy], Position::All).await.expect("opens");
+    let view = client.watch(LEASES, ">").await.expect("opens");
+    let leases = client.bus().bucket(LEASES).await.expect("opens");
+    for round in 1..=3 {
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.start_again();
+        let start = Instant::now();
+        let command = client.command(fresh(), ScaleApp { replicas: round, ..ScaleApp::default() });
+        accepted(command.send(LONG).await.expect("an outcome"));
+        assert_eq!(take(&mut events, 1).await, [u64::from(round)]);
+        leases.put_at("a", &round.to_string()).await.expect("writes");
+        until(|| async {
+            match view.snapshot().get("a") {
+                Some(seen) if **seen == round.to_string() => Ok(()),
+                other => Err(format!("round {round}: {other:?}")),
+            }
+        })
+        .await;
+        assert!(start.elapsed() < SOON, "round {round} took {:?}", start.elapsed());
+    }
+    assert_eq!(service.effects(), [1, 2, 3]);
 }
