@@ -1,5 +1,8 @@
 //! The catalogue of streams: their names, subjects and limits. The kit creates what is missing and updates what is
 //! compatible; it deletes nothing.
+//!
+//! A server reserves what the limits of its streams add up to (about 19 GiB for all of these), so they are modest: a
+//! journal keeps its events for ever, whatever the bus still has.
 
 use std::time::Duration;
 
@@ -39,6 +42,7 @@ pub struct StreamSpec {
 pub const QUARANTINE: &str = "DLQ";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 /// Largest command or event.
@@ -50,7 +54,7 @@ pub fn commands(service: Service) -> StreamSpec {
         name: service.command_stream().to_owned(),
         subjects: vec![subject::all_commands(service)],
         max_age: 3 * DAY,
-        max_bytes: 2 * GIB,
+        max_bytes: 512 * MIB,
         max_message_size: MAX_MESSAGE_SIZE,
         when_full: WhenFull::RefuseNew,
         duplicate_window: FIVE_MINUTES,
@@ -64,7 +68,7 @@ pub fn events(service: Service) -> StreamSpec {
         name: service.event_stream().to_owned(),
         subjects: vec![subject::all_events(service)],
         max_age: 30 * DAY,
-        max_bytes: 20 * GIB,
+        max_bytes: 4 * GIB,
         max_message_size: MAX_MESSAGE_SIZE,
         when_full: WhenFull::DropOldest,
         duplicate_window: FIVE_MINUTES,
@@ -78,7 +82,7 @@ pub fn quarantine() -> StreamSpec {
         name: QUARANTINE.to_owned(),
         subjects: vec!["bcs.dlq.>".to_owned()],
         max_age: 30 * DAY,
-        max_bytes: 2 * GIB,
+        max_bytes: 512 * MIB,
         // A quarantined message holds the original in hexadecimal.
         max_message_size: 3 * MAX_MESSAGE_SIZE,
         when_full: WhenFull::DropOldest,

@@ -33,12 +33,10 @@ impl Bus {
             Err(e) if is_missing(&e.kind()) => {
                 return match self.jetstream.create_stream(wanted.clone()).await {
                     Ok(_) => Ok(()),
-                    Err(e) if e.kind() == CreateStreamErrorKind::EmptyStreamName => {
-                        Err(Error::nats(doing("creating"), e))
-                    }
                     // Another process was first; what it made is checked like anything else.
                     Err(e) => match self.jetstream.get_stream(&spec.name).await {
                         Ok(_) => Ok(()),
+                        Err(_) if is_full(&e.kind()) => Err(Error::Incompatible(no_room(spec))),
                         Err(_) => Err(Error::nats(doing("creating"), e)),
                     },
                 };
@@ -96,6 +94,22 @@ impl Bus {
         let created = self.jetstream.create_or_update_key_value(config).await;
         created.map(drop).map_err(|e| Error::nats(format!("creating bucket {name}"), e))
     }
+}
+
+fn is_full(kind: &CreateStreamErrorKind) -> bool {
+    let full = async_nats::jetstream::ErrorCode::STORAGE_RESOURCES_EXCEEDED;
+    matches!(kind, CreateStreamErrorKind::JetStream(e) if e.error_code() == full)
+}
+
+/// A server sets aside what the limits of its streams add up to.
+fn no_room(spec: &StreamSpec) -> String {
+    let all: i64 = bcs_schemas::stream::all().iter().map(|s| s.max_bytes).sum();
+    format!(
+        "the bus has no room for stream {} ({} MiB): set jetstream.max_file of nats-server to {} MiB or more",
+        spec.name,
+        spec.max_bytes >> 20,
+        (all >> 20) + 1024
+    )
 }
 
 fn is_missing(kind: &GetStreamErrorKind) -> bool {
