@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
+use bcs_schemas::Service;
 use clap::Parser;
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -47,6 +48,42 @@ impl Default for ProcessConfig {
             telemetry: TelemetryConfig::default(),
             health_address: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
+    }
+}
+
+/// Settings of a service that needs none of its own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// How the bus is reached.
+    pub bus: BusConfig,
+    /// What is logged and traced.
+    pub telemetry: TelemetryConfig,
+    /// Where health and metrics are served: a free port on loopback when absent.
+    pub health_address: Option<SocketAddr>,
+    /// Where the journal lies: `sqlite:<path>` or `postgres://…`; `sqlite:/var/lib/bcs/<service>.db` when absent.
+    pub journal_url: Option<String>,
+}
+
+impl ServiceConfig {
+    /// Standard settings with the journal at `url`.
+    pub fn with_journal(url: String) -> Self {
+        Self { journal_url: Some(url), ..Self::default() }
+    }
+
+    /// The settings that every process has.
+    pub fn process(&self) -> ProcessConfig {
+        let standard = ProcessConfig::default();
+        ProcessConfig {
+            bus: self.bus.clone(),
+            telemetry: self.telemetry.clone(),
+            health_address: self.health_address.unwrap_or(standard.health_address),
+        }
+    }
+
+    /// Where the journal of `service` lies.
+    pub fn journal_of(&self, service: Service) -> String {
+        self.journal_url.clone().unwrap_or_else(|| format!("sqlite:/var/lib/bcs/{service}.db"))
     }
 }
 

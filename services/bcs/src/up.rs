@@ -96,7 +96,7 @@ impl Up {
                 if let Some(path) = contexts.filter(|_| !self.no_context) {
                     platform::write_context(&path, &server.url)?;
                 }
-                output::line(&self.banner(data, &server, &clusters, health));
+                output::line(self.banner(data, &server, &clusters, health));
                 wait(bus_tasks, tasks).await
             }
             Err(failure) => Err(failure),

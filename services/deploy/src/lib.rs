@@ -1,7 +1,6 @@
 //! `deploy`: applications and their rollouts. It decides commands, keeps every decision as an event, and makes it true
 //! in the clusters through their agents.
 
-pub mod config;
 pub mod domain;
 mod reads;
 mod shell;
@@ -11,27 +10,15 @@ use std::sync::Arc;
 use bcs_kit::{
     machine::{self, Machine, Options},
     reconcile,
-    run::Deps,
+    run::{Deps, ServiceConfig},
 };
-use bcs_schemas::bucket;
+use bcs_schemas::{Service, bucket};
 
-pub use config::Config;
 use domain::state::Deploy;
 use shell::{clusters, reconciler::Apps, statuses::Statuses, steps::Agents, views::Views, wake};
 
-/// Why the service could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The command loop.
-    #[error("command loop")]
-    Machine(#[from] machine::Error),
-    /// The bus.
-    #[error("bus")]
-    Bus(#[from] bcs_kit::bus::Error),
-}
-
 /// Starts the service in `deps.tasks`; returns when it takes commands.
-pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<Deploy>, Error> {
+pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>, machine::Error> {
     let Deps { clock, bus, tasks, health } = deps;
     let views = Views {
         clusters: bus.bucket(bucket::CLUSTERS).await?.watch(tasks, ">"),
@@ -40,7 +27,7 @@ pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<Deploy>, Error>
         registrations: bus.bucket(bucket::REGISTRATIONS).await?.watch(tasks, ">"),
         registries: bus.bucket(bucket::REGISTRIES).await?.watch(tasks, ">"),
     };
-    let options = Options { journal_url: config.journal_url.clone(), admission: None };
+    let options = Options { journal_url: config.journal_of(Service::Deploy), admission: None };
     let machine: Machine<Deploy> = Machine::start(options, bus, clock, tasks).await?;
     let statuses = Statuses::default();
     machine.report_to(health);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bcs_kit::run::main("deploy", bcs_deploy::Config::process, |config, deps| async move {
+    bcs_kit::run::main("deploy", bcs_kit::run::ServiceConfig::process, |config, deps| async move {
         Ok(bcs_deploy::run(&config, &deps).await.map(drop)?)
     })
 }

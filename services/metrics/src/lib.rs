@@ -2,35 +2,21 @@
 //! instances and their registrations, each with its age.
 
 mod collector;
-pub mod config;
 mod domain;
 
 use bcs_kit::{
     machine::{self, Machine, Options, Silent},
     reads::Reads,
-    run::Deps,
+    run::{Deps, ServiceConfig},
 };
 use bcs_schemas::{Service, bucket};
-
-pub use config::Config;
 
 /// The machine of this service: it decides nothing yet.
 pub type Metrics = Silent<3>;
 
-/// Why the service could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The command loop.
-    #[error("command loop")]
-    Machine(#[from] machine::Error),
-    /// The bus.
-    #[error("bus")]
-    Bus(#[from] bcs_kit::bus::Error),
-}
-
 /// Starts the service in `deps.tasks`; returns when it answers.
-pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<Metrics>, Error> {
-    let options = Options { journal_url: config.journal_url.clone(), admission: None };
+pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Metrics>, machine::Error> {
+    let options = Options { journal_url: config.journal_of(Service::Metrics), admission: None };
     let machine: Machine<Metrics> = Machine::start(options, &deps.bus, &deps.clock, &deps.tasks).await?;
     machine.report_to(&deps.health);
     Reads::open(Service::Metrics, machine.clone(), &deps.bus, &deps.clock, &deps.tasks).await?;

@@ -1,34 +1,20 @@
 //! `network`: addresses. For now it owns its subjects and answers one question: which addresses are in use.
 
-pub mod config;
 mod domain;
 mod reads;
 
 use bcs_kit::{
     machine::{self, Machine, Options, Silent},
-    run::Deps,
+    run::{Deps, ServiceConfig},
 };
-use bcs_schemas::bucket;
-
-pub use config::Config;
+use bcs_schemas::{Service, bucket};
 
 /// The machine of this service: it decides nothing yet.
 pub type Network = Silent<2>;
 
-/// Why the service could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The command loop.
-    #[error("command loop")]
-    Machine(#[from] machine::Error),
-    /// The bus.
-    #[error("bus")]
-    Bus(#[from] bcs_kit::bus::Error),
-}
-
 /// Starts the service in `deps.tasks`; returns when it answers.
-pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<Network>, Error> {
-    let options = Options { journal_url: config.journal_url.clone(), admission: None };
+pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Network>, machine::Error> {
+    let options = Options { journal_url: config.journal_of(Service::Network), admission: None };
     let machine: Machine<Network> = Machine::start(options, &deps.bus, &deps.clock, &deps.tasks).await?;
     machine.report_to(&deps.health);
     let endpoints = deps.bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, ">");

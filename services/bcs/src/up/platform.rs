@@ -3,7 +3,13 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use bcs_client::Client;
-use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, health::Health, run::Deps, telemetry::chain};
+use bcs_kit::{
+    Bus, Clock, Tasks,
+    bus::BusConfig,
+    health::Health,
+    run::{Deps, ServiceConfig},
+    telemetry::chain,
+};
 use bcs_kubesim::Kubesim;
 use bcs_schemas::{
     Millis, Name,
@@ -36,7 +42,7 @@ pub(super) async fn start(
     let watched = bus.clone();
     health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
-    services(data, &config, &deps).await?;
+    Box::pin(services(data, &config, &deps)).await?;
     for (name, _, _) in CLUSTERS {
         sidecar(up, data, name, &deps).await?;
     }
@@ -54,11 +60,11 @@ async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<(), 
     };
     let config = bcs_cluster::Config { journal_url: data.journal("cluster"), ..Default::default() };
     bcs_cluster::run(&config, &deps("cluster").await?).await.map_err(|e| failed("cluster", &e))?;
-    let config = bcs_deploy::Config { journal_url: data.journal("deploy"), ..Default::default() };
+    let config = ServiceConfig::with_journal(data.journal("deploy"));
     bcs_deploy::run(&config, &deps("deploy").await?).await.map_err(|e| failed("deploy", &e))?;
-    let config = bcs_network::Config { journal_url: data.journal("network"), ..Default::default() };
+    let config = ServiceConfig::with_journal(data.journal("network"));
     bcs_network::run(&config, &deps("network").await?).await.map_err(|e| failed("network", &e))?;
-    let config = bcs_metrics::Config { journal_url: data.journal("metrics"), ..Default::default() };
+    let config = ServiceConfig::with_journal(data.journal("metrics"));
     bcs_metrics::run(&config, &deps("metrics").await?).await.map_err(|e| failed("metrics", &e))?;
     Ok(())
 }
