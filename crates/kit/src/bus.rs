@@ -10,6 +10,7 @@ use async_nats::{ConnectOptions, Event, HeaderMap, jetstream};
 use bcs_schemas::{Name, bucket::Bucket};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::kv;
 
@@ -39,6 +40,7 @@ impl Default for BusConfig {
 pub struct Bus {
     client: async_nats::Client,
     jetstream: jetstream::Context,
+    connections: Connections,
     site: Name,
     replicas: usize,
 }
@@ -98,8 +100,9 @@ impl Error {
 }
 
 impl Bus {
-    /// Connects as `name` and reconnects for ever. Waits for the first connection at most ten seconds.
+    /// Connects as `name`, now or not at all; once connected, reconnects for ever.
     pub async fn connect(config: &BusConfig, name: &str) -> Result<Self, Error> {
+        let (made, connections) = watch::channel(0);
         let mut options = ConnectOptions::new()
             .name(format!("bcs-{name}"))
             .custom_inbox_prefix(format!("_INBOX_{name}"))
@@ -111,7 +114,12 @@ impl Bus {
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis((20 * 2_u64.saturating_pow(attempts.min(10) as u32)).min(2_000))
             })
-            .event_callback(|event| async move { report(&event) });
+            .event_callback(move |event| {
+                if matches!(event, Event::Connected) {
+                    made.send_modify(|connections| *connections += 1);
+                }
+                async move { report(&event) }
+            });
         if let Some(path) = &config.credentials {
             let text = std::fs::read_to_string(path).map_err(|e| Error::Credentials(path.clone(), e))?;
             options = options.credentials(&text).map_err(|e| Error::Credentials(path.clone(), e))?;
@@ -125,7 +133,8 @@ impl Bus {
             .timeout(Duration::from_secs(5))
             .max_ack_inflight(1024)
             .build(client.clone());
-        Ok(Self { client, jetstream, site: config.site.clone(), replicas: config.replicas })
+        let connections = Connections(connections);
+        Ok(Self { client, jetstream, connections, site: config.site.clone(), replicas: config.replicas })
     }
 
     /// The raw client.
@@ -151,7 +160,7 @@ impl Bus {
     /// Returns once the connection was lost and made again. Whoever reads an ordered stream opens it anew then: the server
     /// that kept its place may have forgotten it, and silence would tell only after many seconds.
     pub async fn reconnected(&self) {
-        reconnected(&self.client).await;
+        self.connections.another().await;
     }
 
     /// Opens a typed bucket.
@@ -161,16 +170,23 @@ impl Bus {
             .get_key_value(bucket.name)
             .await
             .map_err(|e| Error::nats(format!("opening bucket {}", bucket.name), e))?;
-        Ok(kv::Store::new(self.client.clone(), store, bucket))
+        Ok(kv::Store::new(self.client.clone(), self.connections.clone(), store, bucket))
     }
 }
 
-/// See [`Bus::reconnected`].
-pub(crate) async fn reconnected(client: &async_nats::Client) {
-    let connections = || client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed);
-    let before = connections();
-    while connections() == before {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+/// Counts the connections that were made.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections(watch::Receiver<u64>);
+
+impl Connections {
+    /// See [`Bus::reconnected`].
+    pub(crate) async fn another(&self) {
+        let mut made = self.0.clone();
+        made.mark_unchanged();
+        if made.changed().await.is_err() {
+            // The client is closed for good; there will be no other.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

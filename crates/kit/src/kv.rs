@@ -19,19 +19,25 @@ use bcs_schemas::{
 use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::bus::Error;
+use crate::bus::{Connections, Error};
 pub use view::{Change, Changes, View};
 
 /// A typed bucket.
 pub struct Store<T> {
     client: async_nats::Client,
+    connections: Connections,
     store: jetstream::kv::Store,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Store<T> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), store: self.store.clone(), value: PhantomData }
+        Self {
+            client: self.client.clone(),
+            connections: self.connections.clone(),
+            store: self.store.clone(),
+            value: PhantomData,
+        }
     }
 }
 
@@ -42,8 +48,13 @@ impl<T> fmt::Debug for Store<T> {
 }
 
 impl<T> Store<T> {
-    pub(crate) fn new(client: async_nats::Client, store: jetstream::kv::Store, _: Bucket<T>) -> Self {
-        Self { client, store, value: PhantomData }
+    pub(crate) fn new(
+        client: async_nats::Client,
+        connections: Connections,
+        store: jetstream::kv::Store,
+        _: Bucket<T>,
+    ) -> Self {
+        Self { client, connections, store, value: PhantomData }
     }
 
     /// Name of the bucket.
@@ -51,8 +62,9 @@ impl<T> Store<T> {
         &self.store.name
     }
 
-    const fn client(&self) -> &async_nats::Client {
-        &self.client
+    /// Returns once the connection was lost and made again.
+    async fn reconnected(&self) {
+        self.connections.another().await;
     }
 
     fn failed(&self, what: &str, source: impl Into<async_nats::Error>) -> Error {

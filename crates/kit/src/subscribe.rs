@@ -102,7 +102,13 @@ async fn take_in<E, F, Fut>(
             return tracing::warn!(error = telemetry::chain(&error), "events cannot be read, trying again");
         }
     };
-    while let Some(message) = messages.next().await {
+    let mut reconnected = std::pin::pin!(bus.reconnected());
+    loop {
+        let message = tokio::select! {
+            () = &mut reconnected => return,
+            message = messages.next() => message,
+        };
+        let Some(message) = message else { return };
         let message = match message {
             Ok(message) => message,
             Err(error) => {

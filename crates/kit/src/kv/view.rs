@@ -14,10 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{broadcast, watch};
 
 use super::Store;
-use crate::{
-    Tasks,
-    bus::{self, Error},
-};
+use crate::{Tasks, bus::Error};
 
 /// How many changes a reader may lag behind before it is told to look at everything again.
 const LAG: usize = 4096;
@@ -137,7 +134,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
         loop {
             let mirrored = tokio::select! {
                 mirrored = self.mirror_until_gap(view, filter) => mirrored,
-                () = bus::reconnected(self.client()) => Ok(()),
+                () = self.reconnected() => Ok(()),
             };
             match mirrored {
                 Ok(()) => tracing::debug!(bucket = self.name(), "watch ended, reading again"),

@@ -126,10 +126,13 @@ impl<S: StateMachine> Door<S> {
             }
         };
         let stopping = self.tasks.stopping();
+        // A server that comes back may have forgotten that we wait; its silence would tell only after seconds.
+        let mut reconnected = std::pin::pin!(self.bus.reconnected());
         loop {
             let message = tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
+                () = &mut reconnected => return,
                 message = messages.next() => message,
             };
             match message {
