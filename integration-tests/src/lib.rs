@@ -1,3 +1,4 @@
 //! Black-box tests and benchmarks of the platform: real processes and real servers, looked at from outside.
 
+pub mod bench;
 pub mod harness;
