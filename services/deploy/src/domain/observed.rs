@@ -13,7 +13,10 @@ use bcs_schemas::{
 use imbl::OrdMap;
 use jiff::{SignedDuration, Timestamp};
 
-use super::app::{App, AppKey};
+use super::{
+    app::{App, AppKey},
+    place::Clusters,
+};
 
 /// A cluster whose agent was silent for longer is not acted upon.
 pub const SILENCE: SignedDuration = SignedDuration::from_secs(40);
@@ -109,14 +112,20 @@ impl Instance {
 }
 
 impl Observed {
-    /// Joins what is known about an application.
-    pub fn join(key: &AppKey, app: &App, all: &Observations, now: Timestamp) -> Self {
-        let named = app.shares.keys().cloned();
-        let seen = all.clusters.values().map(|health| health.cluster.clone());
+    /// Joins what is known about an application. `members` are the clusters that the platform has: what runs in one that
+    /// was removed goes on running and is nobody's business any more, so a deletion does not wait for it.
+    pub fn join(key: &AppKey, app: &App, members: &Clusters, all: &Observations, now: Timestamp) -> Self {
+        let member = |name: &&Name| members.contains_key(*name);
+        let named = app.shares.keys().filter(|name| app.deleting_since.is_none() || member(name)).cloned();
+        let seen = all.clusters.values().map(|health| &health.cluster).filter(member).cloned();
         let mut clusters: BTreeMap<Name, InCluster> =
             named.chain(seen).map(|c| (c, InCluster::default())).collect();
         for (name, cluster) in &mut clusters {
             *cluster = in_cluster(name, key, app, all, now);
+            if !members.contains_key(name) {
+                cluster.unusable =
+                    Some(format!("cluster {name} was removed from the platform: place the app elsewhere"));
+            }
         }
         clusters.retain(|name, cluster| {
             app.shares.contains_key(name) || !cluster.workloads.is_empty() || !cluster.instances.is_empty()
@@ -258,3 +267,6 @@ fn drain_stage(
         (false, _) => Stage::Draining(why),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,7 @@ impl Apps {
     /// Looks, publishes the status, and notes in the journal what follows from it.
     async fn assess(&self, key: &AppKey, app: &App) -> Result<Observed, Error> {
         let now = self.clock.now();
-        let observed = Observed::join(key, app, &self.views.look(), now);
+        let observed = Observed::join(key, app, &self.machine.live().state.clusters, &self.views.look(), now);
         let trouble = self.statuses.get(key).trouble;
         let Assessment { status, verdict } = status::assess(app, &observed, trouble.as_deref(), now);
         let (reason, blocking) = (status.reason.clone(), status.blocking.clone());
