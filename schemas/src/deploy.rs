@@ -130,7 +130,7 @@ pub struct AppDeletionRequested {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppDeleted {}
 
-/// `cluster.joined`: `deploy` learned of a cluster, or of other labels or health of it.
+/// `cluster.joined`: `deploy` learned of a cluster, or of other labels of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterJoined {
     /// Its labels, which selectors look at.

@@ -112,8 +112,11 @@ pub(crate) fn no_such_member(types: &[MessageType], kind: &str, verb: &str, vers
         );
     }
     let all: Vec<String> = types.iter().map(|ty| format!("{}.{}", ty.kind, ty.verb)).collect();
-    let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-    FieldError::new("subject", format!("{kind}.{verb} is unknown here: expected one of {all}"))
+    let expected = match all.as_slice() {
+        [] => "this service takes no commands yet".to_owned(),
+        all => format!("expected one of {}", all.join(", ")),
+    };
+    FieldError::new("subject", format!("{kind}.{verb} is unknown here: {expected}"))
 }
 
 /// Declares a [`MessageSet`]: an enum of payload structs with kind, verb and version each; `strict: true` for commands.

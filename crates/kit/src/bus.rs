@@ -157,6 +157,13 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// Sends what is left and closes the connection, for all clones.
+    pub async fn close(&self) {
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(%error, "connection was not closed in order");
+        }
+    }
+
     /// Returns once the connection was lost and made again. Whoever reads an ordered stream opens it anew then: the server
     /// that kept its place may have forgotten it, and silence would tell only after many seconds.
     pub async fn reconnected(&self) {

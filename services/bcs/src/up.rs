@@ -92,12 +92,15 @@ impl Up {
         let clusters = clusters::start(data).await?;
         let started = platform::start(self, data, &server, &clusters, tasks).await;
         let outcome = match started {
-            Ok(health) => {
+            Ok(platform) => {
                 if let Some(path) = contexts.filter(|_| !self.no_context) {
                     platform::write_context(&path, &server.url)?;
                 }
-                output::line(self.banner(data, &server, &clusters, health));
-                wait(bus_tasks, tasks).await
+                output::line(self.banner(data, &server, &clusters, platform.health));
+                let outcome = wait(bus_tasks, tasks).await;
+                tasks.stop(WIND_DOWN).await;
+                platform.disconnect().await;
+                outcome
             }
             Err(failure) => Err(failure),
         };

@@ -264,7 +264,13 @@ impl<S: StateMachine> Door<S> {
                 return Err(invalid(&FieldError::new(header::TYPE, words)));
             }
         };
-        S::Command::decode(kind, verb, version, form, &message.payload).map_err(|error| {
+        S::Command::decode(kind, verb, version, form, &message.payload).map_err(|mut error| {
+            if headers.content_type.is_none() && error.field == "." {
+                let taken = form.as_str();
+                error
+                    .problem
+                    .push_str(&format!(" (taken for {taken}, because {} is not set)", header::CONTENT_TYPE));
+            }
             let unsupported = error.field == "subject" || error.field == header::TYPE;
             let code = if unsupported { RejectionCode::Unsupported } else { RejectionCode::Invalid };
             Rejection { code, ..Rejection::invalid(vec![error]) }

@@ -73,7 +73,7 @@ impl<S: StateMachine> Clone for Machine<S> {
 }
 
 impl<S: StateMachine> Machine<S> {
-    /// Folds the journal, opens both doors and starts deciding.
+    /// Folds the journal, starts deciding and opens the door to the bus.
     pub async fn start(options: Options<S>, bus: &Bus, clock: &Clock, tasks: &Tasks) -> Result<Self, Error> {
         let machine = Self::start_without_bus(&options.journal_url, clock, tasks, Some(bus.clone())).await?;
         door::open(machine.clone(), bus, clock, tasks, options.admission).await?;

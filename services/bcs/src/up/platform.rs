@@ -27,14 +27,31 @@ use crate::{
 /// A cluster is imported within this time, or something is wrong.
 const IMPORT_WITHIN: Duration = Duration::from_secs(30);
 
-/// Starts everything; the address of the health server.
+/// The running platform.
+pub(super) struct Platform {
+    /// Where health and metrics are served.
+    pub(super) health: SocketAddr,
+    /// Every connection to the bus.
+    buses: Vec<Bus>,
+}
+
+impl Platform {
+    /// Closes the connections, so that nobody takes the end of the bus for its loss.
+    pub(super) async fn disconnect(&self) {
+        for bus in &self.buses {
+            bus.close().await;
+        }
+    }
+}
+
+/// Starts everything.
 pub(super) async fn start(
     up: &Up,
     data: &DataDir,
     server: &nats::Server,
     clusters: &[Kubesim],
     tasks: &Tasks,
-) -> Result<SocketAddr, Failure> {
+) -> Result<Platform, Failure> {
     let config = BusConfig { url: server.url.clone(), ..BusConfig::default() };
     let health = Health::new();
     let bus = Bus::connect(&config, "up").await?;
@@ -42,31 +59,35 @@ pub(super) async fn start(
     let watched = bus.clone();
     health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
-    Box::pin(services(data, &config, &deps)).await?;
+    let mut buses = Box::pin(services(data, &config, &deps)).await?;
+    buses.push(deps.bus.clone());
     for (name, _, _) in CLUSTERS {
         sidecar(up, data, name, &deps).await?;
     }
     import(data, clusters, &deps).await?;
-    health.serve(tasks, up.health).await.map_err(|e| Failure::failed(chain(&e)))
+    let health = health.serve(tasks, up.health).await.map_err(|e| Failure::failed(chain(&e)))?;
+    Ok(Platform { health, buses })
 }
 
 /// Each service speaks to the bus through a connection of its own, as it would alone.
-async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<(), Failure> {
+async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<Vec<Bus>, Failure> {
     let failed = |name: &str, e: &(dyn std::error::Error + 'static)| {
         Failure::failed(format!("{name} does not start: {}", chain(e)))
     };
     let deps = async |name: &str| -> Result<Deps, Failure> {
         Ok(Deps { bus: Bus::connect(bus, name).await?, ..shared.clone() })
     };
+    let (cluster, deploy) = (deps("cluster").await?, deps("deploy").await?);
+    let (network, metrics) = (deps("network").await?, deps("metrics").await?);
     let config = bcs_cluster::Config { journal_url: data.journal("cluster"), ..Default::default() };
-    bcs_cluster::run(&config, &deps("cluster").await?).await.map_err(|e| failed("cluster", &e))?;
+    bcs_cluster::run(&config, &cluster).await.map_err(|e| failed("cluster", &e))?;
     let config = ServiceConfig::with_journal(data.journal("deploy"));
-    bcs_deploy::run(&config, &deps("deploy").await?).await.map_err(|e| failed("deploy", &e))?;
+    bcs_deploy::run(&config, &deploy).await.map_err(|e| failed("deploy", &e))?;
     let config = ServiceConfig::with_journal(data.journal("network"));
-    bcs_network::run(&config, &deps("network").await?).await.map_err(|e| failed("network", &e))?;
+    bcs_network::run(&config, &network).await.map_err(|e| failed("network", &e))?;
     let config = ServiceConfig::with_journal(data.journal("metrics"));
-    bcs_metrics::run(&config, &deps("metrics").await?).await.map_err(|e| failed("metrics", &e))?;
-    Ok(())
+    bcs_metrics::run(&config, &metrics).await.map_err(|e| failed("metrics", &e))?;
+    Ok([cluster, deploy, network, metrics].map(|deps| deps.bus).into())
 }
 
 /// One sidecar for each cluster: the file registry always, etcd when it was asked for.

@@ -40,6 +40,8 @@ struct Wait {
     reason: String,
     blocking: String,
     since: Timestamp,
+    /// Whether it is a drain, which has a deadline of its own.
+    drain: bool,
 }
 
 /// Works out the status. `trouble` is what the last step said when it failed.
@@ -53,12 +55,16 @@ pub fn assess(app: &App, observed: &Observed, trouble: Option<&str>, now: Timest
     let draining = observed.instances().filter(|(_, i)| !i.live()).count();
     let wait = waits_for(app, observed, trouble);
     let deadline = wait.as_ref().and_then(|w| {
-        let moving = app.deleting_since.is_none() && app.healthy_revision.as_ref() != Some(&app.revision);
-        moving.then(|| {
-            w.since.max(app.changed_at).saturating_add(app.spec.update.progress_deadline.signed()).ok()
-        })?
+        let (from, limit) = match w.drain {
+            true => (w.since, app.spec.drain.deadline),
+            false => (w.since.max(app.changed_at), app.spec.update.progress_deadline),
+        };
+        from.saturating_add(limit.signed()).ok()
     });
-    let late = deadline.is_some_and(|deadline| now > deadline);
+    // Only a rollout that is under way can be stalled; what was healthy once is degraded, and a deletion goes on.
+    let moving = app.deleting_since.is_none() && app.healthy_revision.as_ref() != Some(&app.revision);
+    let late =
+        moving && wait.as_ref().is_some_and(|w| !w.drain) && deadline.is_some_and(|deadline| now > deadline);
     let settled = settled(app, observed);
     let (phase, verdict) = match (app.deleting_since, settled, late) {
         (Some(_), true, _) => (AppPhase::Deleting, Verdict::Gone),
@@ -134,12 +140,13 @@ fn degraded(app: &App, observed: &Observed) -> bool {
 fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Option<Wait> {
     let silent = observed.clusters.iter().find_map(|(name, cluster)| {
         let reason = cluster.unusable.clone()?;
-        Some(Wait { reason, blocking: format!("cluster {name}"), since: app.changed_at })
+        Some(Wait { reason, blocking: format!("cluster {name}"), since: app.changed_at, drain: false })
     });
     let failed = trouble.map(|words| Wait {
         reason: words.to_owned(),
         blocking: "the last step".to_owned(),
         since: app.changed_at,
+        drain: false,
     });
     silent
         .or(failed)
@@ -151,6 +158,7 @@ fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Option<Wa
                 reason: "no cluster fits its placement".to_owned(),
                 blocking: "spec.placement".to_owned(),
                 since: app.changed_at,
+                drain: false,
             })
         })
 }
@@ -164,7 +172,8 @@ fn longest_waiting(observed: &Observed) -> Option<Wait> {
             Stage::Drained(None) | Stage::Stopping => format!("instance {} is being stopped", instance.name),
             Stage::Available => return None,
         };
-        Some(Wait { reason, blocking: format!("{cluster}/{}", instance.name), since: instance.since })
+        let drain = matches!(instance.stage, Stage::Draining(_));
+        Some(Wait { reason, blocking: format!("{cluster}/{}", instance.name), since: instance.since, drain })
     });
     waiting.min_by(|a, b| a.since.cmp(&b.since))
 }
@@ -173,7 +182,7 @@ fn engine_complains(app: &App, observed: &Observed) -> Option<Wait> {
     observed.clusters.iter().find_map(|(name, cluster)| {
         let (revision, kept) = cluster.workloads.iter().find(|(_, kept)| kept.reason.is_some())?;
         let reason = kept.reason.clone()?;
-        Some(Wait { reason, blocking: format!("{name}/{revision}"), since: app.changed_at })
+        Some(Wait { reason, blocking: format!("{name}/{revision}"), since: app.changed_at, drain: false })
     })
 }
 
