@@ -96,7 +96,14 @@ pub fn decode_as<T: DeserializeOwned>(form: ContentType, payload: &[u8]) -> Resu
 /// Reads a payload at a door: like [`decode_as`], and a field that the type does not know is refused by name, however
 /// deep it lies. The same type read elsewhere skips it, so that old readers understand new events.
 pub fn decode_strict<T: DeserializeOwned>(form: ContentType, payload: &[u8]) -> Result<T, FieldError> {
-    strict(decode_as::<serde_json::Value>(form, payload)?)
+    let value = decode_as::<serde_json::Value>(form, payload).map_err(|e| unreadable(form, &e.problem))?;
+    strict(value)
+}
+
+/// Bytes that are not of the form that they claim: no field is to blame, so the form is named.
+fn unreadable(form: ContentType, problem: &str) -> FieldError {
+    let name = form.as_str();
+    FieldError::new("payload", format!("is no {name} ({problem}): expected one whole message in this form"))
 }
 
 /// Reads a document that was parsed already, and refuses unknown fields by name.

@@ -99,3 +99,20 @@ fn a_door_refuses_an_unknown_field_that_a_reader_skips() {
     let error = decode_strict::<Tolerant>(ContentType::Json, payload).expect_err("strict");
     assert_eq!(error.field, "inner.colour");
 }
+
+#[test]
+fn a_door_says_which_form_it_expected_when_the_bytes_are_of_none() {
+    let good = encode(&strict()).expect("encodes");
+    for (form, payload) in [
+        (ContentType::Json, br#"{"id":"x""#.as_slice()),
+        (ContentType::Json, b"\xff\xfe\x00"),
+        (ContentType::MessagePack, br#"{"id":"x"}"#),
+        (ContentType::MessagePack, &good[..good.len() - 1]),
+        (ContentType::MessagePack, b"\xc1\xc1"),
+        (ContentType::MessagePack, b""),
+    ] {
+        let error = decode_strict::<Strict>(form, payload).expect_err("is of no form");
+        assert_eq!(error.field, "payload", "{error}");
+        assert!(error.problem.contains(form.as_str()), "{error}");
+    }
+}
