@@ -38,6 +38,13 @@ impl ApiServer {
         Ok(answer.error_for_status()?.json().await?)
     }
 
+    /// Deletes what lies at `path`.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        let request = reqwest::Client::new().delete(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// Changes the faults of a simulated cluster, such as `{"api_errors": 0.05}`.
     pub async fn faults(&self, faults: Value) -> Result<()> {
         let client = reqwest::Client::new();

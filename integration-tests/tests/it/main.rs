@@ -1,1 +1,18 @@
 //! One program of all black-box tests; each module is a behaviour.
+
+mod api_faults;
+mod bad_input;
+mod bad_kubeconfig;
+mod cluster_silence;
+mod crash;
+mod etcd_down;
+mod ledger;
+mod nats_killed;
+mod other_language;
+mod quarantine;
+mod raw;
+mod restart;
+mod stalled;
+mod story;
+mod traffic;
+mod world;

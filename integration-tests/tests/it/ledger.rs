@@ -1,0 +1,114 @@
+//! Accounts: what the bus took, what was decided, and what followed. Every command has one outcome, every event one
+//! cause, and nothing happened twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use bcs_client::{Client, EventRecord, Position};
+use bcs_integration_tests::harness::{NotYet, Poll, Ready, Up, wait_until};
+use bcs_schemas::{CommandId, Service, outcome::Outcome};
+
+use crate::world::LONG;
+
+/// What the events of an application add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) replicas: u64,
+    pub(crate) tag: String,
+    pub(crate) generation: u64,
+}
+
+/// Waits until every command is decided, then checks the books. All events of `deploy`, in order.
+pub(crate) async fn balanced(up: &Up, commands: &[CommandId]) -> Result<Vec<EventRecord>> {
+    let client = up.client().await?;
+    wait_until(LONG, "no command waits", async || match client.waiting_commands(Service::Deploy).await {
+        Ok(Some(0)) => Ready(()),
+        other => NotYet(format!("{other:?} commands wait")),
+    })
+    .await?;
+    let outcomes = outcomes(&client, commands).await?;
+    let events = wait_until(LONG, "every event is on the bus", async || published(&client).await).await?;
+    once_and_without_gaps(&events)?;
+    each_cause_has_its_effects(&outcomes, &events)?;
+    Ok(events)
+}
+
+async fn outcomes(client: &Client, commands: &[CommandId]) -> Result<BTreeMap<CommandId, Outcome>> {
+    let mut found = BTreeMap::new();
+    for id in commands {
+        let outcome = client.outcome(Service::Deploy, *id).await?.data;
+        let outcome =
+            outcome.with_context(|| format!("command {id} was acknowledged by the bus and is lost"))?;
+        found.insert(*id, outcome);
+    }
+    ensure!(found.len() == commands.len(), "the test sent an id twice");
+    Ok(found)
+}
+
+/// Everything on the bus, once the service says that nothing is left to publish.
+async fn published(client: &Client) -> Poll<Vec<EventRecord>> {
+    let status = match client.service_status(Service::Deploy).await {
+        Ok(answer) => answer.data,
+        Err(error) => return NotYet(error.to_string()),
+    };
+    let mut events = match client.events(&[Service::Deploy], Position::All).await {
+        Ok(events) => events,
+        Err(error) => return NotYet(error.to_string()),
+    };
+    let mut all = Vec::new();
+    while let Some(event) = events.next_past().await {
+        all.push(event);
+    }
+    let last = all.last().map_or(0, |event| event.headers.seq);
+    if status.unpublished == 0 && last >= status.revision {
+        Ready(all)
+    } else {
+        NotYet(format!("the journal is at {}, the bus at {last}", status.revision))
+    }
+}
+
+fn once_and_without_gaps(events: &[EventRecord]) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for (expected, event) in (1..).zip(events) {
+        let headers = &event.headers;
+        ensure!(ids.insert(headers.id), "event {} is twice on the bus", headers.id);
+        ensure!(headers.seq == expected, "after event {} comes {}", expected - 1, headers.seq);
+    }
+    Ok(())
+}
+
+fn each_cause_has_its_effects(outcomes: &BTreeMap<CommandId, Outcome>, events: &[EventRecord]) -> Result<()> {
+    for (id, outcome) in outcomes {
+        let caused: Vec<_> =
+            events.iter().filter(|e| e.headers.causation == *id).map(|e| e.headers.id).collect();
+        let promised: Vec<_> = match outcome {
+            Outcome::Accepted(accepted) => accepted.events.iter().map(|e| e.id).collect(),
+            Outcome::Rejected(_) => Vec::new(),
+        };
+        ensure!(caused == promised, "command {id} promised {promised:?} and caused {caused:?}");
+    }
+    Ok(())
+}
+
+/// What the events of one application add up to; every intent counts its generation up by one.
+pub(crate) fn sum(events: &[EventRecord], app: &str) -> Result<Sum> {
+    let mut sum = Sum::default();
+    for event in events.iter().filter(|e| e.subject.target.name.as_str() == app) {
+        let payload = &event.payload;
+        match event.headers.type_name.verb.as_str() {
+            "applied" => {
+                sum.replicas = payload["spec"]["replicas"].as_u64().context("no replicas")?;
+                sum.tag = payload["spec"]["image"]["tag"].as_str().context("no tag")?.to_owned();
+            }
+            "scaled" => sum.replicas = payload["replicas"].as_u64().context("no replicas")?,
+            "restarted" => (),
+            _ => continue,
+        }
+        let generation = payload["generation"].as_u64().context("no generation")?;
+        if generation != sum.generation + 1 {
+            bail!("after generation {} comes {generation}", sum.generation);
+        }
+        sum.generation = generation;
+    }
+    Ok(sum)
+}

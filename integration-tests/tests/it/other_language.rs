@@ -1,0 +1,65 @@
+//! The examples of `docs/bus.md` are complete and true: each is taken out of the page and run.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bcs_integration_tests::harness::{Failed, Lab, Options, Up, bcs};
+use tokio::process::Command;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bus.md");
+const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop.yaml");
+
+/// The code behind the marker `<!-- run:<language> -->`.
+fn example(language: &str) -> Result<String> {
+    let page = std::fs::read_to_string(PAGE).context(PAGE)?;
+    let marker = format!("<!-- run:{language} -->");
+    let (_, rest) = page.split_once(&marker).with_context(|| format!("{PAGE} has no {marker}"))?;
+    let (fence, code) = rest.trim_start().split_once('\n').context("no code behind the marker")?;
+    ensure!(fence.starts_with("```"), "{fence:?} is no fence");
+    Ok(code.split_once("\n```").context("the fence is open")?.0.to_owned())
+}
+
+/// Runs a program against a platform with the shop on it.
+async fn run(lab: &Lab, program: &std::ffi::OsStr, file: &str, code: &str) -> Result<()> {
+    let up = Up::start(lab, Options::default()).await?;
+    up.cli().ok(&["apply", "-f", SHOP, "--wait"]).await?;
+    let script = lab.path().join(file);
+    std::fs::write(&script, code)?;
+    let bcs = bcs()?;
+    let beside = bcs.parent().context("bcs lies nowhere")?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(beside).chain(std::env::split_paths(&path)))?;
+    let mut command = Command::new(program);
+    command.arg(&script).current_dir(lab.path()).env("PATH", path).kill_on_drop(true);
+    command
+        .env("BCS_NATS_URL", up.nats())
+        .env("NATS_URL", up.nats())
+        .env("BCS_CONFIG", lab.path().join("no.toml"));
+    let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+    let output = output
+        .context("the example hangs")?
+        .with_context(|| format!("{} cannot be run", program.display()))?;
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !said.contains("No module named 'nats'"),
+        "{} lacks nats-py: install it, or name a python that has it in BCS_TEST_PYTHON",
+        program.display()
+    );
+    ensure!(output.status.success(), "{file} ended with {}:\n{said}", output.status);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_python_example_of_the_documentation_works() -> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let python = std::env::var_os("BCS_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+        run(lab, &python, "example.py", &example("python")?).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_shell_example_of_the_documentation_works() -> Result<(), Failed> {
+    Lab::run(async |lab| run(lab, "bash".as_ref(), "example.sh", &example("shell")?).await).await
+}
