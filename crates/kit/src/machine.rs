@@ -121,6 +121,8 @@ pub(crate) struct Incoming<S: StateMachine> {
     not_after: Option<Timestamp>,
     actor: String,
     traceparent: Option<String>,
+    /// Open from the moment the request came in until it is settled.
+    span: tracing::Span,
     done: Done,
 }
 

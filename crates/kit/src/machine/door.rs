@@ -206,6 +206,8 @@ impl<S: StateMachine> Door<S> {
             }
             _ => None,
         };
+        let span = process_span(S::Command::SERVICE.command_stream(), &id, &delivery.message, deliveries);
+        telemetry::continue_trace(&span, headers.traceparent.as_deref().filter(|_| deliveries == 1));
         let incoming = Incoming {
             id,
             correlation: headers.correlation,
@@ -216,6 +218,7 @@ impl<S: StateMachine> Door<S> {
             not_after: headers.not_after,
             actor: headers.actor.unwrap_or_else(|| "anonymous".to_owned()),
             traceparent: headers.traceparent,
+            span,
             done: Done::Bus(delivery),
         };
         Some((incoming, admit))
@@ -282,6 +285,27 @@ impl<S: StateMachine> Door<S> {
             self.machine.stats().quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
+}
+
+/// The span of a command, named as the conventions for messaging have it. A first delivery continues the sender's trace;
+/// a repeat begins one of its own.
+fn process_span(
+    stream: &str,
+    id: &CommandId,
+    message: &jetstream::Message,
+    deliveries: i64,
+) -> tracing::Span {
+    tracing::info_span!(
+        "process",
+        otel.kind = "consumer",
+        messaging.system = "nats",
+        messaging.operation.type = "process",
+        messaging.destination.name = stream,
+        messaging.message.id = %id,
+        messaging.message.body.size = message.payload.len(),
+        messaging.nats.delivery_count = deliveries,
+        subject = %message.subject,
+    )
 }
 
 /// Where the outcome goes. Of a command whose headers are wrong otherwise, the inbox may still be right.

@@ -167,6 +167,7 @@ impl<S: StateMachine> Machine<S> {
             not_after: None,
             actor: "system".to_owned(),
             traceparent: telemetry::current_traceparent(),
+            span: tracing::Span::current(),
             done: Done::Local(sender),
         };
         self.send(incoming).await?;
@@ -276,6 +277,7 @@ impl<S: StateMachine> Runner<S> {
     }
 
     async fn settle(&self, incoming: Incoming<S>, verdict: Verdict) {
+        let _open = incoming.span;
         self.stats.commands.fetch_add(1, Ordering::Relaxed);
         if let Verdict::Outcome(Outcome::Rejected(rejected)) = &verdict {
             self.stats.rejected.fetch_add(1, Ordering::Relaxed);
