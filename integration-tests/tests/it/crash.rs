@@ -106,7 +106,12 @@ async fn fifty_kills_lose_no_command_and_do_none_twice() -> Result<(), Failed> {
         }
         up.start_again(lab).await?;
         let events = ledger::balanced(&up, &commander.sent).await?;
-        eprintln!("{} commands, {} events", commander.sent.len(), events.len());
+        let overtaken = overtaken(&commander.sent, &events);
+        eprintln!(
+            "{} commands, {} events, {overtaken} commands overtaken",
+            commander.sent.len(),
+            events.len()
+        );
         let sums = [ledger::sum(&events, APPS[0])?, ledger::sum(&events, APPS[1])?];
         let wanted = |i: usize| -> Result<_> {
             Ok((APPS[i], usize::try_from(sums[i].replicas)?, sums[i].tag.as_str()))
@@ -119,6 +124,18 @@ async fn fifty_kills_lose_no_command_and_do_none_twice() -> Result<(), Failed> {
         journal_is_what_was_published(&up, &events).await
     })
     .await
+}
+
+/// Commands that were decided before one that was sent earlier about the same application. After a crash the bus brings
+/// what was in hand behind what is new, so a sender that needs an order awaits outcomes or says `bcs-expected-revision`.
+fn overtaken(sent: &[CommandId], events: &[EventRecord]) -> usize {
+    let decided = |id: &CommandId| {
+        let event = events.iter().find(|e| e.headers.causation == *id)?;
+        Some((event.subject.target.name.clone(), event.headers.seq))
+    };
+    let order: Vec<_> = sent.iter().filter_map(decided).collect();
+    let late = |(i, (app, seq)): (usize, &(_, u64))| order[..i].iter().any(|(a, s)| a == app && s > seq);
+    order.iter().enumerate().filter(|entry| late(*entry)).count()
 }
 
 async fn state_is_the_sum(up: &Up, name: &str, sum: &Sum) -> Result<()> {
