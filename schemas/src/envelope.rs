@@ -100,9 +100,9 @@ impl CommandHeaders {
             },
             expected_revision: parsed(&get, header::EXPECTED_REVISION, "an integer")?,
             not_after: parsed(&get, header::NOT_AFTER, "an instant such as 2026-11-22T10:00:00Z")?,
-            actor: get(header::ACTOR).map(str::to_owned),
+            actor: short(&get, header::ACTOR, 256)?,
             correlation: parsed(&get, header::CORRELATION, "a UUID")?,
-            traceparent: get(header::TRACEPARENT).map(str::to_owned),
+            traceparent: get(header::TRACEPARENT).filter(|t| t.len() <= 64).map(str::to_owned),
         })
     }
 
@@ -202,6 +202,22 @@ fn inbox(text: &str) -> Result<String, FieldError> {
     }
 }
 
+/// A text that is copied into every event of the command: short, and without control characters, which databases refuse.
+fn short<'a>(
+    get: &impl Fn(&str) -> Option<&'a str>,
+    name: &str,
+    most: usize,
+) -> Result<Option<String>, FieldError> {
+    match get(name) {
+        Some(text) if text.len() > most || text.chars().any(char::is_control) => Err(unexpected(
+            name,
+            text,
+            &format!("at most {most} characters, none of them control characters"),
+        )),
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
 fn parsed<'a, T: FromStr>(
     get: &impl Fn(&str) -> Option<&'a str>,
     name: &str,
@@ -261,6 +277,7 @@ mod tests {
             (header::NOT_AFTER, "tomorrow", "2026"),
             (header::REPLY_TO, "bcs.cmd.deploy.local.demo.app.shop.delete", "an inbox"),
             (header::REPLY_TO, "_INBOX.>", "an inbox"),
+            (header::ACTOR, "ada\0", "control characters"),
         ] {
             let error = CommandHeaders::read(|n| (n == name).then_some(value)).expect_err(name);
             assert_eq!(error.field, name);

@@ -45,8 +45,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
-/// Largest command or event.
+/// Largest command, headers included.
 pub const MAX_MESSAGE_SIZE: i32 = 256 * 1024;
+/// What an event may be larger than its command: headers of its own, and defaults that are written out.
+const EVENT_MARGIN: i32 = 64 * 1024;
+/// Largest payload of an event; what would be larger is refused before it is decided.
+pub const MAX_EVENT_PAYLOAD: usize = (MAX_MESSAGE_SIZE + EVENT_MARGIN - 8 * 1024) as usize;
 
 /// Commands of `service`.
 pub fn commands(service: Service) -> StreamSpec {
@@ -69,7 +73,7 @@ pub fn events(service: Service) -> StreamSpec {
         subjects: vec![subject::all_events(service)],
         max_age: 30 * DAY,
         max_bytes: 4 * GIB,
-        max_message_size: MAX_MESSAGE_SIZE,
+        max_message_size: MAX_MESSAGE_SIZE + EVENT_MARGIN,
         when_full: WhenFull::DropOldest,
         duplicate_window: FIVE_MINUTES,
         purpose: "events for everyone; the owner's journal keeps them for ever",

@@ -181,8 +181,10 @@ impl Reader {
             match opened {
                 Ok(opened) => {
                     if past && opened.pending == 0 {
+                        if sender.send(Item::CaughtUp).await.is_err() {
+                            return;
+                        }
                         past = false;
-                        let _ = sender.send(Item::CaughtUp).await;
                     }
                     let bus = self.bus.clone();
                     let ended = tokio::select! {
@@ -223,7 +225,6 @@ impl Reader {
             if self.last.is_some_and(|last| seq <= last) {
                 continue;
             }
-            self.last = Some(seq);
             match record(seq, &message) {
                 Ok(event) => {
                     if sender.send(Item::Event(Box::new(event))).await.is_err() {
@@ -232,9 +233,13 @@ impl Reader {
                 }
                 Err(error) => tracing::warn!(%error, seq, "event is not understood, skipped"),
             }
+            // Only now: whoever cancels us while we wait for a slow reader must find this event still to be handed on.
+            self.last = Some(seq);
             if *past && pending == 0 {
+                if sender.send(Item::CaughtUp).await.is_err() {
+                    return ControlFlow::Break(());
+                }
                 *past = false;
-                let _ = sender.send(Item::CaughtUp).await;
             }
         }
         ControlFlow::Continue(())

@@ -170,8 +170,15 @@ where
         Ok(query) => handler(query).await,
         Err(error) => Answer::Error(Refused { message: error.to_string(), fields: vec![error] }),
     };
-    let payload =
-        bus::write(form.unwrap_or_default(), &answer).unwrap_or_else(|e| Bytes::from(e.into_bytes()));
+    let form = form.unwrap_or_default();
+    let mut payload = bus::write(form, &answer).unwrap_or_else(|e| Bytes::from(e.into_bytes()));
+    if payload.len() > LARGEST_ANSWER {
+        let words = format!(
+            "the answer has {} bytes, {LARGEST_ANSWER} fit: ask for one project or one name",
+            payload.len()
+        );
+        payload = bus::write(form, &refused::<T>(words)).unwrap_or_default();
+    }
     if let Err(error) = question.respond(Ok(payload)).await {
         tracing::debug!(%error, "answer was not sent");
     }
@@ -180,6 +187,9 @@ where
 fn refused<T>(message: String) -> Answer<T> {
     Answer::Error(Refused { message, fields: Vec::new() })
 }
+
+/// Largest answer: a little below what the bus carries in one message.
+const LARGEST_ANSWER: usize = 1_000_000;
 
 /// How long a caller should wait for an answer: longer than the service may wait for a revision.
 pub const PATIENCE: Duration = Duration::from_secs(35);

@@ -286,6 +286,12 @@ impl AppSpec {
                 refuse(field, format!("{text:?} is no image name: expected text without white space"));
             }
         }
+        for key in self.annotations.keys() {
+            // They tell an agent, and the engine, what the platform has decided.
+            if key.starts_with("bcs.io/") || key == "controller.kubernetes.io/pod-deletion-cost" {
+                refuse("annotations", format!("{key} belongs to the platform: leave it out"));
+            }
+        }
         let mut names = BTreeSet::new();
         for (i, port) in self.ports.iter().enumerate() {
             if port.port == 0 {

@@ -49,6 +49,8 @@ impl Bus {
                 spec.name, found.storage, found.retention, wanted.storage, wanted.retention
             )));
         }
+        // A process that was started with fewer replicas must not take copies away.
+        let wanted = stream::Config { num_replicas: wanted.num_replicas.max(found.num_replicas), ..wanted };
         if differs(&found, &wanted) {
             tracing::info!(stream = spec.name, "updating stream settings");
             self.jetstream.update_stream(wanted).await.map_err(|e| Error::nats(doing("updating"), e))?;

@@ -8,6 +8,7 @@ use std::{
 use bcs_schemas::{
     CommandId, EventId, MessageSet, codec,
     outcome::{Accepted, EventSummary, Outcome, Rejection, RejectionCode},
+    stream::MAX_EVENT_PAYLOAD,
     subject::Target,
 };
 use bytes::Bytes;
@@ -128,6 +129,11 @@ impl<S: StateMachine> Batch<S> {
                     return Rejection::new(RejectionCode::Invalid, words).outcome(Some(request.id));
                 }
             };
+            if payload.len() > MAX_EVENT_PAYLOAD {
+                let words =
+                    format!("event {type_name} would have {} bytes, {MAX_EVENT_PAYLOAD} fit", payload.len());
+                return Rejection::new(RejectionCode::Invalid, words).outcome(Some(request.id));
+            }
             let target = target.to_string();
             summaries.push(EventSummary {
                 id,

@@ -77,7 +77,6 @@ impl Publisher {
         note.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                biased;
                 batch = batches.recv() => {
                     let Some(rows) = batch else { return };
                     if rows.first().is_some_and(|row| row.seq == self.published + 1) {
@@ -87,7 +86,11 @@ impl Publisher {
                         self.catch_up().await;
                     }
                 }
-                _ = note.tick() => self.note().await,
+                _ = note.tick() => {
+                    // Whatever was not handed to us, by a full channel or by another writer, is found here.
+                    self.catch_up().await;
+                    self.note().await;
+                }
             }
         }
     }
@@ -113,9 +116,10 @@ impl Publisher {
         let mut pause = Duration::from_millis(50);
         let rows = rows.iter().skip_while(|row| row.seq <= self.published).collect::<Vec<_>>();
         let mut left = rows.as_slice();
+        let mut in_flight = IN_FLIGHT;
         while !left.is_empty() {
             let before = self.published;
-            let result = self.publish_some(&left[..left.len().min(IN_FLIGHT)]).await;
+            let result = self.publish_some(&left[..left.len().min(in_flight)]).await;
             let done = left.iter().take_while(|row| row.seq <= self.published).count();
             left = &left[done..];
             if let Err(error) = result {
@@ -124,6 +128,8 @@ impl Publisher {
                     at = self.published + 1,
                     "event was not published, trying again"
                 );
+                // Until they are through again one by one, no event can overtake another.
+                in_flight = 1;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }

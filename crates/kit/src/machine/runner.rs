@@ -243,7 +243,13 @@ impl<S: StateMachine> Runner<S> {
                     self.settle(incoming, verdict).await;
                 }
             }
-            Err(error) => self.put_off(batch, &error).await,
+            Err(error) => {
+                // The commit may have reached the journal though we were told otherwise.
+                if let Err(error) = self.reload().await {
+                    tracing::warn!(error = telemetry::chain(&error), "journal cannot be read");
+                }
+                self.put_off(batch, &error).await;
+            }
         }
     }
 
@@ -256,24 +262,42 @@ impl<S: StateMachine> Runner<S> {
             self.journal.append(&decided.rows, &decided.outcomes).await?;
         }
         if !decided.rows.is_empty() {
-            self.live.send_replace(Arc::new(decided.live));
-            for target in decided.rows.iter().filter_map(|row| row.target.parse().ok()) {
-                // Nobody may be listening.
-                let _ = self.touched.send(target);
-            }
-            // A publisher that lags reads the rest from the journal.
-            let _ = self.rows.try_send(decided.rows.into());
+            let targets = decided.rows.iter().filter_map(|row| row.target.parse().ok()).collect();
+            self.show(decided.live, targets, decided.rows.into());
         }
         self.stats.repeats.fetch_add(decided.repeats, Ordering::Relaxed);
         Ok(decided.verdicts)
     }
 
-    /// Takes in what another writer appended.
+    /// Takes in what the journal has and we have not: another writer's events, or our own whose commit we did not hear of.
     async fn reload(&self) -> Result<(), Error> {
         let mut live = Live::clone(&self.live.borrow());
-        fold::catch_up(&self.journal, &mut live).await?;
-        self.live.send_replace(Arc::new(live));
+        let mut targets = Vec::new();
+        loop {
+            let rows = self.journal.read(live.seq, 1_000).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                live.apply(row)?;
+                targets.extend(row.target.parse().ok());
+            }
+        }
+        if !targets.is_empty() {
+            self.show(live, targets, Arc::new([]));
+        }
         Ok(())
+    }
+
+    /// Lets everyone see a state that is in the journal.
+    fn show(&self, live: Live<S>, targets: Vec<Target>, rows: Arc<[Row]>) {
+        self.live.send_replace(Arc::new(live));
+        for target in targets {
+            // Nobody may be listening.
+            let _ = self.touched.send(target);
+        }
+        // A publisher that lags, or is handed nothing, reads the rest from the journal.
+        let _ = self.rows.try_send(rows);
     }
 
     async fn settle(&self, incoming: Incoming<S>, verdict: Verdict) {

@@ -61,7 +61,16 @@ impl Arguments {
         let (mut watched, mut outcomes, mut worst) = (Vec::new(), Vec::new(), None::<Failure>);
         for Order { target, resource } in orders {
             let app = matches!(resource, Resource::App(_));
-            match send(&client, session, &target, resource, mode).await? {
+            let outcome = match send(&client, session, &target, resource, mode).await {
+                Ok(outcome) => outcome,
+                Err(failure) => {
+                    // What was accepted before is told and waited for all the same.
+                    output::error(&failure.message);
+                    worst = Some(Failure { message: String::new(), ..failure });
+                    break;
+                }
+            };
+            match outcome {
                 Outcome::Accepted(accepted) => {
                     if session.format().for_people() {
                         tell(&target, &accepted);

@@ -12,7 +12,7 @@ use bcs_kit::{
 };
 use bcs_kubesim::Kubesim;
 use bcs_schemas::{
-    Millis, Name,
+    Millis, Name, bucket,
     cluster::ImportCluster,
     outcome::Outcome,
     resource::{ClusterSpec, Metadata, Registry, RegistrySpec, cluster::SecretRef, registry::Driver},
@@ -61,8 +61,10 @@ pub(super) async fn start(
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
     let mut buses = Box::pin(services(data, &config, &deps)).await?;
     buses.push(deps.bus.clone());
+    forget_registries(up, &deps).await?;
+    let owner = data.owner(&deps.clock)?;
     for (name, _, _) in CLUSTERS {
-        sidecar(up, data, name, &deps).await?;
+        sidecar(up, data, name, &owner, &deps).await?;
     }
     import(data, clusters, &deps).await?;
     let health = health.serve(tasks, up.health).await.map_err(|e| Failure::failed(chain(&e)))?;
@@ -87,18 +89,43 @@ async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<Vec<
     bcs_network::run(&config, &network).await.map_err(|e| failed("network", &e))?;
     let config = ServiceConfig::with_journal(data.journal("metrics"));
     bcs_metrics::run(&config, &metrics).await.map_err(|e| failed("metrics", &e))?;
+    for (name, deps) in
+        [("cluster", &cluster), ("deploy", &deploy), ("network", &network), ("metrics", &metrics)]
+    {
+        let bus = deps.bus.clone();
+        let connected = move || if bus.connected() { Ok(()) } else { Err("not connected".to_owned()) };
+        shared.health.check(format!("bus of {name}"), connected);
+    }
     Ok([cluster, deploy, network, metrics].map(|deps| deps.bus).into())
 }
 
+/// A registry of a former run that is not asked for any more must not be waited for: these sidecars are ours, so nobody
+/// else keeps it.
+async fn forget_registries(up: &Up, deps: &Deps) -> Result<(), Failure> {
+    let known = deps.bus.bucket(bucket::REGISTRIES).await?;
+    let kept = |registry: &str| registry == "file" || (registry == "etcd" && up.etcd.is_some());
+    for (key, status) in known.list(">").await? {
+        let ours = CLUSTERS.iter().any(|(name, _, _)| *name == status.cluster.as_str());
+        if ours && !kept(status.registry.as_str()) {
+            known.delete(&key).await?;
+        }
+    }
+    Ok(())
+}
+
 /// One sidecar for each cluster: the file registry always, etcd when it was asked for.
-async fn sidecar(up: &Up, data: &DataDir, cluster: &str, deps: &Deps) -> Result<(), Failure> {
+async fn sidecar(up: &Up, data: &DataDir, cluster: &str, owner: &Name, deps: &Deps) -> Result<(), Failure> {
     let mut registries = vec![registry("file", Driver::File { directory: data.registry() })?];
     if let Some(url) = &up.etcd {
         let driver = Driver::Etcd { endpoints: vec![url.clone()], prefix: "/skydns".to_owned() };
         registries.push(registry("etcd", driver)?);
     }
-    let config =
-        bcs_discovery_sidecar::Config { cluster: Some(name(cluster)?), registries, ..Default::default() };
+    let config = bcs_discovery_sidecar::Config {
+        cluster: Some(name(cluster)?),
+        owner: Some(owner.clone()),
+        registries,
+        ..Default::default()
+    };
     let started = bcs_discovery_sidecar::run(config, deps.clone()).await;
     started.map_err(|e| Failure::failed(format!("sidecar of {cluster} does not start: {}", chain(&e))))
 }
@@ -117,10 +144,14 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
     })
 }
 
-/// Imports the clusters as a user would. A cluster that is there already, reached the same way, is not changed.
+/// Imports the clusters as a user would, once: what a user does to them afterwards stays as it is.
 async fn import(data: &DataDir, clusters: &[Kubesim], deps: &Deps) -> Result<(), Failure> {
     let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
     for cluster in clusters {
+        let imported = data.cluster(cluster.name()).join("imported");
+        if imported.exists() {
+            continue;
+        }
         let target = bcs_kit::machine::target(&Name::system(), "cluster", &name(cluster.name())?);
         let region = CLUSTERS.iter().find(|c| c.0 == cluster.name()).map_or("none", |c| c.2).to_owned();
         let message = ImportCluster {
@@ -135,7 +166,8 @@ async fn import(data: &DataDir, clusters: &[Kubesim], deps: &Deps) -> Result<(),
             },
         };
         match client.command(target, message).actor("bcs up").send(IMPORT_WITHIN).await? {
-            Outcome::Accepted(_) => (),
+            Outcome::Accepted(_) => std::fs::write(&imported, "")
+                .map_err(|e| Failure::failed(format!("{} cannot be written: {e}", imported.display())))?,
             Outcome::Rejected(rejected) => {
                 return Err(Failure::rejected(&format!("import of cluster {}", cluster.name()), &rejected));
             }

@@ -46,7 +46,8 @@ fn apply(state: &Deploy, key: &AppKey, command: &ApplyApp) -> Result<Vec<DeployE
         }
     }
     let shares = place::shares(spec, &state.clusters).map_err(Rejection::invalid)?;
-    let generation = before.map_or(0, |app| app.generation) + 1;
+    let former = state.former.get(key).copied().unwrap_or_default();
+    let generation = before.map_or(former, |app| app.generation) + 1;
     let template = spec.template(before.map_or(0, |app| app.restarts));
     let revision = template.revision();
     let mut events = vec![AppApplied { generation, labels: labels.clone(), spec: spec.clone() }.into()];
@@ -177,7 +178,8 @@ fn placed_anew(state: &Deploy) -> Vec<(Target, DeployEvent)> {
     let follows = |app: &App| app.spec.placement.selector.is_some() && app.deleting_since.is_none();
     let anew = state.apps.iter().filter(|(_, app)| follows(app)).filter_map(|(key, app)| {
         let shares = place::shares_now(&app.spec, &state.clusters);
-        (shares != app.shares).then(|| (key.target(), AppPlaced { shares }.into()))
+        // When no cluster fits any more, it stays where it is: that is more likely a mistake than a wish to stop it all.
+        (!shares.is_empty() && shares != app.shares).then(|| (key.target(), AppPlaced { shares }.into()))
     });
     anew.collect()
 }

@@ -105,7 +105,12 @@ impl Instance {
         matches!(self.stage, Stage::Waiting(_) | Stage::Available)
     }
 
-    /// Whether it serves.
+    /// Whether it may serve: available, or ready and only not known to every registry.
+    pub fn serves(&self) -> bool {
+        self.available() || self.ready
+    }
+
+    /// Whether it serves for sure.
     pub fn available(&self) -> bool {
         self.stage == Stage::Available
     }

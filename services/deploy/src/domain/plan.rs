@@ -113,8 +113,11 @@ fn forget_empty(app: &App, name: &Name, cluster: &InCluster, steps: &mut Vec<Pla
 /// The numbers that decisions are made on.
 struct World<'a> {
     usable: BTreeMap<&'a Name, Part<'a>>,
-    /// Instances of any revision that serve, where there is news of them.
-    available: u32,
+    /// Instances that serve, where there is news of them: of those that stay, the available ones; of those that are to
+    /// leave, the ready ones as well, for they may serve although a registry does not say so now.
+    serving: u32,
+    /// Instances of the wanted revision that served, within their cluster's share, where there is no news of them now.
+    silent: u32,
     /// Instances of any revision that serve or shall serve, anywhere; those that did not show up yet included.
     live: u32,
     /// Whether another revision than the wanted one is still there, anywhere.
@@ -143,10 +146,11 @@ impl<'a> World<'a> {
         let live: u32 = parts.values().map(|p| p.started.max(count(&p.new)) + count(&p.old)).sum();
         let rolling = parts.values().any(|p| !p.old.is_empty());
         let told = |name: &Name| observed.clusters[name].unusable.is_none();
-        let usable: BTreeMap<&Name, Part<'_>> = parts.into_iter().filter(|(name, _)| told(name)).collect();
-        let available =
-            usable.values().flat_map(|p| p.new.iter().chain(&p.old)).filter(|i| i.available()).count();
-        Self { usable, available: u32::try_from(available).unwrap_or(u32::MAX), live, rolling }
+        let (usable, mute): (BTreeMap<&Name, Part<'_>>, BTreeMap<_, _>) =
+            parts.into_iter().partition(|(name, _)| told(name));
+        let serving = usable.values().map(|part| part.serving(&app.remove)).sum();
+        let silent = mute.values().map(|part| available(&part.new).min(part.share)).sum();
+        Self { usable, serving, silent, live, rolling }
     }
 
     /// Starts what is missing: all of it when there is nothing to replace, otherwise one more than wanted in all.
@@ -169,41 +173,67 @@ impl<'a> World<'a> {
         steps
     }
 
-    /// Takes out of service what is too much: instances of the wanted revision above a cluster's share at once, old
-    /// ones as far as enough others are there, and enough of those available.
+    /// Takes out of service what is too much: instances of the wanted revision above a cluster's share, and all of other
+    /// revisions; both only as far as enough others are there, and enough of those serve.
     fn take_out(&self, app: &App) -> Vec<PlannedStep> {
-        let mut steps = Vec::new();
-        let mut spare = self.live.saturating_sub(app.total());
-        let mut surplus = self.available.saturating_sub(app.total());
+        let mut leave = Leave {
+            spare: self.live.saturating_sub(app.total()),
+            // Where only the number was lowered, instances in a silent cluster count as they were last seen.
+            surplus: (self.serving + self.silent).saturating_sub(app.total()),
+            steps: Vec::new(),
+        };
         for (name, part) in &self.usable {
-            let excess = count(&part.new).saturating_sub(part.share);
-            for instance in least_missed(&part.new, &app.remove).into_iter().take(excess as usize) {
-                spare = spare.saturating_sub(1);
-                surplus = surplus.saturating_sub(u32::from(instance.available()));
-                steps.push(drain(name, instance));
-            }
+            leave.some(name, &part.excess(&app.remove));
         }
+        leave.surplus = leave.surplus.saturating_sub(self.silent);
         // Clusters that hold more than their share give first, so that no cluster runs low while others are full.
         let mut parts: Vec<_> = self.usable.iter().collect();
         parts.sort_by_key(|(_, p)| {
             std::cmp::Reverse(i64::from(count(&p.new) + count(&p.old)) - i64::from(p.share))
         });
         for (name, part) in parts {
-            for instance in least_missed(&part.old, &app.remove) {
-                // A ready instance may serve although a registry does not say so now: it counts as one that is missed.
-                let missed = u32::from(instance.available() || instance.ready);
-                if spare > 0 && missed <= surplus {
-                    spare -= 1;
-                    surplus -= missed;
-                    steps.push(drain(name, instance));
-                }
+            leave.some(name, &least_missed(&part.old, &app.remove));
+        }
+        leave.steps
+    }
+}
+
+/// How many may leave, and who does.
+struct Leave {
+    /// Instances more than wanted.
+    spare: u32,
+    /// Instances that serve more than wanted.
+    surplus: u32,
+    steps: Vec<PlannedStep>,
+}
+
+impl Leave {
+    fn some(&mut self, cluster: &Name, instances: &[&Instance]) {
+        for instance in instances {
+            let missed = u32::from(instance.serves());
+            if self.spare > 0 && missed <= self.surplus {
+                self.spare -= 1;
+                self.surplus -= missed;
+                self.steps.push(drain(cluster, instance));
             }
         }
-        steps
     }
 }
 
 impl<'a> Part<'a> {
+    /// Instances of the wanted revision above the share.
+    fn excess(&self, remove: &[String]) -> Vec<&'a Instance> {
+        let excess = count(&self.new).saturating_sub(self.share);
+        least_missed(&self.new, remove).into_iter().take(excess as usize).collect()
+    }
+
+    /// See [`World::serving`].
+    fn serving(&self, remove: &[String]) -> u32 {
+        let excess = self.excess(remove);
+        let leaving = excess.iter().chain(&self.old).filter(|i| i.serves()).count();
+        available(&self.new) - available(&excess) + u32::try_from(leaving).unwrap_or(u32::MAX)
+    }
+
     fn of(app: &App, name: &Name, cluster: &'a InCluster) -> Self {
         let live = |wanted: bool| {
             let fits = move |i: &&Instance| i.live() && (i.revision == app.revision) == wanted;
@@ -222,6 +252,10 @@ impl<'a> Part<'a> {
             started: kept.saturating_sub(leaving),
         }
     }
+}
+
+fn available(instances: &[&Instance]) -> u32 {
+    u32::try_from(instances.iter().filter(|i| i.available()).count()).unwrap_or(u32::MAX)
 }
 
 fn drain(cluster: &Name, instance: &Instance) -> PlannedStep {

@@ -24,6 +24,10 @@ pub struct Deploy {
     pub apps: OrdMap<AppKey, App>,
     /// Clusters that the platform has, as far as `deploy` was told.
     pub clusters: Clusters,
+    /// Last generations of applications that were deleted: one that is made again under the name counts on, or what an
+    /// engine still holds of the former one would look newer.
+    #[serde(default)]
+    pub former: OrdMap<AppKey, u64>,
 }
 
 /// What the service's own reconcilers and process managers ask for.
@@ -82,7 +86,10 @@ impl StateMachine for Deploy {
             }
             DeployEvent::AppApplied(event) => self.applied(fact, event),
             DeployEvent::AppDeleted(_) => {
-                self.apps.remove(&AppKey::of(fact.target));
+                let key = AppKey::of(fact.target);
+                if let Some(app) = self.apps.remove(&key) {
+                    self.former.insert(key, app.generation);
+                }
             }
             event => {
                 if let Some(app) = self.apps.get_mut(&AppKey::of(fact.target)) {
@@ -97,6 +104,7 @@ impl Deploy {
     fn applied(&mut self, fact: &Fact<'_, DeployEvent>, event: &AppApplied) {
         let key = AppKey::of(fact.target);
         let AppApplied { generation, labels, spec } = event.clone();
+        self.former.remove(&key);
         let app = match self.apps.remove(&key) {
             Some(app) => App { labels, spec, generation, remove: Vec::new(), changed_at: fact.at, ..app },
             None => {

@@ -40,8 +40,19 @@ struct Wait {
     reason: String,
     blocking: String,
     since: Timestamp,
-    /// Whether it is a drain, which has a deadline of its own.
-    drain: bool,
+    /// What its deadline is.
+    limit: Limit,
+}
+
+/// How long something may be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// A new instance: when its time is over, the rollout is stalled.
+    Progress,
+    /// A drain: when its time is over, what the application says about that happens.
+    Drain,
+    /// A cluster or an agent that is in trouble: it is tried for as long as that lasts.
+    Trouble,
 }
 
 /// Works out the status. `trouble` is what the last step said when it failed.
@@ -55,16 +66,17 @@ pub fn assess(app: &App, observed: &Observed, trouble: Option<&str>, now: Timest
     let draining = observed.instances().filter(|(_, i)| !i.live()).count();
     let wait = waits_for(app, observed, trouble);
     let deadline = wait.as_ref().and_then(|w| {
-        let (from, limit) = match w.drain {
-            true => (w.since, app.spec.drain.deadline),
-            false => (w.since.max(app.changed_at), app.spec.update.progress_deadline),
+        let (from, limit) = match w.limit {
+            Limit::Drain => (w.since, app.spec.drain.deadline),
+            Limit::Progress => (w.since.max(app.changed_at), app.spec.update.progress_deadline),
+            Limit::Trouble => return None,
         };
         from.saturating_add(limit.signed()).ok()
     });
     // Only a rollout that is under way can be stalled; what was healthy once is degraded, and a deletion goes on.
     let moving = app.deleting_since.is_none() && app.healthy_revision.as_ref() != Some(&app.revision);
-    let late =
-        moving && wait.as_ref().is_some_and(|w| !w.drain) && deadline.is_some_and(|deadline| now > deadline);
+    let stalls = moving && wait.as_ref().is_some_and(|w| w.limit == Limit::Progress);
+    let late = stalls && deadline.is_some_and(|deadline| now > deadline);
     let settled = settled(app, observed);
     let (phase, verdict) = match (app.deleting_since, settled, late) {
         (Some(_), true, _) => (AppPhase::Deleting, Verdict::Gone),
@@ -140,13 +152,18 @@ fn degraded(app: &App, observed: &Observed) -> bool {
 fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Option<Wait> {
     let silent = observed.clusters.iter().find_map(|(name, cluster)| {
         let reason = cluster.unusable.clone()?;
-        Some(Wait { reason, blocking: format!("cluster {name}"), since: app.changed_at, drain: false })
+        Some(Wait {
+            reason,
+            blocking: format!("cluster {name}"),
+            since: app.changed_at,
+            limit: Limit::Trouble,
+        })
     });
     let failed = trouble.map(|words| Wait {
         reason: words.to_owned(),
         blocking: "the last step".to_owned(),
         since: app.changed_at,
-        drain: false,
+        limit: Limit::Trouble,
     });
     silent
         .or(failed)
@@ -158,7 +175,7 @@ fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Option<Wa
                 reason: "no cluster fits its placement".to_owned(),
                 blocking: "spec.placement".to_owned(),
                 since: app.changed_at,
-                drain: false,
+                limit: Limit::Trouble,
             })
         })
 }
@@ -172,8 +189,8 @@ fn longest_waiting(observed: &Observed) -> Option<Wait> {
             Stage::Drained(None) | Stage::Stopping => format!("instance {} is being stopped", instance.name),
             Stage::Available => return None,
         };
-        let drain = matches!(instance.stage, Stage::Draining(_));
-        Some(Wait { reason, blocking: format!("{cluster}/{}", instance.name), since: instance.since, drain })
+        let limit = if matches!(instance.stage, Stage::Draining(_)) { Limit::Drain } else { Limit::Progress };
+        Some(Wait { reason, blocking: format!("{cluster}/{}", instance.name), since: instance.since, limit })
     });
     waiting.min_by(|a, b| a.since.cmp(&b.since))
 }
@@ -182,7 +199,12 @@ fn engine_complains(app: &App, observed: &Observed) -> Option<Wait> {
     observed.clusters.iter().find_map(|(name, cluster)| {
         let (revision, kept) = cluster.workloads.iter().find(|(_, kept)| kept.reason.is_some())?;
         let reason = kept.reason.clone()?;
-        Some(Wait { reason, blocking: format!("{name}/{revision}"), since: app.changed_at, drain: false })
+        Some(Wait {
+            reason,
+            blocking: format!("{name}/{revision}"),
+            since: app.changed_at,
+            limit: Limit::Progress,
+        })
     })
 }
 

@@ -13,8 +13,9 @@ use crate::domain::{
     plan::{Action, PlannedStep, Victim},
 };
 
-/// An agent answers within this time, or the step is asked for again.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// An agent answers within this time, or the step is asked for again. Longer than an agent may take, so that no step is
+/// under way twice.
+const PATIENCE: Duration = Duration::from_secs(35);
 
 /// The agents, behind the bus.
 pub(crate) struct Agents {
@@ -38,8 +39,11 @@ impl Agents {
             .map_err(|e| format!("agent of cluster {cluster}: {}", telemetry::chain(&e)))?;
         tracing::debug!(app = %key, %cluster, ?step, ?result, "step");
         match result {
-            // Stale: a newer intent is on its way to this reconciler as well, and it looks again.
-            StepResult::Done | StepResult::Stale { .. } => Ok(()),
+            StepResult::Done => Ok(()),
+            // Usually a newer intent of ours is on its way to this reconciler as well; if not, it must be seen.
+            StepResult::Stale { stamped } => {
+                Err(format!("cluster {cluster} holds generation {stamped}, newer than {}", app.generation))
+            }
             StepResult::Failed { reason } => Err(format!("cluster {cluster}: {reason}")),
             StepResult::Refused { reason } => Err(format!("cluster {cluster} refuses: {reason}")),
         }

@@ -94,6 +94,12 @@ fn the_life_of_an_application_in_events() {
     let gone = internal(&state, &key().target(), &Internal::Forget { generation });
     take_in(&mut state, &gone);
     assert!(state.apps.is_empty());
+    ask(&mut state, apply(1)).expect("may come back");
+    assert_eq!(
+        state.apps[&key()].generation,
+        generation + 1,
+        "and counts on, so that nothing old looks newer"
+    );
 }
 
 #[test]
@@ -135,6 +141,10 @@ fn an_application_placed_by_selector_follows_the_clusters() {
     let left = internal(&state, &cluster_target("sim-a"), &Internal::ForgetCluster);
     take_in(&mut state, &left);
     assert_eq!(shares(&state), [("sim-c".to_owned(), 4)]);
+    let relabelled =
+        internal(&state, &cluster_target("sim-c"), &Internal::ObserveCluster(labels(&[("region", "asia")])));
+    take_in(&mut state, &relabelled);
+    assert_eq!(shares(&state), [("sim-c".to_owned(), 4)], "a label that is lost stops nothing");
 }
 
 #[test]

@@ -275,6 +275,47 @@ fn instances_that_are_ready_and_only_lost_their_registry_are_not_taken_for_broke
 }
 
 #[test]
+fn an_application_that_moves_serves_from_its_old_cluster_until_the_new_one_does() {
+    let mut moved = app(&[4, 0], "r1");
+    let mut model = Model::new(2);
+    model.settle(&moved);
+    moved.shares = [(name("c1"), 4)].into();
+    for turn in 0..200 {
+        model.round(&moved);
+        for cluster in [name("c0"), name("c1")] {
+            model.work(&cluster);
+            model.progress(&cluster, turn, None);
+            model.report(&cluster);
+        }
+        assert!(model.available() >= 4, "{model:?}");
+    }
+    model.settle(&moved);
+    assert_eq!(model.holds(&moved), Ok(()));
+}
+
+#[test]
+fn instances_that_no_registry_ever_knew_can_be_replaced_and_deleted() {
+    let (old, mut new) = (app(&[3], "r1"), app(&[3], "r2"));
+    let mut model = Model::new(1);
+    model.settle(&old);
+    let c0 = name("c0");
+    for i in &mut model.engines.get_mut(&c0).expect("known").instances {
+        i.stage = Stage::Waiting("no sidecar keeps registry fiel".to_owned());
+    }
+    model.report(&c0);
+    new.deleting_since = Some(at(1));
+    let leave = plan(&new, &model.observed(), at(0));
+    assert_eq!(leave.len(), 3, "{leave:?}");
+    new.deleting_since = None;
+    model.round(&new);
+    model.work(&c0);
+    model.progress(&c0, 3, None);
+    model.report(&c0);
+    let steps = plan(&new, &model.observed(), at(0));
+    assert!(steps.iter().any(|s| matches!(s.action, Action::Drain(_))), "{steps:?}");
+}
+
+#[test]
 fn named_instances_go_first() {
     let mut four = app(&[4], "r1");
     let mut model = Model::new(1);
