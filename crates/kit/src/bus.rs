@@ -128,7 +128,7 @@ impl Bus {
         let client = options
             .connect(servers)
             .await
-            .map_err(|source| Error::Connect { url: config.url.clone(), source })?;
+            .map_err(|source| Error::Connect { url: without_password(&config.url), source })?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(Duration::from_secs(5))
             .max_ack_inflight(1024)
@@ -197,6 +197,16 @@ impl Connections {
     }
 }
 
+/// An address as it may be shown: what stands before an `@` is a secret.
+pub fn without_password(url: &str) -> String {
+    let bare = |one: &str| match (one.split_once("://"), one.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => one.to_owned(),
+    };
+    url.split(',').map(|one| bare(one.trim())).collect::<Vec<_>>().join(",")
+}
+
 /// Headers as async-nats wants them.
 pub fn headers(pairs: Vec<(&'static str, String)>) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -224,5 +234,22 @@ fn report(event: &Event) {
         Event::ServerError(error) => tracing::warn!(%error, "the bus refused something"),
         Event::ClientError(error) => tracing::warn!(%error, "bus client"),
         other => tracing::debug!(event = %other, "bus"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://me:hush@bus:4222", "nats://bus:4222"),
+            ("nats://me:a@b@one:1, two:2", "nats://one:1,two:2"),
+            ("token@bus", "bus"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 }

@@ -88,9 +88,10 @@ impl Session {
         let bus = self.context()?.bus();
         Client::connect(&bus, "cli").await.map_err(|error| {
             let mut failure = Failure::from(error);
-            failure
-                .message
-                .push_str(&format!("\n  tried {}; choose another with --nats or `bcs context use`", bus.url));
+            failure.message.push_str(&format!(
+                "\n  tried {}; choose another with --nats or `bcs context use`",
+                bcs_kit::bus::without_password(&bus.url)
+            ));
             failure
         })
     }

@@ -48,7 +48,11 @@ impl Arguments {
                 json!({ "as_of": now, "services": services, "clusters": clusters, "registries": registries });
             output::data(session.format(), &all)?;
         } else {
-            output::line(format!("{}  {}\n", color::strong("bus"), session.context()?.bus().url));
+            output::line(format!(
+                "{}  {}\n",
+                color::strong("bus"),
+                bcs_kit::bus::without_password(&session.context()?.bus().url)
+            ));
             output::line(rows(&services, now));
             part(
                 clusters.map(|answer| Listing {

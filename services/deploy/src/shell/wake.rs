@@ -88,9 +88,11 @@ fn on_turns<T, W>(
     W: PartialEq + Send + 'static,
 {
     let (mut changes, stopping) = (view.changes(), tasks.stopping());
+    let snapshot = view.snapshot();
     let (machine, waker) = (machine.clone(), waker.clone());
     tasks.spawn("wake-on-turns", async move {
-        let mut known: BTreeMap<String, W> = BTreeMap::new();
+        let mut known: BTreeMap<String, W> =
+            snapshot.iter().map(|(key, value)| (key.clone(), turn(value))).collect();
         loop {
             let change = tokio::select! {
                 () = stopping.cancelled() => return,
