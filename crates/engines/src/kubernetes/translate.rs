@@ -20,15 +20,16 @@ pub(crate) struct Sight<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Which revision of which application an object belongs to; none when it does not carry our labels.
+/// Which revision of which application an object belongs to; none when it does not carry our labels, or carries those of
+/// a project in whose namespace it does not lie: anybody can write a label, but only into a namespace of their own.
 pub(crate) fn key_of(meta: &ObjectMeta) -> Option<WorkloadKey> {
     let labels = meta.labels.as_ref()?;
     let name = |key: &str| Name::new(labels.get(key)?.as_str()).ok();
-    Some(WorkloadKey {
-        project: name(label::PROJECT)?,
-        app: name(label::APP)?,
-        revision: name(label::REVISION)?,
-    })
+    let project = name(label::PROJECT)?;
+    if meta.namespace.as_deref() != Some(project.as_str()) {
+        return None;
+    }
+    Some(WorkloadKey { project, app: name(label::APP)?, revision: name(label::REVISION)? })
 }
 
 /// The generation stamped on an object; 0 when there is none.

@@ -13,7 +13,7 @@ use crate::kubernetes::label;
 
 /// None when the pod is none of ours.
 pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
-    let key = key_of(&pod.metadata)?;
+    let key = key_of(&pod.metadata).filter(|_| of_a_set(pod))?;
     let (phase, reason, since) = phase(pod, sight.now);
     Some(Endpoint {
         cluster: sight.cluster.clone(),
@@ -33,6 +33,12 @@ pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
         generation: generation_of(&pod.metadata),
         observed_at: sight.now,
     })
+}
+
+/// A pod that no ReplicaSet keeps was started by somebody else, whatever its labels say.
+fn of_a_set(pod: &Pod) -> bool {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
 }
 
 /// A condition of a pod by its type.

@@ -13,9 +13,12 @@ fn seen<K: serde::de::DeserializeOwned, T>(value: Value, see: fn(&K, Sight<'_>) 
 
 fn meta(name: &str) -> Value {
     json!({
-        "name": name, "uid": "u1", "creationTimestamp": "2026-03-01T10:00:00Z",
+        "name": name, "namespace": "demo", "uid": "u1", "creationTimestamp": "2026-03-01T10:00:00Z",
         "labels": { label::PROJECT: "demo", label::APP: "shop", label::REVISION: "5f3a" },
         "annotations": { label::GENERATION: "4" },
+        "ownerReferences": [
+            { "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-5f3a", "uid": "s1", "controller": true },
+        ],
     })
 }
 
@@ -119,9 +122,18 @@ fn what_is_none_of_ours_is_not_seen() {
     other["metadata"]["labels"] = json!({ "app": "x" });
     let mut forged = pod(ready("True"));
     forged["metadata"]["labels"][label::APP] = json!("Not A Name");
-    for value in [other, forged] {
+    let mut elsewhere = pod(ready("True"));
+    elsewhere["metadata"]["namespace"] = json!("evil");
+    let mut orphan = pod(ready("True"));
+    orphan["metadata"]["ownerReferences"][0]["controller"] = json!(false);
+    let mut of_a_job = pod(ready("True"));
+    of_a_job["metadata"]["ownerReferences"][0]["kind"] = json!("Job");
+    for value in [other, forged, elsewhere, orphan, of_a_job] {
         assert_eq!(seen(value, super::pod::endpoint), None);
     }
+    let mut set = json!({ "metadata": meta("shop-5f3a"), "spec": { "selector": {} } });
+    set["metadata"]["namespace"] = json!("evil");
+    assert_eq!(seen(set, super::workload::workload), None);
 }
 
 #[test]
