@@ -23,9 +23,15 @@ impl Executor<'_> {
         if translate::annotation(meta, label::DRAINING).is_some() {
             return Ok(());
         }
+        // The cost as well, long before the number falls: the controller reads pods and sets through caches of their own,
+        // and may see a number before a cost that was written just before it.
         let patch = json!({ "metadata": {
             "resourceVersion": meta.resource_version,
-            "annotations": { label::DRAINING: self.now.to_string(), label::GENERATION: generation.to_string() },
+            "annotations": {
+                label::DRAINING: self.now.to_string(),
+                label::GENERATION: generation.to_string(),
+                label::DELETION_COST: label::LOWEST_COST,
+            },
         }});
         match within(pods.patch_metadata(&instance.name, &manager(), &Patch::Merge(&patch))).await {
             Err(error) if error.missing() => Ok(()),

@@ -35,6 +35,7 @@ impl Executor<'_> {
         if translate::workload::replicas(&set) <= replicas {
             // Lowered already, or never higher. A victim that is still there goes now; what the set may keep beside it
             // is the set's business.
+            self.cheapen(key, &pods, &present).await?;
             return self.delete(key, &present).await;
         }
         let surplus = candidates.len().saturating_sub(keep);
@@ -50,6 +51,8 @@ impl Executor<'_> {
                     "{name} would be stopped, which nobody named: choose again"
                 )));
             }
+            // A controller that sees the number before the deletions still takes these first among equals.
+            self.cheapen(key, &pods, &present).await?;
             self.delete(key, &present).await?;
         }
         self.lower(key, set, replicas, generation).await
