@@ -18,6 +18,9 @@ use super::Kubernetes;
 use crate::{Description, Engine, ProbeError};
 
 const CONNECT: Duration = Duration::from_secs(3);
+/// A list or the beginning of a watch on a connection that died in silence ends after this long. An open watch is longer
+/// quiet than any answer takes; the server ends it well before.
+const READ: Duration = Duration::from_secs(40);
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +142,9 @@ async fn configure(spec: &ClusterSpec) -> Result<Config, Error> {
         .await
         .map_err(|e| Error::Unusable { file: file.clone(), problem: problem(&e) })?;
     config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(READ);
+    // The time that a connection lay in the pool does not count.
+    config.reset_reader_on_write = true;
     // Reconcilers repeat by themselves; hidden repetition would only outlast the caller's deadline.
     config.default_retry = false;
     Ok(config)

@@ -62,6 +62,17 @@ async fn every_bad_kubeconfig_is_refused_with_the_file_and_what_was_expected() {
 }
 
 #[tokio::test]
+async fn a_dead_connection_is_given_up_after_every_quiet_watch_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(&file, kubeconfig("http://127.0.0.1:9")).expect("written");
+    let config = configure(&spec(&file, None)).await.expect("is good");
+    let quiet = Duration::from_secs(u64::from(super::super::watch::WATCH_SECONDS) + 5);
+    assert!(config.read_timeout.is_some_and(|limit| limit > quiet), "{:?}", config.read_timeout);
+    assert!(config.reset_reader_on_write, "an idle connection must not fail its next request");
+}
+
+#[tokio::test]
 async fn a_missing_and_an_unreadable_file_are_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = open(&spec(&folder.path().join("none"), None), Clock::system()).await.err().expect("fails");
