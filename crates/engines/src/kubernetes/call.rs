@@ -3,11 +3,15 @@
 use std::{error::Error as StdError, time::Duration};
 
 use bcs_schemas::step::StepResult;
+use kube::client::AuthError;
 
 use crate::ProbeError;
 
 /// How long one request may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What is told of a login that failed.
+const LOGIN: &str = "the user of the kubeconfig could not log in: its token or login plugin failed";
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +71,36 @@ impl From<Error> for ProbeError {
     }
 }
 
-/// What the server said, or the deepest cause: the outer layers only repeat that something failed.
-fn said(error: &kube::Error) -> String {
+/// What the server said, or the deepest cause: the outer layers only repeat that something failed. Nothing is quoted of a
+/// failed login: the plugin's environment and output hold secrets.
+pub(super) fn said(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         let words = if status.message.is_empty() { &status.reason } else { &status.message };
         return format!("{words} ({})", status.code);
     }
     let mut deepest: &dyn StdError = error;
-    while let Some(next) = deepest.source() {
+    loop {
+        if matches!(error, kube::Error::Auth(_)) || deepest.is::<AuthError>() {
+            return LOGIN.to_owned();
+        }
+        let Some(next) = deepest.source() else { return deepest.to_string() };
         deepest = next;
     }
-    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> AuthError {
+        AuthError::AuthExec("TOKEN=hush-hush".to_owned())
+    }
+
+    #[test]
+    fn a_failed_login_quotes_no_secret_wherever_it_is_wrapped() {
+        for error in [kube::Error::Auth(secret()), kube::Error::Service(Box::new(secret()))] {
+            assert_eq!(said(&error), LOGIN);
+            assert_eq!(Error::Kube(error).to_string(), LOGIN);
+        }
+    }
 }
