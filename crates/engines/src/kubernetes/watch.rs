@@ -1,6 +1,6 @@
 //! Informers: lists and watches of what BCS looks after, as one stream of news.
 
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use bcs_kit::Clock;
 use bcs_schemas::Name;
@@ -16,13 +16,13 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    label,
+    call, label,
     translate::{self, Sight},
 };
 use crate::{Kind, News, Observed};
 
 /// A watch that hears nothing for this long is begun again, so that a connection that died in silence is noticed.
-const WATCH_SECONDS: u32 = 25;
+pub(super) const WATCH_SECONDS: u32 = 25;
 /// Pause before a watcher is replaced, so that a server that forgets everything at once is not stormed.
 const BEGIN_AGAIN: Duration = Duration::from_millis(250);
 
@@ -60,22 +60,51 @@ fn news<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let kind = eyes.kind;
-    events(api, config).filter_map(move |event| {
+    let mut said = Said { kind: eyes.kind, keys: BTreeMap::new() };
+    events(api, config).flat_map(move |event| {
         let sight = Sight { cluster: &eyes.cluster, now: eyes.clock.now() };
-        let news = match event {
-            Ok(watcher::Event::Init) => Some(News::ListBegan(kind)),
+        stream::iter(match event {
+            Ok(watcher::Event::Init) => said.begin(),
             Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                see(&object, sight).map(News::Seen)
+                said.hear(&identity(&object), see(&object, sight))
             }
-            Ok(watcher::Event::Delete(object)) => {
-                see(&object, sight).map(|last| News::Gone(kind, last.key()))
-            }
-            Ok(watcher::Event::InitDone) => Some(News::ListEnded(kind)),
-            Err(error) => Some(News::Failed(kind, error.to_string())),
-        };
-        async move { news }
+            Ok(watcher::Event::Delete(object)) => said.hear(&identity(&object), None),
+            Ok(watcher::Event::InitDone) => vec![News::ListEnded(said.kind)],
+            Err(error) => vec![News::Failed(said.kind, complaint(&error))],
+        })
     })
+}
+
+fn identity<K: Resource>(object: &K) -> String {
+    let meta = object.meta();
+    meta.uid.clone().or_else(|| meta.name.clone()).unwrap_or_default()
+}
+
+/// The key under which every object was last told of, by its identity. Labels make the key, and labels change: what is
+/// none of ours any more, or somebody else's, must go from where it stood.
+struct Said {
+    kind: Kind,
+    keys: BTreeMap<String, String>,
+}
+
+impl Said {
+    /// A complete list says of itself what is gone.
+    fn begin(&mut self) -> Vec<News> {
+        self.keys.clear();
+        vec![News::ListBegan(self.kind)]
+    }
+
+    /// The object is this now, or nothing of ours.
+    fn hear(&mut self, identity: &str, now: Option<Observed>) -> Vec<News> {
+        let key = now.as_ref().map(Observed::key);
+        let before = match key.clone() {
+            Some(key) => self.keys.insert(identity.to_owned(), key),
+            None => self.keys.remove(identity),
+        };
+        let left = before.filter(|before| key.as_ref() != Some(before));
+        let gone = left.map(|key| News::Gone(self.kind, key));
+        gone.into_iter().chain(now.map(News::Seen)).collect()
+    }
 }
 
 /// The events of a watcher that lists again whenever it must. The one of `kube` does so when an open watch is told that
@@ -96,6 +125,15 @@ where
         }
         Some((event, (events, begin)))
     })
+}
+
+fn complaint(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => call::said(cause),
+        other => other.to_string(),
+    }
 }
 
 fn outdated(error: &watcher::Error) -> bool {

@@ -1,6 +1,12 @@
 //! The watch: complete lists are marked, and nothing is lost when it breaks.
 
 use bcs_engines::{Engine, Kind};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
 
 use crate::lab::{Lab, instance, scale_down, scale_up};
 
@@ -63,6 +69,32 @@ async fn what_went_away_behind_a_gap_is_missing_in_the_next_list() {
             let again = w.lists.get(&Kind::Endpoints) > lists.get(&Kind::Endpoints);
             let gone = w.endpoints().iter().all(|e| e.uid != ready[0].uid);
             if again && gone && w.endpoints().len() == 3 { Ok(()) } else { Err(format!("{:?}", w.lists)) }
+        })
+        .await;
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_loses_its_labels_leaves_its_key() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 2)).await;
+    let ready = world.ready(2).await;
+    let pods: Api<Pod> = Api::namespaced(lab.client.clone(), key.project.as_str());
+    // One is given to somebody else, one to nobody; the selector of the informer still finds both.
+    for (endpoint, label) in ready.iter().zip([json!("other"), json!(null)]) {
+        let patch = json!({ "metadata": { "labels": { "bcs.io/app": label } } });
+        pods.patch(&endpoint.instance, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .expect("patches");
+    }
+    world
+        .until(|w| {
+            let left = w.endpoints().into_iter().filter(|e| e.app == key.app).count();
+            let stale =
+                w.endpoints().iter().any(|e| e.app == key.app && ready.iter().any(|r| r.uid == e.uid));
+            if left == 2 && !stale { Ok(()) } else { Err(format!("{:?}", w.endpoints())) }
         })
         .await;
     lab.close().await;
