@@ -6,7 +6,7 @@ use bcs_schemas::{
     step::{Instance, Step, StepResult},
 };
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::{Api, api::ListParams};
 
 use crate::lab::{Lab, drain, instance, scale_down, scale_up};
@@ -178,6 +178,15 @@ async fn nodes_are_closed_and_opened() {
     assert_eq!(lab.run(2, cordon(false)).await, StepResult::Stale { stamped: 3 });
     lab.twice(4, cordon(false)).await;
     assert_eq!(seen(false).await, node);
+    // A person closes it afterwards; the same intent, asked again, does not open it.
+    let nodes = Api::<Node>::all(lab.client.clone());
+    nodes.cordon(&node).await.expect("closes");
+    lab.twice(4, cordon(false)).await;
+    let found = nodes.get(&node).await.expect("is there");
+    assert_eq!(found.spec.and_then(|s| s.unschedulable), Some(true));
+    lab.twice(5, cordon(false)).await;
+    let found = nodes.get(&node).await.expect("is there");
+    assert!(!found.spec.and_then(|s| s.unschedulable).unwrap_or(false));
     lab.close().await;
 }
 
