@@ -1,5 +1,6 @@
 //! The pure part: which clusters there are, what was decided about them, and what follows. No I/O, no clock.
 
+pub mod eyesight;
 pub mod health;
 pub mod mirror;
 pub mod plan;
