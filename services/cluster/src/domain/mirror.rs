@@ -110,6 +110,15 @@ impl<T: Observation> Mirror<T> {
         self.known.remove(key).is_some()
     }
 
+    /// What must be written so that the bucket, of which this was found, holds what is known: values to put, and none to
+    /// delete. Nothing is deleted before a complete list said what there is.
+    pub fn differing(&self, found: &BTreeMap<String, T>) -> Vec<(String, Option<T>)> {
+        let lost = self.known.iter().filter(|(key, value)| found.get(*key) != Some(value));
+        let unknown = found.keys().filter(|key| self.complete && !self.known.contains_key(*key));
+        let put = lost.map(|(key, value)| (key.clone(), Some(value.clone())));
+        put.chain(unknown.map(|key| (key.clone(), None))).collect()
+    }
+
     /// The list is complete: the keys to remove.
     pub fn list_ended(&mut self) -> Vec<String> {
         let Some(listed) = self.listing.take() else { return Vec::new() };

@@ -62,6 +62,28 @@ fn a_complete_list_removes_what_it_does_not_hold_and_nothing_else_does() {
 }
 
 #[test]
+fn a_bucket_that_lost_or_kept_something_is_mended() {
+    let mut mirror = Mirror::new(BTreeMap::new());
+    for name in ["a", "b", "c"] {
+        mirror.seen(node(name, true, 1));
+    }
+    let stored = |name: &str, ready| (format!("sim-a.{name}"), node(name, ready, 1));
+    let found = BTreeMap::from([stored("a", true), stored("b", false), stored("d", true)]);
+    let (lost, old) = (stored("c", true), stored("b", true));
+    let put = vec![(old.0, Some(old.1)), (lost.0, Some(lost.1))];
+    assert_eq!(mirror.differing(&found), put, "no complete list has said that d is gone");
+    mirror.list_began();
+    for name in ["a", "b", "c"] {
+        mirror.seen(node(name, true, 2));
+    }
+    mirror.list_ended();
+    let all = [put, vec![("sim-a.d".to_owned(), None)]].concat();
+    assert_eq!(mirror.differing(&found), all);
+    let whole = BTreeMap::from(["a", "b", "c"].map(|name| stored(name, true)));
+    assert_eq!(mirror.differing(&whole), []);
+}
+
+#[test]
 fn a_drain_is_for_good_and_for_one_incarnation() {
     use EndpointPhase::{Draining, Gone, Ready, Starting};
     let mut mirror = Mirror::new(BTreeMap::new());
