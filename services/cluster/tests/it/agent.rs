@@ -2,7 +2,7 @@
 
 use bcs_kit::Tasks;
 use bcs_schemas::{
-    bucket::{ENDPOINTS, WORKLOADS},
+    bucket::{ENDPOINTS, Keyed, WORKLOADS},
     observation::{Endpoint, EndpointPhase},
     resource::{Labels, app::Template},
     step::{Instance, Step, StepResult, WorkloadKey},
@@ -124,5 +124,26 @@ async fn a_remote_agent_serves_a_cluster_that_the_service_cannot_reach() {
     assert_eq!(site.step("far", 1, scale_up(2)).await, StepResult::Done);
     until(&endpoints, ready(2)).await;
     assert!(remote.stop(LONG).await);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_comes_back_otherwise_is_mended() {
+    let mut site = Site::open().await;
+    site.with_cluster("sim-a").await;
+    let endpoints = site.view(ENDPOINTS).await;
+    site.step("sim-a", 1, scale_up(3)).await;
+    let before = until(&endpoints, ready(3)).await;
+    // As after a restored backup: one is missing, one is old, one is long gone.
+    let store = site.bus.bucket(ENDPOINTS).await.expect("a bucket");
+    store.delete(&before[0].key()).await.expect("deletes");
+    let old = Endpoint { phase: EndpointPhase::Starting, ..before[1].clone() };
+    store.put(&old).await.expect("writes");
+    let ghost = Endpoint { instance: "ghost".to_owned(), uid: "ghost".to_owned(), ..before[2].clone() };
+    store.put(&ghost).await.expect("writes");
+    until(&endpoints, |all| if all.contains(&ghost) { Ok(()) } else { Err("no ghost".to_owned()) }).await;
+    site.restart_bus();
+    let mended = until(&endpoints, ready(3)).await;
+    assert_eq!(mended, before);
     site.close().await;
 }

@@ -47,7 +47,7 @@ pub(crate) struct Site {
     pub(crate) dir: TempDir,
     service: Tasks,
     pub(crate) views: Tasks,
-    _server: Server,
+    server: Server,
 }
 
 impl Site {
@@ -59,16 +59,8 @@ impl Site {
         let sim = bcs_kubesim::start(bcs_kubesim::Config::default()).await.expect("a simulator");
         sim.write_kubeconfig(dir.path().join("kubeconfig")).expect("a kubeconfig");
         let client = Client::over(bus.clone(), Clock::system()).await.expect("a client");
-        let mut site = Self {
-            sim,
-            bus,
-            client,
-            bus_url,
-            dir,
-            service: Tasks::new(),
-            views: Tasks::new(),
-            _server: server,
-        };
+        let mut site =
+            Self { sim, bus, client, bus_url, dir, service: Tasks::new(), views: Tasks::new(), server };
         site.start().await;
         site
     }
@@ -89,6 +81,13 @@ impl Site {
         let (clock, bus, tasks) = (Clock::system(), self.bus.clone(), self.service.clone());
         let deps = Deps { clock, bus, tasks, health: Health::new() };
         Box::pin(bcs_cluster::run(&config, &deps)).await.expect("starts");
+    }
+
+    /// The bus goes away and comes back with what it kept.
+    pub(crate) fn restart_bus(&mut self) {
+        let _ = self.server.0.kill();
+        let _ = self.server.0.wait();
+        self.server = run(&self.dir.path().join("nats.conf"));
     }
 
     pub(crate) async fn stop(&self) {
@@ -192,9 +191,13 @@ fn launch(dir: &TempDir) -> (Server, String) {
     );
     let config = dir.path().join("nats.conf");
     std::fs::write(&config, text).expect("writes the settings");
+    (run(&config), format!("nats://127.0.0.1:{port}"))
+}
+
+fn run(config: &std::path::Path) -> Server {
     let mut command = Command::new("nats-server");
-    command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-    (Server(command.spawn().expect("nats-server is on PATH")), format!("nats://127.0.0.1:{port}"))
+    command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+    Server(command.spawn().expect("nats-server is on PATH"))
 }
 
 async fn connect(url: &str) -> Bus {

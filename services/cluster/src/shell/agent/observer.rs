@@ -1,9 +1,9 @@
 //! From the engine's news to the buckets.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bcs_engines::{Kind, News, Observed};
-use bcs_kit::{Clock, bus};
+use bcs_kit::{Bus, Clock, bus};
 use bcs_schemas::{
     Name,
     bucket::{ENDPOINTS, NODES, WORKLOADS, of_cluster},
@@ -13,12 +13,19 @@ use futures::{FutureExt, StreamExt, stream::BoxStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Agent, Slot, Summary, outbox::Outbox};
-use crate::domain::mirror::{drained, sum};
+use crate::domain::{
+    eyesight::Eyesight,
+    mirror::{drained, sum},
+};
 
 /// News taken up before they are written.
 const BATCH: usize = 512;
 /// What could not be written is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often the summary is made though nothing happens: that a failure is long over is told by nobody.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often the buckets are compared with what was written, beside every time that the bus comes back.
+const AUDIT: Duration = Duration::from_secs(300);
 
 /// An instance that was drained just now.
 pub(super) struct Mark {
@@ -30,14 +37,18 @@ pub(super) struct Mark {
 
 pub(super) struct Observer {
     cluster: Name,
+    bus: Bus,
     clock: Clock,
     endpoints: Outbox<Endpoint>,
     workloads: Outbox<Workload>,
     nodes: Outbox<Node>,
     marks: mpsc::Receiver<Mark>,
     summary: watch::Sender<Summary>,
-    /// Why a kind was not listed yet.
-    obstacles: BTreeMap<Kind, String>,
+    eyesight: Eyesight,
+    /// The buckets are to be compared with what was written.
+    doubted: bool,
+    /// Everything was written, and nothing since made it doubtful.
+    settled: bool,
 }
 
 impl Observer {
@@ -50,13 +61,17 @@ impl Observer {
         let (bus, ours) = (&agent.bus, of_cluster(&agent.cluster));
         Ok(Self {
             cluster: agent.cluster.clone(),
+            bus: bus.clone(),
             clock: agent.clock.clone(),
             endpoints: Outbox::open(bus.bucket(ENDPOINTS).await?, &ours).await?,
             workloads: Outbox::open(bus.bucket(WORKLOADS).await?, &ours).await?,
             nodes: Outbox::open(bus.bucket(NODES).await?, &ours).await?,
             marks,
             summary,
-            obstacles: BTreeMap::new(),
+            eyesight: Eyesight::default(),
+            // It may take long until there is an engine.
+            doubted: true,
+            settled: false,
         })
     }
 
@@ -69,21 +84,40 @@ impl Observer {
         };
         let mut clean = true;
         let mut told = Vec::new();
+        let mut audits = tokio::time::interval(AUDIT);
+        let bus = self.bus.clone();
+        let mut reconnected = bus.reconnected().boxed();
         loop {
+            let pause = if clean && !self.doubted { LOOK } else { AGAIN };
             tokio::select! {
                 Some(one) = news.next() => self.take(one),
                 Some(mark) = self.marks.recv() => told.push(self.mark(mark)),
-                () = tokio::time::sleep(AGAIN), if !clean => (),
+                () = &mut reconnected => {
+                    reconnected = bus.reconnected().boxed();
+                    // Polled once, it counts from now on, and misses none while the buckets are read.
+                    let _ = (&mut reconnected).now_or_never();
+                    (self.doubted, self.settled) = (true, false);
+                    self.sum_up();
+                }
+                _ = audits.tick() => self.doubted = true,
+                () = tokio::time::sleep(pause) => (),
             }
             self.take_what_is_there(&mut news);
-            clean = self.flush().await;
-            for written in told.drain(..) {
-                let written: oneshot::Sender<bool> = written;
-                // Whoever asked may have given up.
-                let _ = written.send(clean);
+            clean = self.flush(&mut told).await;
+            if self.doubted {
+                self.audit().await;
+                clean = self.flush(&mut told).await;
             }
+            self.settled |= clean && !self.doubted && self.complete();
             self.sum_up();
         }
+    }
+
+    /// Compares the buckets with what was written.
+    async fn audit(&mut self) {
+        let found = [self.endpoints.audit().await, self.workloads.audit().await, self.nodes.audit().await];
+        self.doubted = found.contains(&None);
+        self.settled &= found.iter().all(|differing| *differing == Some(0));
     }
 
     fn take_what_is_there(&mut self, news: &mut BoxStream<'static, News>) {
@@ -96,8 +130,11 @@ impl Observer {
     }
 
     fn take(&mut self, news: News) {
-        if let News::ListEnded(kind) = &news {
-            self.obstacles.remove(kind);
+        match &news {
+            News::Seen(it) => self.eyesight.works(it.kind()),
+            News::Gone(kind, _) | News::ListEnded(kind) => self.eyesight.works(*kind),
+            // That a list began says only that it was asked for.
+            News::ListBegan(_) | News::Failed(..) => {}
         }
         match news {
             News::ListBegan(Kind::Endpoints) => self.endpoints.mirror.list_began(),
@@ -113,33 +150,40 @@ impl Observer {
             News::ListEnded(Kind::Workloads) => self.workloads.list_ended(),
             News::ListEnded(Kind::Nodes) => self.nodes.list_ended(),
             News::Failed(kind, reason) => {
-                self.obstacles.insert(kind, reason.clone());
+                self.eyesight.failed(kind, reason.clone(), self.clock.now());
                 tracing::warn!(cluster = %self.cluster, ?kind, reason, "watch failed, trying again");
             }
         }
     }
 
-    fn mark(&mut self, mark: Mark) -> oneshot::Sender<bool> {
+    /// The key, and whom to tell.
+    fn mark(&mut self, mark: Mark) -> (String, oneshot::Sender<bool>) {
         let changed = drained(&mut self.endpoints.mirror, &mark.key, &mark.uid, self.clock.now());
         self.endpoints.put(changed);
-        mark.written
+        (mark.key, mark.written)
     }
 
-    /// Endpoints first: traffic hangs on them.
-    async fn flush(&mut self) -> bool {
+    /// Endpoints first: traffic hangs on them. Who waits for one is told as soon as that one is written, whatever becomes
+    /// of the rest.
+    async fn flush(&mut self, told: &mut Vec<(String, oneshot::Sender<bool>)>) -> bool {
         let endpoints = self.endpoints.flush().await;
+        for (key, written) in told.drain(..) {
+            // Whoever asked may have given up.
+            let _ = written.send(!self.endpoints.is_due(&key));
+        }
         let workloads = self.workloads.flush().await;
         self.nodes.flush().await && workloads && endpoints
     }
 
+    fn complete(&self) -> bool {
+        self.endpoints.mirror.complete() && self.workloads.mirror.complete() && self.nodes.mirror.complete()
+    }
+
     fn sum_up(&self) {
         let (nodes, nodes_ready, capacity) = sum(self.nodes.mirror.values());
-        let synced = self.endpoints.mirror.complete()
-            && self.workloads.mirror.complete()
-            && self.nodes.mirror.complete();
-        let obstacle =
-            self.obstacles.iter().next().map(|(kind, why)| format!("{kind:?} cannot be listed: {why}"));
-        let obstacle = obstacle.filter(|_| !synced);
+        let blind = self.eyesight.blind(self.clock.now());
+        let synced = self.settled && blind.is_none();
+        let obstacle = blind.or_else(|| self.eyesight.obstacle()).filter(|_| !synced);
         self.summary.send_replace(Summary { synced, nodes, nodes_ready, capacity, obstacle });
     }
 }
