@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
-use bcs_schemas::{FieldError, Millis, Name, resource::Registry};
+use bcs_schemas::{
+    FieldError, Millis, Name,
+    resource::{Registry, registry::Driver},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -21,8 +24,8 @@ pub struct Config {
     pub health_address: std::net::SocketAddr,
     /// The cluster whose instances are written; every cluster when absent.
     pub cluster: Option<Name>,
-    /// Who we are in a registry that others write to as well; the site when absent. Never change it: entries of the
-    /// former owner count as foreign.
+    /// Who we are in a registry that others write to as well: a name that no other installation has, required for etcd;
+    /// the site when absent. Never change it: entries of the former owner count as foreign.
     pub owner: Option<Name>,
     /// The registries, as documents of kind `Registry`.
     pub registries: Vec<Registry>,
@@ -104,10 +107,43 @@ impl Config {
             if self.registries[..i].iter().any(|other| other.metadata.name == *name) {
                 errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
             }
+            // Two installations with one name would take each other's entries for orphans of their own.
+            if self.owner.is_none() && matches!(registry.spec.driver, Driver::Etcd { .. }) {
+                errors.push(FieldError::new(
+                    "owner",
+                    format!("is missing: registry {name}, that others write to, needs a name that no other installation has"),
+                ));
+            }
         }
         if self.registries.is_empty() {
             errors.push(FieldError::new("registries", "is empty: expected at least one Registry document"));
         }
         errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn config(driver: serde_json::Value, owner: Option<Name>) -> Config {
+        let registry = serde_json::from_value(serde_json::json!({
+            "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": "dns" }, "spec": { "driver": driver },
+        }));
+        Config { owner, registries: vec![registry.expect("a registry")], ..Config::default() }
+    }
+
+    #[test]
+    fn a_registry_that_others_write_to_needs_an_owner_and_a_file_does_not() {
+        let etcd = || serde_json::json!({ "etcd": { "endpoints": ["http://127.0.0.1:2379"] } });
+        let errors = config(etcd(), None).validate();
+        assert!(
+            matches!(errors.as_slice(), [e] if e.to_string().contains("a name that no other installation has")),
+            "{errors:?}"
+        );
+        assert_eq!(config(etcd(), Some(testing::name("eu1"))).validate(), []);
+        let file = serde_json::json!({ "file": { "directory": "/x" } });
+        assert_eq!(config(file, None).validate(), []);
     }
 }

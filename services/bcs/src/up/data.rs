@@ -2,8 +2,12 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
+
+use bcs_kit::Clock;
+use bcs_schemas::Name;
 
 use crate::Failure;
 
@@ -63,6 +67,32 @@ impl DataDir {
     pub(super) fn registry(&self) -> PathBuf {
         self.root.join("registry")
     }
+
+    /// Who this installation is in registries that others write to: made once and kept, so that the next start finds
+    /// what this one wrote.
+    pub(super) fn owner(&self, clock: &Clock) -> Result<Name, Failure> {
+        let path = self.root.join("owner");
+        let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", path.display()));
+        match fs::read_to_string(&path) {
+            Ok(text) => return Name::new(text.trim()).map_err(|e| failed(&e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => (),
+            Err(e) => return Err(failed(&e)),
+        }
+        // The end of an id is random, its beginning is the time.
+        let id = clock.fresh_id().simple().to_string();
+        let owner = Name::new(format!("up-{}", &id[id.len() - 8..])).map_err(|e| failed(&e))?;
+        // Files of the time before there was an owner belong to nobody now; they are made again from what runs.
+        let former = self.root.join("registry.former");
+        match fs::rename(self.registry(), &former) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(&e)),
+            _ => (),
+        }
+        // Renamed into place: an owner that is half written would be another one.
+        let beside = self.root.join("owner.tmp");
+        let written = fs::write(&beside, format!("{owner}\n")).and_then(|()| fs::rename(&beside, &path));
+        written.map_err(|e| failed(&e))?;
+        Ok(owner)
+    }
 }
 
 #[cfg(test)]
@@ -77,5 +107,19 @@ mod tests {
         assert!(second.message.contains("another bcs up"), "{}", second.message);
         drop(first);
         assert!(DataDir::open(Some(dir.path().join("deep/er"))).is_ok());
+    }
+
+    #[test]
+    fn an_owner_is_made_once_and_no_other_directory_has_it() {
+        let (one, two) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let owner = |root: &Path| {
+            let data = DataDir::open(Some(root.to_owned())).map_err(|f| f.message).expect("opens");
+            data.owner(&Clock::system()).map_err(|f| f.message).expect("an owner")
+        };
+        let first = owner(one.path());
+        assert!(first.as_str().starts_with("up-"), "{first}");
+        assert_eq!(owner(one.path()), first);
+        assert_ne!(owner(two.path()), first);
     }
 }

@@ -255,5 +255,10 @@ pub(crate) fn draining(number: u32) -> Endpoint {
 }
 
 pub(crate) fn config(registries: Vec<Registry>) -> bcs_discovery_sidecar::Config {
-    bcs_discovery_sidecar::Config { cluster: Some(name("sim-a")), registries, ..Default::default() }
+    bcs_discovery_sidecar::Config {
+        cluster: Some(name("sim-a")),
+        owner: Some(name("eu1")),
+        registries,
+        ..Default::default()
+    }
 }

@@ -10,6 +10,7 @@ fn settings(nats: &Nats, etcd: &Etcd) -> String {
     format!(
         r#"
 cluster = "sim-a"
+owner = "eu1"
 bus.url = "{}"
 
 [[registries]]
