@@ -58,6 +58,9 @@ pub struct Engine {
     touched: BTreeSet<Key>,
     unproven: BTreeSet<Key>,
     absent: BTreeSet<Place>,
+    /// When the absent entries count as all that there are.
+    settled_at: Duration,
+    settled: bool,
     cluster_known: bool,
     /// Whether what is known of the registry can be believed: it was read and no call failed since.
     trusted: bool,
@@ -82,6 +85,7 @@ enum Timer {
     Retry(Place),
     Report(Key),
     Ask(Key),
+    Settled,
 }
 
 /// Numbers about a registry.
@@ -114,6 +118,8 @@ impl Engine {
             touched: BTreeSet::new(),
             unproven: BTreeSet::new(),
             absent: BTreeSet::new(),
+            settled_at: Duration::ZERO,
+            settled: true,
             cluster_known: false,
             trusted: false,
             reads: 0,
@@ -163,8 +169,21 @@ impl Engine {
         if self.absent.is_empty() {
             return None;
         }
-        let ours = self.slots.values().filter(|slot| slot.seen.is_some()).count();
-        guard::held(self.absent.len(), ours, self.cluster_known, self.settings.guard)
+        guard::held(&self.absences(), self.cluster_known, self.settings.guard)
+    }
+
+    fn absences(&self) -> guard::Absent {
+        let mut absent = guard::Absent { count: self.absent.len(), ..guard::Absent::default() };
+        let mut apps: HashMap<&str, (usize, usize)> = HashMap::new();
+        for (place, slot) in self.slots.iter().filter(|(_, slot)| slot.seen.is_some()) {
+            absent.ours += 1;
+            let (gone, all) = apps.entry(app_of(&slot.key)).or_default();
+            *gone += usize::from(self.absent.contains(place));
+            *all += 1;
+        }
+        let whole = apps.into_iter().filter(|(_, (gone, all))| gone == all).map(|(app, _)| app).min();
+        absent.whole = whole.map(ToOwned::to_owned);
+        absent
     }
 
     /// Numbers for the heartbeat.
@@ -192,4 +211,10 @@ impl Engine {
     pub fn reported(&self, key: &str) -> Option<RegistrationState> {
         self.instances.get(key)?.reported.as_ref().map(|r| r.state)
     }
+}
+
+/// `shop.web` of `sim-a.shop.web.web-1`.
+fn app_of(key: &str) -> &str {
+    let rest = key.split_once('.').map_or(key, |(_, rest)| rest);
+    rest.match_indices('.').nth(1).map_or(rest, |(end, _)| &rest[..end])
 }

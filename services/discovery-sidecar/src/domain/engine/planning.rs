@@ -2,7 +2,7 @@
 //! merely replaced, so that a service never shrinks for want of an addition that was ready to be made.
 
 use super::{
-    super::{Change, Now, Place},
+    super::{Change, Now, Place, guard},
     Engine, Timer,
     slot::{Need, Slot, Why},
 };
@@ -20,11 +20,29 @@ impl Engine {
             slot.queued = false;
         }
         match (why, slot.seen.is_some()) {
-            (Why::Absent, true) => drop(self.absent.insert(place.clone())),
+            (Why::Absent, true) => self.now_absent(place.clone(), now),
             _ => drop(self.absent.remove(place)),
         }
         self.enqueue(place, now);
         self.drop_if_empty(place);
+    }
+
+    /// An entry has no endpoint. Nothing that is absent goes before no more of them came for a while.
+    pub(super) fn now_absent(&mut self, place: Place, now: Now) {
+        if self.absent.insert(place) {
+            self.settled_at = now.up + guard::SETTLE;
+            if std::mem::take(&mut self.settled) {
+                self.timers.insert((self.settled_at, Timer::Settled));
+            }
+        }
+    }
+
+    /// The last absence may have come after the timer was set.
+    fn settle_absent(&mut self, now: Now) {
+        self.settled = now.up >= self.settled_at;
+        if !self.settled {
+            self.timers.insert((self.settled_at, Timer::Settled));
+        }
     }
 
     /// Puts a place into its lane if something has to be done there.
@@ -92,7 +110,7 @@ impl Engine {
 
     /// Absent entries go when the guard lets them.
     fn release_absent(&mut self) {
-        if self.absent.is_empty() || self.held().is_some() {
+        if self.absent.is_empty() || !self.settled || self.held().is_some() {
             return;
         }
         for place in std::mem::take(&mut self.absent) {
@@ -134,6 +152,7 @@ impl Engine {
                 Some((_, Timer::Retry(place))) => self.enqueue(&place, now),
                 Some((_, Timer::Report(key))) => drop(self.touched.insert(key)),
                 Some((_, Timer::Ask(key))) => drop(self.unproven.insert(key)),
+                Some((_, Timer::Settled)) => self.settle_absent(now),
                 None => (),
             }
         }

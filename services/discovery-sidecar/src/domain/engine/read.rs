@@ -45,7 +45,7 @@ impl Engine {
             slot.drifted |= again && slot.seen.is_none_or(|before| before.digest != seen.digest);
             (slot.seen, slot.read) = (Some(seen), reads);
             if slot.why == Why::Absent && slot.want.is_none() && !self.unproven.contains(&slot.key) {
-                self.absent.insert(item.place);
+                self.now_absent(item.place, now);
             }
             return;
         }

@@ -160,9 +160,53 @@ fn few_entries_may_go_by_absence_but_only_while_the_cluster_is_known() {
     world.prove(false);
     assert!(!world.call(Answer::Good));
     world.engine.cluster_known(true);
+    world.pass(Duration::from_secs(5));
     while world.call(Answer::Good) {}
     world.report();
     assert_eq!((world.ours().count(), world.registrations.len()), (25, 25));
+}
+
+#[test]
+fn an_empty_view_does_not_empty_a_small_registry_either() {
+    for instances in [1, 2, 9] {
+        let mut world = with(instances);
+        world.endpoints.clear();
+        world.restart();
+        world.prove(false);
+        world.pass(Duration::from_secs(60));
+        assert!(!world.call(Answer::Good), "{instances} instances");
+        let condition = world.engine.condition().expect("says so");
+        assert!(condition.contains(&format!("{instances} of {instances} entries")), "{condition}");
+    }
+}
+
+#[test]
+fn absences_wait_until_no_more_of_them_come() {
+    let mut world = with(30);
+    for i in 1..=3 {
+        let key = format!("sim-a.shop.web.web-{i}");
+        world.endpoints.remove(&key);
+        world.engine.vanished(&key, world.now());
+        world.prove(false);
+        world.pass(Duration::from_secs(4));
+        assert!(!world.call(Answer::Good));
+    }
+    world.pass(Duration::from_secs(1));
+    assert!(world.call(Answer::Good));
+    assert_eq!(world.ours().count(), 27);
+}
+
+#[test]
+fn an_application_that_only_vanished_stays_beside_a_large_one() {
+    let mut world = with(30);
+    world.set(endpoint("api", 1));
+    world.settle();
+    world.endpoints.remove("sim-a.shop.api.api-1");
+    world.engine.vanished("sim-a.shop.api.api-1", world.now());
+    world.prove(false);
+    world.pass(Duration::from_secs(60));
+    assert!(!world.call(Answer::Good));
+    assert!(world.engine.condition().is_some_and(|c| c.contains("nothing would be left of shop.api")));
 }
 
 #[test]
