@@ -175,7 +175,17 @@ impl Engine {
                 retry: None,
             });
         }
+        let leaving =
+            instance.left || matches!(endpoint.phase, EndpointPhase::Draining | EndpointPhase::Gone);
+        let unready = |words: &str| Finding {
+            state: RegistrationState::Pending,
+            reason: Some(self.trouble.as_deref().unwrap_or(words).to_owned()),
+            retry: None,
+        };
         if self.lingers(instance, endpoint) {
+            if !leaving {
+                return Some(unready("being taken out: it is not ready"));
+            }
             return Some(Finding {
                 state: RegistrationState::Draining,
                 reason: self.trouble.clone(),
@@ -189,6 +199,8 @@ impl Engine {
                 retry: None,
             }),
             EndpointPhase::Starting | EndpointPhase::Unknown if instance.reported.is_none() => None,
+            // Whoever waits for a drain would take an older word of the same incarnation for its end.
+            _ if !leaving => Some(unready("taken out: it is not ready")),
             _ if self.trusted => plain(RegistrationState::Drained),
             _ => Some(Finding {
                 state: RegistrationState::Draining,

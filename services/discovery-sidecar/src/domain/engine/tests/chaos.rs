@@ -160,6 +160,7 @@ proptest! {
             let expected: &[RegistrationState] = match endpoint.phase {
                 EndpointPhase::Ready if taken(endpoint) => &[RegistrationState::Failed],
                 EndpointPhase::Ready => &[RegistrationState::Confirmed],
+                EndpointPhase::Starting => &[RegistrationState::Pending],
                 _ => &[RegistrationState::Drained],
             };
             prop_assert!(expected.contains(&registration.state), "{registration:?} of {endpoint:?}");

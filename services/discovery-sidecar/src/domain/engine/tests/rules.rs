@@ -91,10 +91,17 @@ fn a_short_loss_of_readiness_changes_nothing_and_a_long_one_does() {
     world.phase(KEY, EndpointPhase::Starting);
     world.pass(Duration::from_millis(1000));
     world.settle();
-    assert_eq!((world.ours().count(), world.state("web.web-1")), (0, Some(RegistrationState::Drained)));
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (0, Some(RegistrationState::Pending)));
+    let reason = world.registrations["sim-a.shop.web.web-1.dns"].reason.clone();
+    assert_eq!(reason.as_deref(), Some("taken out: it is not ready"), "only what left for good is drained");
     world.phase(KEY, EndpointPhase::Ready);
     world.settle();
     assert_eq!(world.state("web.web-1"), Some(RegistrationState::Confirmed), "it did not leave");
+    world.phase(KEY, EndpointPhase::Starting);
+    world.settle();
+    world.phase(KEY, EndpointPhase::Draining);
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Drained));
 }
 
 #[test]
