@@ -36,6 +36,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Waiting {
+    /// Counts how often everything was dropped: what was taken before is not put back after.
+    term: u64,
     registrations: HashMap<String, Option<Registration>>,
     status: Option<RegistryStatus>,
 }
@@ -66,7 +68,8 @@ impl Outbox {
 
     /// A replaced sidecar has nothing to say any more.
     pub(crate) fn clear(&self) {
-        *self.waiting() = Waiting::default();
+        let mut waiting = self.waiting();
+        *waiting = Waiting { term: waiting.term + 1, ..Waiting::default() };
     }
 
     /// Nothing more comes.
@@ -79,7 +82,8 @@ impl Outbox {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Vec<Word> {
+    /// The next round, and the term that it is of.
+    fn take(&self) -> (u64, Vec<Word>) {
         let mut waiting = self.waiting();
         let keys: Vec<String> = waiting.registrations.keys().take(AT_ONCE).cloned().collect();
         let mut words: Vec<Word> = waiting.status.take().into_iter().map(Word::Status).collect();
@@ -92,12 +96,15 @@ impl Outbox {
             // A burst should not hold its memory for ever.
             waiting.registrations = HashMap::new();
         }
-        words
+        (waiting.term, words)
     }
 
-    /// Back again, unless something newer waits.
-    fn put_back(&self, word: Word) {
+    /// Back again, unless something newer waits or nobody wants to hear of it any more.
+    fn put_back(&self, term: u64, word: Word) {
         let mut waiting = self.waiting();
+        if waiting.term != term {
+            return;
+        }
         match word {
             Word::Status(status) => drop(waiting.status.get_or_insert(status)),
             Word::Registration(key, value) => drop(waiting.registrations.entry(key).or_insert(value)),
@@ -108,7 +115,7 @@ impl Outbox {
     /// overtake each other.
     pub(crate) async fn run(self, platform: Platform) {
         loop {
-            let words = self.take();
+            let (term, words) = self.take();
             if words.is_empty() {
                 if self.0.closed.load(Ordering::Acquire) {
                     return;
@@ -123,7 +130,7 @@ impl Outbox {
                 writes.buffer_unordered(AT_ONCE).filter_map(async |done| done.err()).collect().await;
             if let Some((_, error)) = failed.first() {
                 tracing::warn!(count = failed.len(), error = %chain(error), "observations could not be written, trying again");
-                failed.into_iter().for_each(|(word, _)| self.put_back(word));
+                failed.into_iter().for_each(|(word, _)| self.put_back(term, word));
                 if self.0.closed.load(Ordering::Acquire) {
                     return;
                 }
@@ -138,5 +145,28 @@ async fn write(platform: &Platform, word: &Word) -> Result<(), bus::Error> {
         Word::Status(status) => platform.registries.put(status).await.map(drop),
         Word::Registration(_, Some(registration)) => platform.registrations.put(registration).await.map(drop),
         Word::Registration(key, None) => platform.registrations.delete(key).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(outbox: &Outbox) -> (u64, Vec<Word>) {
+        outbox.push(vec![Report::Delete("sim-a.shop.web.web-1.dns".to_owned())]);
+        outbox.take()
+    }
+
+    #[test]
+    fn a_failed_word_waits_again_unless_the_sidecar_was_replaced_meanwhile() {
+        let outbox = Outbox::default();
+        for (replaced, left) in [(false, 1), (true, 0)] {
+            let (term, words) = round(&outbox);
+            if replaced {
+                outbox.clear();
+            }
+            words.into_iter().for_each(|word| outbox.put_back(term, word));
+            assert_eq!(outbox.take().1.len(), left);
+        }
     }
 }
