@@ -279,6 +279,22 @@ fn while_the_registry_is_down_nothing_is_confirmed_and_everything_says_why() {
 }
 
 #[test]
+fn nothing_piles_up_while_the_registry_is_down() {
+    let mut world = with(1);
+    world.engine.lost("etcd does not answer".into());
+    for weight in 1..100 {
+        world.set(Endpoint { phase: EndpointPhase::Starting, weight, ..endpoint("web", 1) });
+        world.pass(Duration::from_secs(2));
+        world.set(Endpoint { weight, ..endpoint("web", 1) });
+    }
+    let lanes = &world.engine.lanes;
+    assert_eq!(lanes.drains.len() + lanes.puts.len() + lanes.removals.len(), 0);
+    assert!(world.engine.counts().oldest.is_some(), "since when it waits is known all the same");
+    world.settle();
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (1, Some(RegistrationState::Confirmed)));
+}
+
+#[test]
 fn drift_is_repaired_and_counted() {
     let mut world = with(3);
     let place = world.registry.keys().next().expect("an entry").clone();
