@@ -116,8 +116,8 @@ impl Inner {
             std::fs::create_dir_all(directory).map_err(|e| failed(directory, &e))?;
         }
         // The JSON file comes last: it is the one that is read back, so it says no more than both hold.
-        disk::replace(&self.hosts, &hosts).map_err(|e| failed(&self.hosts, &e))?;
-        disk::replace(&self.json, &json).map_err(|e| failed(&self.json, &e))?;
+        disk::replace(&self.hosts, &hosts, state.epoch).map_err(|e| failed(&self.hosts, &e))?;
+        disk::replace(&self.json, &json, state.epoch).map_err(|e| failed(&self.json, &e))?;
         state.generation += 1;
         state.stamp = disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))?;
         Ok(())
@@ -180,6 +180,9 @@ impl Driver for File {
         self.on_disk(move |inner, state| {
             state.epoch = epoch;
             inner.load(state)?;
+            for path in [&inner.json, &inner.hosts] {
+                disk::sweep(path, epoch).map_err(|e| failed(path, &e))?;
+            }
             // A file that does not exist yet is not created empty: its readers would believe it.
             if state.stamp.is_some() { inner.save(state) } else { Ok(()) }
         })

@@ -78,3 +78,31 @@ async fn a_file_changed_by_hand_is_noticed_before_the_next_write() {
     assert!(matches!(driver.apply(&[put(&driver, 3)]).await, Err(Failure::Unavailable(_))));
     assert_eq!(driver.list().await.expect("reads").items.len(), 2);
 }
+
+#[tokio::test]
+async fn what_older_sidecars_left_half_written_is_swept_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let theirs = ["sim-a.json.9-1.tmp", "sim-a.json.mine.tmp", "sim-b.json.1-1.tmp", "sim-a.json.tmp"];
+    for name in theirs.into_iter().chain(["sim-a.json.3-77.tmp", "sim-a.hosts.4-77.tmp"]) {
+        fs::write(directory.path().join(name), "half").expect("writes");
+    }
+    let driver = File::new(directory.path(), &owner());
+    driver.fence(4).await.expect("fences");
+    let names = fs::read_dir(directory.path()).expect("lists");
+    let left: std::collections::BTreeSet<String> =
+        names.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(left, theirs.map(ToOwned::to_owned).into());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_replaced_leaves_nothing_beside_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = File::new(directory.path(), &owner());
+    driver.fence(1).await.expect("fences");
+    // A file cannot be renamed over a directory, and the shared name of old is taken as well.
+    for name in ["sim-a.hosts", "sim-a.hosts.tmp"] {
+        fs::create_dir(directory.path().join(name)).expect("makes");
+    }
+    assert!(matches!(driver.apply(&[put(&driver, 1)]).await, Err(Failure::Unavailable(_))));
+    assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 2);
+}
