@@ -45,8 +45,13 @@ struct State {
     epoch: u64,
     generation: u64,
     rows: BTreeMap<Place, Row>,
-    stamp: Option<Stamp>,
+    stamps: Stamps,
+    /// The hosts file does not say what the JSON file says.
+    torn: bool,
 }
+
+/// JSON and hosts.
+type Stamps = [Option<Stamp>; 2];
 
 impl File {
     /// Files of the owner's cluster in this directory.
@@ -78,22 +83,28 @@ impl File {
 impl Inner {
     /// Reads the file into the state. Refuses what is not ours.
     fn load(&self, state: &mut State) -> Result<(), Failure> {
-        let stamp = disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))?;
-        let document = self.document()?;
-        if let Some(hosts) = disk::read(&self.hosts).map_err(|e| failed(&self.hosts, &e))?
-            && !hosts_are_ours(&hosts, &self.owner)
-        {
+        let stamps = self.stamps()?;
+        let mut document = self.document()?;
+        let hosts = disk::read(&self.hosts).map_err(|e| failed(&self.hosts, &e))?;
+        if hosts.as_ref().is_some_and(|hosts| !hosts_are_ours(hosts, &self.owner)) {
             return Err(foreign(&self.hosts, &format!("a first line with owner={}", self.owner)));
         }
         let held = document.as_ref().map_or(0, |d| d.header.epoch);
         if held > state.epoch {
             return Err(Failure::Fenced(held));
         }
+        let rendered = document.as_mut().and_then(|d| d.render().ok()).map(|(_, hosts)| hosts);
+        state.torn = rendered.is_some() && rendered != hosts;
         state.generation = document.as_ref().map_or(0, |d| d.header.generation);
         let rows = document.map(|d| d.entries).unwrap_or_default();
         state.rows = rows.into_iter().map(|row| (Place::from(row.id.as_str()), row)).collect();
-        state.stamp = stamp;
+        state.stamps = stamps;
         Ok(())
+    }
+
+    fn stamps(&self) -> Result<Stamps, Failure> {
+        let stamp = |path: &Path| disk::stamp(path).map_err(|e| failed(path, &e));
+        Ok([stamp(&self.json)?, stamp(&self.hosts)?])
     }
 
     fn document(&self) -> Result<Option<Document>, Failure> {
@@ -119,12 +130,13 @@ impl Inner {
         disk::replace(&self.hosts, &hosts, state.epoch).map_err(|e| failed(&self.hosts, &e))?;
         disk::replace(&self.json, &json, state.epoch).map_err(|e| failed(&self.json, &e))?;
         state.generation += 1;
-        state.stamp = disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))?;
+        state.stamps = self.stamps()?;
+        state.torn = false;
         Ok(())
     }
 
     fn apply(&self, state: &mut State, changes: Vec<Change>) -> Result<Vec<Outcome>, Failure> {
-        if disk::stamp(&self.json).map_err(|e| failed(&self.json, &e))? != state.stamp {
+        if self.stamps()? != state.stamps {
             self.load(state)?;
             return Err(Failure::Unavailable(format!("{} was changed by somebody", self.json.display())));
         }
@@ -184,13 +196,17 @@ impl Driver for File {
                 disk::sweep(path, epoch).map_err(|e| failed(path, &e))?;
             }
             // A file that does not exist yet is not created empty: its readers would believe it.
-            if state.stamp.is_some() { inner.save(state) } else { Ok(()) }
+            if state.stamps[0].is_some() { inner.save(state) } else { Ok(()) }
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>> {
         self.on_disk(|inner, state| {
             inner.load(state)?;
+            if state.torn {
+                // Nobody reads it back: it is written again from the other one.
+                inner.save(state)?;
+            }
             Ok(Listing { items: state.rows.values().map(Row::item).collect(), at: state.generation })
         })
     }
@@ -205,11 +221,11 @@ impl Driver for File {
         let looks = stream::unfold(inner, |inner| async move {
             loop {
                 tokio::time::sleep(LOOK).await;
-                let known = inner.state.lock().unwrap_or_else(PoisonError::into_inner).stamp.clone();
-                match disk::stamp(&inner.json) {
+                let known = inner.state.lock().unwrap_or_else(PoisonError::into_inner).stamps.clone();
+                match inner.stamps() {
                     Ok(found) if found == known => (),
                     Ok(_) => return Some((Ok(Drift::Unknown), inner)),
-                    Err(e) => return Some((Err(failed(&inner.json, &e)), inner)),
+                    Err(failure) => return Some((Err(failure), inner)),
                 }
             }
         });

@@ -106,3 +106,25 @@ async fn a_file_that_cannot_be_replaced_leaves_nothing_beside_it() {
     assert!(matches!(driver.apply(&[put(&driver, 1)]).await, Err(Failure::Unavailable(_))));
     assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 2);
 }
+
+#[tokio::test]
+async fn a_hosts_file_that_was_changed_or_deleted_by_hand_is_noticed_and_written_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = File::new(directory.path(), &owner());
+    driver.fence(1).await.expect("fences");
+    driver.apply(&[put(&driver, 1)]).await.expect("writes");
+    let path = directory.path().join("sim-a.hosts");
+    let mut drift = driver.drift(0).await.expect("watches");
+    let text = fs::read_to_string(&path).expect("reads");
+    for change in [Some(text.replace("10.0.0.1", "10.0.0.99")), None] {
+        match change {
+            Some(changed) => fs::write(&path, changed).expect("writes"),
+            None => fs::remove_file(&path).expect("removes"),
+        }
+        let noticed = tokio::time::timeout(LOOK * 5, drift.next()).await.expect("is noticed");
+        assert_eq!(noticed, Some(Ok(Drift::Unknown)));
+        driver.list().await.expect("reads");
+        let hosts = fs::read_to_string(&path).expect("is there");
+        assert!(hosts.ends_with("\n10.0.0.1\tweb.shop.bcs.local\n"), "{hosts}");
+    }
+}
