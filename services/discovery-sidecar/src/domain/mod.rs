@@ -7,6 +7,7 @@ pub mod change;
 pub mod engine;
 pub mod entry;
 pub mod guard;
+pub mod pulse;
 pub mod ramp;
 pub mod tombs;
 

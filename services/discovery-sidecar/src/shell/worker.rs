@@ -23,7 +23,7 @@ use super::{
 use crate::{
     OnStop,
     config::REPORT_AFTER,
-    domain::{Engine, Naming, Now, Settings, guard},
+    domain::{Engine, Naming, Now, Settings, guard, pulse::Pulse},
     driver::{self, Driver, Owner},
 };
 
@@ -64,6 +64,8 @@ struct Worker {
     patience: Duration,
     read_at: Duration,
     beat_at: Duration,
+    /// Of the cluster.
+    pulse: Pulse,
     status: RegistryStatus,
 }
 
@@ -122,6 +124,7 @@ impl Worker {
             patience: Duration::ZERO,
             read_at: Duration::ZERO,
             beat_at: Duration::ZERO,
+            pulse: Pulse::default(),
             status,
         }
     }
@@ -167,7 +170,8 @@ impl Worker {
     /// Whatever follows from what is known now.
     fn advance(&mut self) {
         let now = self.now();
-        self.engine.cluster_known(self.cluster_known(now));
+        let known = self.cluster_known(now);
+        self.engine.cluster_known(known);
         self.engine.tick(now);
         if self.proving.is_none() && self.leads() {
             let keys = self.engine.take_unproven();
@@ -214,11 +218,12 @@ impl Worker {
         self.engine.wake().map_or(wake, |timer| wake.min(timer))
     }
 
-    fn cluster_known(&self, now: Now) -> bool {
+    fn cluster_known(&mut self, now: Now) -> bool {
         let beats = self.platform.clusters.snapshot();
-        let stale = self.platform.config.cluster_stale_after.signed();
-        let fresh = |at: jiff::Timestamp| now.wall.duration_since(at) <= stale;
-        beats.get(self.status.cluster.as_str()).is_some_and(|beat| beat.synced && fresh(beat.observed_at))
+        let Some(beat) = beats.get(self.status.cluster.as_str()) else { return false };
+        self.pulse.hear(beat.observed_at, now.up);
+        let stale = self.platform.config.cluster_stale_after.std();
+        beat.synced && beat.reachable && self.pulse.fresh(now.up, stale)
     }
 
     fn observe(&mut self, change: Option<Change<Endpoint>>, changes: &mut Changes<Endpoint>) {
