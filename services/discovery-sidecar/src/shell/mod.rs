@@ -5,13 +5,14 @@ pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::kv::{self, Operation};
 use bcs_kit::{
-    Clock, Tasks, bus,
+    Bus, Clock, Tasks, bus,
     kv::{Store, View},
     run::Deps,
+    telemetry::chain,
 };
 use bcs_schemas::{
     bucket,
@@ -21,12 +22,16 @@ use futures::{StreamExt, stream};
 
 use crate::{Config, filter};
 
+/// How soon a reading that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// What all workers share.
 #[derive(Clone)]
 pub(crate) struct Platform {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    pub(crate) bus: Bus,
     pub(crate) site: bcs_schemas::Name,
     pub(crate) endpoints: View<Endpoint>,
     pub(crate) clusters: View<ClusterHealth>,
@@ -46,6 +51,7 @@ impl Platform {
         Ok(Self {
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
+            bus: bus.clone(),
             site: bus.site().clone(),
             endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &of_ours),
             clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),
@@ -55,6 +61,21 @@ impl Platform {
             marks: marks.map_err(|e| bus::Error::nats("opening bucket endpoints", e))?,
             config: Arc::new(config),
         })
+    }
+
+    /// Once the bus was away and is there again: what it has of the registrations of a cluster. It may have lost some.
+    pub(crate) async fn remembered(self, cluster: bcs_schemas::Name) -> Vec<Registration> {
+        self.bus.reconnected().await;
+        let filter = bucket::of_cluster(&cluster);
+        loop {
+            match Box::pin(self.registrations.list(&filter)).await {
+                Ok(found) => return found.into_values().collect(),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "registrations cannot be read, trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
     }
 
     /// For each key that is gone: whether somebody deleted it. A bucket that lost its data has no mark of a deletion.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bcs_kit::kv::{Change, Changes};
 use bcs_schemas::{
     Name,
-    observation::{Endpoint, RegistryStatus},
+    observation::{Endpoint, Registration, RegistryStatus},
     resource::Registry,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -58,6 +58,7 @@ struct Worker {
     epoch: u64,
     call: Option<Call>,
     proving: Option<BoxFuture<'static, Proofs>>,
+    remembering: Option<BoxFuture<'static, Vec<Registration>>>,
     drifts: Option<Drifts>,
     begun: Instant,
     /// Nothing is tried before.
@@ -119,6 +120,7 @@ impl Worker {
             epoch: 0,
             call: None,
             proving: None,
+            remembering: None,
             drifts: None,
             begun: Instant::now(),
             patience: Duration::ZERO,
@@ -160,6 +162,10 @@ impl Worker {
                 }
                 drift = next(self.drifts.as_mut()), if self.call.is_none() => self.drifted(drift),
                 proofs = pending(self.proving.as_mut()) => self.proved(proofs),
+                said = pending(self.remembering.as_mut()) => {
+                    self.remembering = None;
+                    self.remembered(said);
+                }
                 () = tokio::time::sleep_until(wake) => (),
             }
         }
@@ -173,6 +179,8 @@ impl Worker {
         let known = self.cluster_known(now);
         self.engine.cluster_known(known);
         self.engine.tick(now);
+        let remembered = || self.platform.clone().remembered(self.status.cluster.clone()).boxed();
+        self.remembering.get_or_insert_with(remembered);
         if self.proving.is_none() && self.leads() {
             let keys = self.engine.take_unproven();
             if !keys.is_empty() {

@@ -32,7 +32,8 @@ struct Finding {
 }
 
 impl Engine {
-    /// What was said in an earlier life, so that it is neither repeated nor forgotten.
+    /// What the platform has of what was said, in an earlier life or before it lost its memory: it is neither repeated nor
+    /// forgotten, and what is missing or says something else is said again.
     pub fn adopt(&mut self, registrations: impl IntoIterator<Item = Registration>, now: Now) {
         for instance in self.instances.values_mut() {
             instance.reported = None;
@@ -56,8 +57,8 @@ impl Engine {
             if instance.endpoint.is_none() {
                 self.unproven.insert(key.clone());
             }
-            self.touched.insert(key);
         }
+        self.touched.extend(self.instances.keys().cloned());
     }
 
     /// Taken out only because it was not ready: that incarnation may come back.

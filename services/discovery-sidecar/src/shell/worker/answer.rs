@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bcs_kit::telemetry::chain;
+use bcs_schemas::observation::Registration;
 use futures::{FutureExt, StreamExt};
 
 use super::{
@@ -54,10 +55,21 @@ impl Worker {
 
     fn begin(&mut self, term: Term) {
         tracing::info!(registry = %self.status.registry, cluster = %self.status.cluster, epoch = term.epoch, "keeping the registry");
-        let ours = term.registrations.into_iter().filter(|r| r.cluster == self.status.cluster);
-        self.engine.adopt(ours, self.now());
+        self.adopt(term.registrations);
         self.epoch = term.epoch;
         self.link = Link::Down;
+    }
+
+    fn adopt(&mut self, registrations: Vec<Registration>) {
+        let ours = registrations.into_iter().filter(|r| r.cluster == self.status.cluster);
+        self.engine.adopt(ours, self.now());
+    }
+
+    /// The bus was away: what it lost is said again.
+    pub(super) fn remembered(&mut self, registrations: Vec<Registration>) {
+        if self.leads() {
+            self.adopt(registrations);
+        }
     }
 
     fn read(&mut self, listing: Listing) {

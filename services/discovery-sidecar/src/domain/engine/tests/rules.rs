@@ -1,6 +1,9 @@
 //! One rule per test.
 
-use bcs_schemas::observation::{Endpoint, EndpointPhase, RegistrationState};
+use bcs_schemas::{
+    bucket::Keyed,
+    observation::{Endpoint, EndpointPhase, RegistrationState},
+};
 
 use super::world::*;
 use crate::{
@@ -292,6 +295,33 @@ fn nothing_piles_up_while_the_registry_is_down() {
     assert!(world.engine.counts().oldest.is_some(), "since when it waits is known all the same");
     world.settle();
     assert_eq!((world.ours().count(), world.state("web.web-1")), (1, Some(RegistrationState::Confirmed)));
+}
+
+#[test]
+fn what_the_platform_forgot_or_remembers_wrongly_is_said_again_and_nothing_else() {
+    let mut world = with(3);
+    let said = world.registrations.clone();
+    world.registrations.remove("sim-a.shop.web.web-1.dns");
+    let other = world.registrations.get_mut("sim-a.shop.web.web-2.dns").expect("was said");
+    other.state = RegistrationState::Pending;
+    world.engine.adopt(world.registrations.clone().into_values(), world.now());
+    let mut again = world.engine.reports(world.now());
+    again.sort_by_key(|report| match report {
+        Report::Put(registration) => registration.key(),
+        Report::Delete(key) => key.clone(),
+    });
+    let states: Vec<_> = again
+        .iter()
+        .map(|report| match report {
+            Report::Put(registration) => (registration.uid.as_str(), registration.state),
+            Report::Delete(key) => panic!("{key} is still there"),
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [("uid-web-1", RegistrationState::Confirmed), ("uid-web-2", RegistrationState::Confirmed)]
+    );
+    assert_eq!(said.len(), 3);
 }
 
 #[test]
