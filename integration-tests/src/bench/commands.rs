@@ -2,6 +2,7 @@
 //! processes of their own on one nats-server, and each keeps its own database on the same disk.
 
 mod byhand;
+mod postgres;
 mod product;
 mod sink;
 
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::harness::{Lab, NatsServer, NotYet, Poll, Process, Ready, wait_until};
 pub(super) use byhand::serve as floor;
+use postgres::Postgres;
 pub(super) use product::serve as product;
 
 /// Where a serving process works.
@@ -36,9 +38,9 @@ pub(super) struct Serve {
 /// Publishers at once, each with one command in flight.
 const PUBLISHERS: usize = 64;
 /// Commands of each publisher in a turn.
-const EACH: usize = 150;
+const EACH: usize = 50;
 /// Commands of a turn with one in flight.
-const ALONE: usize = 300;
+const ALONE: usize = 200;
 /// Bytes of a command, and of the event that it causes.
 const BODY: usize = 256;
 /// What a serving process says when it takes commands.
@@ -95,22 +97,37 @@ impl<P: Publisher> Side<P> {
 
 /// Runs the scenario.
 pub(super) async fn run(lab: &Lab, rounds: usize) -> Result<Report> {
-    let nats = NatsServer::start(lab, "nats").await?;
-    let mut rows = sqlite(lab, &nats, rounds).await?;
-    rows.push(Row::not_run("journal on PostgreSQL", None, "this bench starts no PostgreSQL yet"));
+    let file = |name: &str| format!("sqlite:{}", lab.path().join(name).display());
+    let sqlite = Journals { on: "SQLite", ours: file("kit.db"), floor: file("hand.db") };
+    let mut rows = compare(lab, &sqlite, rounds).await?;
+    match Postgres::start(lab).await? {
+        Some(server) => {
+            let postgres = Journals { on: "PostgreSQL", ours: server.url(), floor: server.url() };
+            rows.extend(compare(lab, &postgres, rounds).await?);
+        }
+        None => rows.push(Row::not_run("PostgreSQL", Some("the same"), "it is not installed")),
+    }
     let versions = vec![
         machine::version("nats-server", "NATS_SERVER_BIN", "--version"),
-        format!("messages of {BODY} bytes, journals on SQLite (WAL, synchronous=FULL)"),
+        machine::version("postgres", "POSTGRES_BIN", "--version"),
+        format!("messages of {BODY} bytes; SQLite with WAL and synchronous=FULL, PostgreSQL as it comes"),
     ];
     Ok(Report { rows, versions, ..Report::default() })
 }
 
-async fn sqlite(lab: &Lab, nats: &NatsServer, rounds: usize) -> Result<Vec<Row>> {
+/// Where both sides keep what they decided.
+struct Journals {
+    on: &'static str,
+    ours: String,
+    floor: String,
+}
+
+async fn compare(lab: &Lab, journals: &Journals, rounds: usize) -> Result<Vec<Row>> {
+    let on = journals.on;
+    let nats = NatsServer::start(lab, &format!("nats-{on}")).await?;
     let url = nats.url();
-    let database = |name: &str| format!("sqlite:{}", lab.path().join(name).display());
-    let mut ours =
-        product::side(start(lab, "serve-commands", &url, &database("kit.db")).await?, &url).await?;
-    let mut floor = byhand::side(start(lab, "serve-floor", &url, &database("hand.db")).await?, &url).await?;
+    let mut ours = product::side(start(lab, "serve-commands", &url, &journals.ours).await?, &url).await?;
+    let mut floor = byhand::side(start(lab, "serve-floor", &url, &journals.floor).await?, &url).await?;
     let mut meter = Meter::new(vec![Watched::new("nats-server", nats.pid()?), Watched::bench()]);
     let service = [Watched::new("service", ours.process.pid()?), Watched::new("floor", floor.process.pid()?)];
     // Connections, caches and statements are made here and not in the first turn.
@@ -130,7 +147,7 @@ async fn sqlite(lab: &Lab, nats: &NatsServer, rounds: usize) -> Result<Vec<Row>>
     }
     let used = [service[0].cpu()? - before[0], service[1].cpu()? - before[1]];
     let mut rows = vec![
-        many.throughput(&format!("commands, {PUBLISHERS} publishers")).target(Target::RatioAtLeast(0.6)),
+        many.throughput(&format!("{PUBLISHERS} publishers")).target(Target::RatioAtLeast(0.6)),
         many.quantile("publish → outcome at 64 in flight", 0.5),
         many.quantile("publish → outcome at 64 in flight", 0.99),
         alone.quantile("publish → outcome at one in flight", 0.5).target(Target::RatioAtMost(2.0)),
@@ -139,6 +156,7 @@ async fn sqlite(lab: &Lab, nats: &NatsServer, rounds: usize) -> Result<Vec<Row>>
         Row::new("peak RSS of the service", "MiB", service[0].peak()?).over(service[1].peak()?),
     ];
     rows.extend(meter.rows()?);
+    rows.iter_mut().for_each(|row| row.metric = format!("{on}: {}", row.metric));
     Ok(rows)
 }
 

@@ -15,7 +15,8 @@ pub(super) fn describe(versions: &[String], load_before: &str) -> String {
     parts.push(format!("{} GiB", memory()));
     parts.push(format!("Linux {}", read("/proc/sys/kernel/osrelease")));
     parts.push(format!("{} on {}", filesystem(&std::env::temp_dir()), std::env::temp_dir().display()));
-    parts.push(format!("BCS {} release build", env!("CARGO_PKG_VERSION")));
+    let build = if cfg!(debug_assertions) { "DEBUG build" } else { "release build" };
+    parts.push(format!("BCS {}, {build}", env!("CARGO_PKG_VERSION")));
     parts.extend(versions.iter().cloned());
     parts.push("loopback; every write synced; 1 replica".to_owned());
     parts.push(format!("load average {load_before} before, {} after", load()));

@@ -34,6 +34,14 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// What a turn left to do is over after this, so that the next one stands for itself.
 const BETWEEN: Duration = Duration::from_secs(1);
 
+/// An object that was asked for.
+struct Asked {
+    name: String,
+    at: Instant,
+    /// How long until it was decided, or created by hand.
+    answered: Duration,
+}
+
 struct Bench {
     client: Client,
     clusters: Clusters,
@@ -78,7 +86,7 @@ impl Bench {
         self.clusters.healthy(&self.client, count).await?;
         for number in from..count {
             let sent = self.apply(format!("first-{number}"), number).await?;
-            self.watch.seen(&sent.0, LONGEST).await?;
+            self.watch.seen(&sent.name, LONGEST).await?;
             self.watch.namespace(number).await?;
         }
         sleep(BETWEEN).await;
@@ -92,29 +100,33 @@ impl Bench {
         rounds: usize,
         meter: &mut Meter,
     ) -> Result<Vec<Row>> {
-        let (mut ours, mut floor) = (Rounds::default(), Rounds::default());
+        let (mut ours, mut floor, mut decided) = (Rounds::default(), Rounds::default(), Rounds::default());
         for round in 0..rounds {
             let name = |side: &str, n: u32| format!("{side}-{clusters}-{rate}-{round}-{n}");
             let begin = meter.begin()?;
             let apply = |n: u32| self.apply(name("app", n), n as usize % clusters);
-            ours.add(&self.took(load::paced(rate, count, apply).await?).await?)?;
+            let asked = load::paced(rate, count, apply).await?;
+            ours.add(&self.took(&asked).await?)?;
+            decided.add(&asked.iter().map(|one| one.answered).collect::<Vec<_>>())?;
             sleep(BETWEEN).await;
             meter.end_of_ours(&begin)?;
             let begin = meter.begin()?;
             let create = |n: u32| self.watch.create(name("raw", n), n as usize % clusters);
-            floor.add(&self.took(load::paced(rate, count, create).await?).await?)?;
+            floor.add(&self.took(&load::paced(rate, count, create).await?).await?)?;
             sleep(BETWEEN).await;
             meter.end_of_floor(&begin)?;
         }
         let what = format!("{clusters} clusters, {rate}/s: apply → object");
         let p50 = Row::quantile(&what, 0.5, &ours, &floor).target(Target::FloorPlus(5.0));
         let p99 = Row::quantile(&what, 0.99, &ours, &floor);
+        let part = format!("{clusters} clusters, {rate}/s: of this until the outcome came back, p50");
+        let decided = Row::new(part, "ms", decided.millis(0.5));
         let heaviest = clusters == 100 && rate == 100;
-        Ok(vec![p50, if heaviest { p99.target(Target::Below(100.0)) } else { p99 }])
+        Ok(vec![p50, if heaviest { p99.target(Target::Below(100.0)) } else { p99 }, decided])
     }
 
-    /// Asks for an application of one instance in one cluster; when that was, and under which name it will be seen.
-    async fn apply(&self, name: String, cluster: usize) -> Result<(String, Instant)> {
+    /// Asks for an application of one instance in one cluster.
+    async fn apply(&self, name: String, cluster: usize) -> Result<Asked> {
         let spec: AppSpec = serde_json::from_value(json!({
             "replicas": 1,
             "placement": { "clusters": [{ "name": clusters::name(cluster) }] },
@@ -124,15 +136,15 @@ impl Bench {
         let command = self.client.command(target, ApplyApp { labels: Default::default(), spec });
         let at = Instant::now();
         match command.send(LONGEST).await? {
-            Outcome::Accepted(_) => Ok((name, at)),
+            Outcome::Accepted(_) => Ok(Asked { name, at, answered: at.elapsed() }),
             Outcome::Rejected(rejected) => bail!("{name} was rejected: {}", rejected.message),
         }
     }
 
-    async fn took(&self, sent: Vec<(String, Instant)>) -> Result<Vec<Duration>> {
-        let mut took = Vec::with_capacity(sent.len());
-        for (name, at) in sent {
-            took.push(self.watch.seen(&name, LONGEST).await?.duration_since(at));
+    async fn took(&self, asked: &[Asked]) -> Result<Vec<Duration>> {
+        let mut took = Vec::with_capacity(asked.len());
+        for Asked { name, at, .. } in asked {
+            took.push(self.watch.seen(name, LONGEST).await?.duration_since(*at));
         }
         Ok(took)
     }

@@ -6,7 +6,10 @@ mod file;
 mod place;
 mod seen;
 
+use std::time::Duration;
+
 use anyhow::Result;
+use tokio::time::Instant;
 
 use super::{
     machine,
@@ -20,8 +23,14 @@ use place::Place;
 /// How many a second, and how many in a turn.
 const LOADS: [(u32, u32); 2] = [(50, 100), (1000, 2000)];
 
-/// One who becomes ready: who it is, and when that was said.
-type Sent = (String, tokio::time::Instant);
+/// One who becomes ready.
+struct Sent {
+    uid: String,
+    /// When that was said.
+    at: Instant,
+    /// How long until the one to whom it was said had kept it.
+    kept: Duration,
+}
 
 /// A registry as an outside client sees it, and the way into it by hand.
 trait Registry {
@@ -72,13 +81,14 @@ async fn compare<R: Registry>(
     rounds: usize,
     meter: &mut Meter,
 ) -> Result<Vec<Row>> {
-    let (mut ours, mut floor) = (Rounds::default(), Rounds::default());
+    let (mut ours, mut floor, mut kept) = (Rounds::default(), Rounds::default(), Rounds::default());
     let (mut missing, mut extra) = (0, 0);
     for round in 0..rounds {
         let begin = meter.begin()?;
         let turn = Box::pin(place.turn(registry, round, rate, count)).await?;
         meter.end_of_ours(&begin)?;
         ours.add(&turn.took)?;
+        kept.add(&turn.kept)?;
         missing += turn.missing;
         extra += turn.extra;
         let begin = meter.begin()?;
@@ -89,21 +99,22 @@ async fn compare<R: Registry>(
     let what = format!("{}, {rate}/s: ready → visible", R::NAME);
     let p50 = Row::quantile(&what, 0.5, &ours, &floor);
     let p99 = Row::quantile(&what, 0.99, &ours, &floor);
+    let kept = Row::new(
+        format!("{}, {rate}/s: of this until the bus has kept it, p50", R::NAME),
+        "ms",
+        kept.millis(0.5),
+    );
     Ok(vec![
         p50.target(Target::Below(100.0)).target(Target::RatioAtMost(3.0)),
         p99.target(Target::Below(1000.0)),
+        kept,
         Row::new(format!("{}, {rate}/s: missing", R::NAME), "", f64::from(missing))
             .target(Target::Exactly(0.0)),
         Row::new(format!("{}, {rate}/s: extra", R::NAME), "", f64::from(extra)).target(Target::Exactly(0.0)),
     ])
 }
 
-async fn by_hand<R: Registry>(
-    registry: &R,
-    round: usize,
-    rate: u32,
-    count: u32,
-) -> Result<Vec<std::time::Duration>> {
+async fn by_hand<R: Registry>(registry: &R, round: usize, rate: u32, count: u32) -> Result<Vec<Duration>> {
     let put = |number| registry.put(format!("floor-{rate}-{round}-{number}"));
     let sent = super::load::paced(rate, count, put).await?;
     let took = registry.seen().wait(&sent).await;

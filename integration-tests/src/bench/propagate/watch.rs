@@ -18,6 +18,8 @@ use kube::{
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::Asked;
+
 /// Label by which an object is recognized: the product's own, which the floor writes as well.
 const APP: &str = "bcs.io/app";
 /// Namespace of the floor.
@@ -81,7 +83,7 @@ impl Watch {
     }
 
     /// Creates by hand what the product creates, at the moment that it gives back.
-    pub(super) async fn create(&self, name: String, cluster: usize) -> Result<(String, Instant)> {
+    pub(super) async fn create(&self, name: String, cluster: usize) -> Result<Asked> {
         let labels = json!({ APP: name, "app.kubernetes.io/managed-by": "bench" });
         let set: ReplicaSet = serde_json::from_value(json!({
             "metadata": { "name": name, "labels": labels },
@@ -97,7 +99,7 @@ impl Watch {
         let sets: Api<ReplicaSet> = Api::namespaced(self.clients[cluster].clone(), NAMESPACE);
         let at = Instant::now();
         sets.create(&PostParams::default(), &set).await?;
-        Ok((name, at))
+        Ok(Asked { name, at, answered: at.elapsed() })
     }
 }
 

@@ -67,7 +67,7 @@ impl super::Registry for Registry {
             serde_json::json!({ "host": "10.0.0.1", "port": 8080, "uid": uid, "rest": "x".repeat(200) });
         let at = Instant::now();
         self.client.clone().put(format!("{BY_HAND}{uid}"), entry.to_string(), None).await?;
-        Ok((uid, at))
+        Ok(Sent { uid, at, kept: at.elapsed() })
     }
 
     async fn clear(&self) -> Result<()> {

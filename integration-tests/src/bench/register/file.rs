@@ -108,7 +108,7 @@ impl super::Registry for Registry {
         let line = format!("{{\"host\":\"10.0.0.1\",\"port\":8080,\"uid\":\"{uid}\",\"rest\":\"{rest}\"}}\n");
         let at = Instant::now();
         self.by_hand.lock().unwrap_or_else(PoisonError::into_inner).send(line)?;
-        Ok((uid, at))
+        Ok(Sent { uid, at, kept: at.elapsed() })
     }
 
     /// The next writer begins with nothing.

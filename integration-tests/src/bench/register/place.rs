@@ -38,6 +38,8 @@ impl Drop for Place {
 /// What a turn gave.
 pub(super) struct Turn {
     pub(super) took: Vec<Duration>,
+    /// How long the bus took to keep each.
+    pub(super) kept: Vec<Duration>,
     pub(super) missing: u32,
     pub(super) extra: u32,
 }
@@ -97,19 +99,20 @@ impl Place {
         let ready = |number| self.ready(R::CLUSTER, format!("ours-{rate}-{round}-{number}"));
         let sent = load::paced(rate, count, ready).await?;
         let took = registry.seen().wait(&sent).await;
-        let expected: BTreeSet<String> = sent.iter().map(|(uid, _)| uid.clone()).collect();
+        let expected: BTreeSet<String> = sent.iter().map(|sent| sent.uid.clone()).collect();
+        let kept = sent.iter().map(|sent| sent.kept).collect();
         let listed: BTreeSet<String> = registry.listed().await?.into_iter().collect();
         let missing = sent.len().saturating_sub(took.len()).max(expected.difference(&listed).count());
         let extra = listed.difference(&expected).count();
         let left = self.drain(registry, &expected).await?;
-        Ok(Turn { took, missing: u32::try_from(missing)?, extra: u32::try_from(extra + left)? })
+        Ok(Turn { took, kept, missing: u32::try_from(missing)?, extra: u32::try_from(extra + left)? })
     }
 
     async fn ready(&self, cluster: &str, uid: String) -> Result<Sent> {
         let endpoint = endpoint(cluster, &uid, EndpointPhase::Ready)?;
         let at = Instant::now();
         self.endpoints.put(&endpoint).await?;
-        Ok((uid, at))
+        Ok(Sent { uid, at, kept: at.elapsed() })
     }
 
     /// How many are still there when all of them should have gone.
@@ -137,7 +140,7 @@ fn sidecar(lab: &Lab, cluster: &str, driver: &str, nats: &str) -> Result<Process
         bail!("{} does not exist: run `cargo build --release -p bcs-discovery-sidecar`", program.display());
     }
     let settings = format!(
-        "cluster = \"{cluster}\"\nbus.url = \"{nats}\"\n\n[[registries]]\napiVersion = \"bcs/v1\"\nkind = \"Registry\"\nmetadata.name = \"outside\"\nspec.driver.{driver}\n"
+        "cluster = \"{cluster}\"\nowner = \"bench\"\nbus.url = \"{nats}\"\n\n[[registries]]\napiVersion = \"bcs/v1\"\nkind = \"Registry\"\nmetadata.name = \"outside\"\nspec.driver.{driver}\n"
     );
     let path = lab.path().join(format!("{cluster}.toml"));
     std::fs::write(&path, settings)?;

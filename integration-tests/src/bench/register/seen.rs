@@ -40,6 +40,6 @@ impl Seen {
 
     fn took(&self, sent: &[Sent]) -> Vec<Duration> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.iter().filter_map(|(uid, at)| Some(seen.get(uid)?.duration_since(*at))).collect()
+        sent.iter().filter_map(|one| Some(seen.get(&one.uid)?.duration_since(one.at))).collect()
     }
 }
