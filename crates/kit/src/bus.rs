@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::kv;
+use crate::{Tasks, kv};
 
 /// How the bus is reached.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -155,6 +155,26 @@ impl Bus {
     /// Whether the connection stands right now.
     pub fn connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Stops the group when the connection's own machinery has ended, which a broken message can bring about: a service
+    /// that hears nothing must not look alive. A connection that is merely lost comes back by itself.
+    pub fn supervise(&self, tasks: &Tasks) {
+        let (client, stopping) = (self.client.clone(), tasks.stopping());
+        tasks.spawn("bus-watch", async move {
+            let mut every = tokio::time::interval(Duration::from_secs(5));
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    _ = every.tick() => (),
+                }
+                let flushed = tokio::time::timeout(Duration::from_secs(4), client.flush()).await;
+                if matches!(flushed, Ok(Err(_))) {
+                    tracing::error!("the bus client has ended, stopping");
+                    return stopping.cancel();
+                }
+            }
+        });
     }
 
     /// Sends what is left and closes the connection, for all clones.

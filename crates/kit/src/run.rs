@@ -144,6 +144,7 @@ where
     let started = async {
         let bus = connect(&common.bus, service).await?;
         bus.provision().await?;
+        bus.supervise(&tasks);
         let health = Health::new();
         let watched = bus.clone();
         health

@@ -24,6 +24,8 @@ pub const WEIGHT: &str = "bcs.io/weight";
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The lowest cost that the controller understands.
 pub const LOWEST_COST: &str = "-2147483648";
+/// Deletion cost of an instance that is being drained: before all that serve, and after those whose drain is through.
+pub const DRAINING_COST: &str = "-1000000";
 
 /// Name of the ReplicaSet of a revision.
 pub fn workload_name(key: &WorkloadKey) -> String {

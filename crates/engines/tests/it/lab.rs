@@ -48,23 +48,29 @@ fn real_cluster() -> Option<PathBuf> {
 
 impl Lab {
     pub(crate) async fn open() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
         match real_cluster() {
-            Some(file) => Self::at(None, file, folder).await,
-            None => Self::simulated(folder).await,
+            Some(file) => Self::at(None, file, tempfile::tempdir().expect("a folder")).await,
+            None => Self::open_simulated().await,
         }
     }
 
     /// For faults that nobody can ask of a real cluster.
     pub(crate) async fn open_simulated() -> Self {
-        Self::simulated(tempfile::tempdir().expect("a folder")).await
+        Self::simulated(bcs_kubesim::Config::default()).await
     }
 
-    async fn simulated(folder: tempfile::TempDir) -> Self {
-        let sim = bcs_kubesim::start(bcs_kubesim::Config::default()).await.expect("a simulator");
+    async fn simulated(config: bcs_kubesim::Config) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sim = bcs_kubesim::start(config).await.expect("a simulator");
         let file = folder.path().join("kubeconfig");
         sim.write_kubeconfig(&file).expect("a kubeconfig");
         Self::at(Some(sim), file, folder).await
+    }
+
+    /// A simulated cluster whose pods take their time to start, as real ones do.
+    pub(crate) async fn open_slow() -> Self {
+        let pod_startup = std::time::Duration::from_secs(3);
+        Self::simulated(bcs_kubesim::Config { pod_startup, ..Default::default() }).await
     }
 
     async fn at(sim: Option<Kubesim>, file: PathBuf, folder: tempfile::TempDir) -> Self {

@@ -13,7 +13,7 @@ use sqlx::{
 use super::{Error, OutcomeRow, Row, Snapshot, schema, schema::Dialect};
 
 /// A statement inserts this many rows or fewer: few texts are prepared, and few round trips made.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+const CHUNKS: [usize; 6] = [64, 16, 4, 3, 2, 1];
 
 const EVENT_COLUMNS: &str =
     "shard, seq, id, target, kind, decided_at, actor, command_id, correlation_id, traceparent, payload";
@@ -203,6 +203,8 @@ async fn pool(url: &str, dialect: Dialect, service: Service, connections: u32) -
     let options = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
+        // A question to the server before each use finds connections that a database has dropped; a file drops none.
+        .test_before_acquire(dialect == Dialect::Postgres)
         .after_connect(move |connection, _| {
             let settings = settings.clone();
             Box::pin(async move {

@@ -56,6 +56,7 @@ pub(super) async fn start(
     let health = Health::new();
     let bus = Bus::connect(&config, "up").await?;
     bus.provision().await?;
+    bus.supervise(tasks);
     let watched = bus.clone();
     health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
@@ -92,6 +93,7 @@ async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<Vec<
     for (name, deps) in
         [("cluster", &cluster), ("deploy", &deploy), ("network", &network), ("metrics", &metrics)]
     {
+        deps.bus.supervise(&shared.tasks);
         let bus = deps.bus.clone();
         let connected = move || if bus.connected() { Ok(()) } else { Err("not connected".to_owned()) };
         shared.health.check(format!("bus of {name}"), connected);

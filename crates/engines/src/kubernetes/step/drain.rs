@@ -23,14 +23,15 @@ impl Executor<'_> {
         if translate::annotation(meta, label::DRAINING).is_some() {
             return Ok(());
         }
-        // The cost as well, long before the number falls: the controller reads pods and sets through caches of their own,
-        // and may see a number before a cost that was written just before it.
+        // A cost as well, long before the number falls: the controller reads pods and sets through caches of their own, and
+        // may see a number before a cost that was written just before it. Not the lowest: that is for those whose drain is
+        // through, or of several that drain the controller could stop the wrong one.
         let patch = json!({ "metadata": {
             "resourceVersion": meta.resource_version,
             "annotations": {
                 label::DRAINING: self.now.to_string(),
                 label::GENERATION: generation.to_string(),
-                label::DELETION_COST: label::LOWEST_COST,
+                label::DELETION_COST: label::DRAINING_COST,
             },
         }});
         match within(pods.patch_metadata(&instance.name, &manager(), &Patch::Merge(&patch))).await {

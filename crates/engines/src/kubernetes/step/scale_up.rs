@@ -33,8 +33,12 @@ impl Executor<'_> {
 
     /// By POST and not by apply: of two that create at once, one must lose and look again.
     async fn create(&self, wanted: Wanted<'_>, generation: u64) -> Progress {
-        self.ensure_namespace(&wanted.key.project).await?;
-        self.fresh_among_siblings(&wanted.key.project, &wanted.key.app, generation).await?;
+        // At once: every round trip counts for those who wait, and neither depends on the other.
+        let WorkloadKey { project, app, .. } = wanted.key;
+        tokio::try_join!(
+            self.ensure_namespace(project),
+            self.fresh_among_siblings(project, app, generation)
+        )?;
         let set = manifest(wanted, wanted.replicas, generation)?;
         let params = PostParams { field_manager: Some(label::MANAGER.to_owned()), dry_run: false };
         within(self.sets(wanted.key).create(&params, &set)).await?;
