@@ -102,7 +102,8 @@ impl CommandHeaders {
             not_after: parsed(&get, header::NOT_AFTER, "an instant such as 2026-11-22T10:00:00Z")?,
             actor: short(&get, header::ACTOR, 256)?,
             correlation: parsed(&get, header::CORRELATION, "a UUID")?,
-            traceparent: get(header::TRACEPARENT).filter(|t| t.len() <= 64).map(str::to_owned),
+            // Nobody's command fails for the sake of a trace: what is not in the form of W3C is left out.
+            traceparent: get(header::TRACEPARENT).filter(|t| traceparent(t)).map(str::to_owned),
         })
     }
 
@@ -202,6 +203,11 @@ fn inbox(text: &str) -> Result<String, FieldError> {
     }
 }
 
+/// The characters of a W3C trace context. It is copied into every event, and databases refuse some others.
+fn traceparent(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
 /// A text that is copied into every event of the command: short, and without control characters, which databases refuse.
 fn short<'a>(
     get: &impl Fn(&str) -> Option<&'a str>,
@@ -264,6 +270,14 @@ mod tests {
         let written: HashMap<_, _> = full().write().into_iter().collect();
         assert_eq!(CommandHeaders::read(|name| written.get(name).map(String::as_str)), Ok(full()));
         assert_eq!(CommandHeaders::read(|_| None), Ok(CommandHeaders::default()));
+    }
+
+    #[test]
+    fn a_trace_context_in_another_form_is_left_out() {
+        for strange in ["00-1-2-01\0", "00 1", "über", &"0".repeat(65)] {
+            let read = CommandHeaders::read(|name| (name == header::TRACEPARENT).then_some(strange));
+            assert_eq!(read.expect("is read").traceparent, None, "{strange:?}");
+        }
     }
 
     #[test]

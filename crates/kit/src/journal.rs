@@ -3,6 +3,7 @@
 //!
 //! The primary key on `seq` is the fence: a second writer cannot append, whatever it believes.
 
+mod fault;
 mod schema;
 mod store;
 
@@ -91,4 +92,16 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+}
+
+impl Error {
+    /// Whether the same call may succeed later: another writer was faster, or the database or the way to it is in trouble.
+    /// `false`: what was given to the database, or what lies in it, is at fault, and a repeat fails in the same way.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Fenced => true,
+            Self::Newer { .. } | Self::Url(_) | Self::Damaged { .. } => false,
+            Self::Database { source, .. } => !fault::is_of_the_data(source),
+        }
+    }
 }

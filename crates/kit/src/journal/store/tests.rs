@@ -129,6 +129,25 @@ async fn a_url_of_another_kind_is_refused_with_what_was_expected() {
     assert!(error.contains("expected sqlite:") && !error.contains("secret"), "{error}");
 }
 
+#[tokio::test]
+async fn what_the_data_is_to_blame_for_is_told_from_trouble_of_the_database() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = journal(&dir).await;
+    let refused = |sql: &'static str| {
+        let writer = journal.writer.clone();
+        async move { failed("a test")(sqlx::query(sql).execute(&writer).await.expect_err(sql)) }
+    };
+    let nothing =
+        refused("INSERT INTO outcomes (command_id, decided_at, payload) VALUES ('1', NULL, '')").await;
+    assert!(!nothing.is_transient(), "{nothing:?}");
+    let missing = refused("INSERT INTO elsewhere VALUES (1)").await;
+    assert!(missing.is_transient(), "{missing:?}");
+    assert!(Error::Fenced.is_transient());
+    journal.close().await;
+    let gone = journal.append(&[row(1)], &[]).await.expect_err("it is closed");
+    assert!(gone.is_transient(), "{gone:?}");
+}
+
 proptest::proptest! {
     #[test]
     fn chunks_lose_nothing(length in 0usize..400) {
