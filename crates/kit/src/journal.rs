@@ -6,6 +6,8 @@
 mod fault;
 mod schema;
 mod store;
+#[cfg(test)]
+pub(crate) mod test_database;
 
 use bcs_schemas::{CommandId, EventId};
 use bytes::Bytes;

@@ -10,7 +10,19 @@ use imbl::OrdMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Clock, Tasks};
+use crate::{
+    Clock, Tasks,
+    journal::test_database::{Database, on_both},
+};
+
+on_both!(
+    a_decision_is_seen_after_its_commit_and_survives_a_restart,
+    a_command_id_has_one_outcome_whatever_is_repeated,
+    a_panic_harms_nobody_else,
+    two_writers_of_one_journal_never_contradict_each_other,
+    a_reader_can_wait_for_a_revision,
+    a_damaged_snapshot_costs_time_and_nothing_else,
+);
 
 /// Counts per object; borrowed messages, so that the journal has something real to hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
@@ -72,20 +84,15 @@ impl StateMachine for Counters {
 }
 
 struct Bench {
-    dir: tempfile::TempDir,
+    database: Database,
     tasks: Tasks,
     machine: Machine<Counters>,
 }
 
-async fn start(dir: tempfile::TempDir) -> Bench {
-    let tasks = Tasks::new();
-    let url = format!("sqlite:{}", dir.path().join("counters.db").display());
-    let machine = Machine::start_without_bus(&url, &Clock::system(), &tasks, None).await.expect("starts");
-    Bench { dir, tasks, machine }
-}
-
-async fn fresh() -> Bench {
-    start(tempfile::tempdir().expect("a directory")).await
+async fn start(database: Database) -> Bench {
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let machine = Machine::start_without_bus(database.url(), &clock, &tasks, None).await.expect("starts");
+    Bench { database, tasks, machine }
 }
 
 impl Bench {
@@ -95,7 +102,7 @@ impl Bench {
 
     async fn restart(self) -> Self {
         self.tasks.stop(Duration::from_secs(5)).await;
-        start(self.dir).await
+        start(self.database).await
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -114,9 +121,8 @@ fn accepted(outcome: Result<Outcome, Error>) -> bcs_schemas::outcome::Accepted {
     }
 }
 
-#[tokio::test]
-async fn a_decision_is_seen_after_its_commit_and_survives_a_restart() {
-    let bench = fresh().await;
+async fn a_decision_is_seen_after_its_commit_and_survives_a_restart(database: Database) {
+    let bench = start(database).await;
     let first = accepted(bench.ask("1", "a", Wish::Add(2)).await);
     assert_eq!((first.revision, first.events.len()), (2, 2));
     assert_eq!(bench.count("a"), 2);
@@ -125,9 +131,8 @@ async fn a_decision_is_seen_after_its_commit_and_survives_a_restart() {
     assert_eq!((bench.count("a"), bench.machine.live().seq), (2, 2));
 }
 
-#[tokio::test]
-async fn a_command_id_has_one_outcome_whatever_is_repeated() {
-    let bench = fresh().await;
+async fn a_command_id_has_one_outcome_whatever_is_repeated(database: Database) {
+    let bench = start(database).await;
     let first = accepted(bench.ask("1", "a", Wish::Add(2)).await);
     assert_eq!(accepted(bench.ask("1", "a", Wish::Add(2)).await), first);
     let bench = bench.restart().await;
@@ -140,21 +145,19 @@ async fn a_command_id_has_one_outcome_whatever_is_repeated() {
     );
 }
 
-#[tokio::test]
-async fn a_panic_harms_nobody_else() {
-    let bench = fresh().await;
+async fn a_panic_harms_nobody_else(database: Database) {
+    let bench = start(database).await;
     let (bad, good) = tokio::join!(bench.ask("1", "a", Wish::Panic), bench.ask("2", "b", Wish::Add(1)));
     assert!(matches!(bad, Err(Error::Panicked(words)) if words == "on purpose"));
     accepted(good);
     assert_eq!(bench.count("b"), 1);
 }
 
-#[tokio::test]
-async fn two_writers_of_one_journal_never_contradict_each_other() {
-    let bench = fresh().await;
-    let url = format!("sqlite:{}", bench.dir.path().join("counters.db").display());
+async fn two_writers_of_one_journal_never_contradict_each_other(database: Database) {
+    let bench = start(database).await;
+    let url = bench.database.url();
     let other: Machine<Counters> =
-        Machine::start_without_bus(&url, &Clock::system(), &bench.tasks, None).await.expect("starts");
+        Machine::start_without_bus(url, &Clock::system(), &bench.tasks, None).await.expect("starts");
     for round in 0..20 {
         let id = |who: &str| CommandId::derived(&format!("{who}{round}"), "test");
         let mine = bench.machine.submit(id("mine"), object("a"), Wish::Add(1));
@@ -168,9 +171,8 @@ async fn two_writers_of_one_journal_never_contradict_each_other() {
     assert_eq!(replayed.state.0.get("a"), Some(&40), "every addition saw the one before");
 }
 
-#[tokio::test]
-async fn a_reader_can_wait_for_a_revision() {
-    let bench = fresh().await;
+async fn a_reader_can_wait_for_a_revision(database: Database) {
+    let bench = start(database).await;
     let reader = bench.machine.clone();
     let (seen, ()) = tokio::join!(reader.live_at(2, Duration::from_secs(5)), async {
         accepted(bench.ask("1", "a", Wish::Add(1)).await);
@@ -183,16 +185,15 @@ async fn a_reader_can_wait_for_a_revision() {
     );
 }
 
-#[tokio::test]
-async fn a_damaged_snapshot_costs_time_and_nothing_else() {
-    let bench = fresh().await;
+async fn a_damaged_snapshot_costs_time_and_nothing_else(database: Database) {
+    let bench = start(database).await;
     accepted(bench.ask("1", "a", Wish::Add(5)).await);
-    let url = format!("sqlite:{}", bench.dir.path().join("counters.db").display());
-    let journal = crate::journal::Journal::open(&url, Service::Cluster).await.expect("opens");
+    let opened = crate::journal::Journal::open(bench.database.url(), Service::Cluster);
+    let journal = opened.await.expect("opens");
     bench.tasks.stop(Duration::from_secs(5)).await;
     let broken = crate::journal::Snapshot { seq: 2, payload: vec![0xc1; 40] };
     journal.keep_snapshot(Counters::SNAPSHOT_VERSION, &broken).await.expect("keeps");
-    let bench = start(bench.dir).await;
+    let bench = start(bench.database).await;
     assert_eq!(bench.count("a"), 5);
 }
 
@@ -206,26 +207,38 @@ fn wishes() -> impl Strategy<Value = Vec<(u8, u8, Option<u64>)>> {
     proptest::collection::vec((0u8..12, 0u8..3, proptest::option::of(0u64..4)), 1..40)
 }
 
+/// Asks for everything in turn, with a restart before the wish number `restart_at`, and folds the journal after each.
+async fn fold_after_each(database: Database, wishes: Vec<(u8, u8, Option<u64>)>, restart_at: usize) {
+    let mut bench = start(database).await;
+    for (at, (id, name, wish)) in wishes.into_iter().enumerate() {
+        if at == restart_at {
+            bench = bench.restart().await;
+        }
+        let wish = wish.map_or(Wish::Remove, Wish::Add);
+        bench.ask(&id.to_string(), &format!("n{name}"), wish).await.expect("an outcome");
+        let live = bench.machine.live();
+        let folded = bench.machine.replay(live.seq).await.expect("replays");
+        assert_eq!(folded.state, live.state);
+        assert_eq!(folded.revisions, live.revisions);
+        assert_eq!(folded.seq, live.seq);
+    }
+}
+
+fn block_on(future: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(future);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn the_live_state_is_the_fold_of_the_journal(wishes in wishes(), restart_at in 0usize..40) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let mut bench = fresh().await;
-            for (at, (id, name, wish)) in wishes.into_iter().enumerate() {
-                if at == restart_at {
-                    bench = bench.restart().await;
-                }
-                let wish = wish.map_or(Wish::Remove, Wish::Add);
-                bench.ask(&id.to_string(), &format!("n{name}"), wish).await.expect("an outcome");
-                let live = bench.machine.live();
-                let folded = bench.machine.replay(live.seq).await.expect("replays");
-                assert_eq!(folded.state, live.state);
-                assert_eq!(folded.revisions, live.revisions);
-                assert_eq!(folded.seq, live.seq);
-            }
-        });
+        block_on(async { fold_after_each(Database::sqlite().await, wishes, restart_at).await });
+    }
+
+    #[test]
+    fn the_live_state_is_the_fold_of_a_journal_on_postgres(wishes in wishes(), restart_at in 0usize..40) {
+        block_on(async { fold_after_each(Database::postgres().await, wishes, restart_at).await });
     }
 }

@@ -1,10 +1,24 @@
 use super::*;
-use crate::Clock;
+use crate::{
+    Clock,
+    journal::test_database::{Database, on_both},
+};
 
-async fn journal(dir: &tempfile::TempDir) -> Journal {
-    let url = format!("sqlite:{}", dir.path().join("deploy.db").display());
-    Journal::open(&url, Service::Deploy).await.expect("opens")
+async fn journal(database: &Database) -> Journal {
+    Journal::open(database.url(), Service::Deploy).await.expect("opens")
 }
+
+on_both!(
+    what_was_appended_is_read_back_in_order_after_a_restart,
+    a_second_writer_is_fenced_and_leaves_no_trace,
+    a_command_id_has_one_outcome,
+    attempts_are_counted_across_restarts,
+    the_watermark_never_moves_back,
+    a_snapshot_of_another_version_is_not_used,
+    old_outcomes_are_forgotten_and_young_ones_kept,
+    a_database_of_a_newer_program_is_refused,
+    what_the_data_is_to_blame_for_is_told_from_trouble_of_the_database,
+);
 
 fn row(seq: u64) -> Row {
     Row {
@@ -29,16 +43,14 @@ fn outcome(seq: u64) -> OutcomeRow {
     }
 }
 
-#[tokio::test]
-async fn what_was_appended_is_read_back_in_order_after_a_restart() {
-    let dir = tempfile::tempdir().expect("a directory");
+async fn what_was_appended_is_read_back_in_order_after_a_restart(database: Database) {
     let rows: Vec<Row> = (1..=150).map(row).collect();
     {
-        let journal = journal(&dir).await;
+        let journal = journal(&database).await;
         journal.append(&rows, &[outcome(1)]).await.expect("appends");
         journal.close().await;
     }
-    let journal = journal(&dir).await;
+    let journal = journal(&database).await;
     assert_eq!(journal.last_seq().await.expect("reads"), 150);
     assert_eq!(journal.read(0, 1000).await.expect("reads"), rows);
     assert_eq!(journal.read(148, 1).await.expect("reads"), rows[148..149]);
@@ -47,10 +59,8 @@ async fn what_was_appended_is_read_back_in_order_after_a_restart() {
     assert_eq!(known[&outcome(1).command].as_ref(), b"done");
 }
 
-#[tokio::test]
-async fn a_second_writer_is_fenced_and_leaves_no_trace() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (first, second) = (journal(&dir).await, journal(&dir).await);
+async fn a_second_writer_is_fenced_and_leaves_no_trace(database: Database) {
+    let (first, second) = (journal(&database).await, journal(&database).await);
     first.append(&[row(1), row(2)], &[outcome(1)]).await.expect("appends");
     let late = second.append(&[row(2), row(3)], &[outcome(3)]).await;
     assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
@@ -58,67 +68,54 @@ async fn a_second_writer_is_fenced_and_leaves_no_trace() {
     assert!(second.outcomes(&[outcome(3).command]).await.expect("reads").is_empty());
 }
 
-#[tokio::test]
-async fn a_command_id_has_one_outcome() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let journal = journal(&dir).await;
+async fn a_command_id_has_one_outcome(database: Database) {
+    let journal = journal(&database).await;
     journal.append(&[], &[outcome(7)]).await.expect("appends");
     assert!(matches!(journal.append(&[row(1)], &[outcome(7)]).await, Err(Error::Fenced)));
     assert_eq!(journal.last_seq().await.expect("reads"), 0);
 }
 
-#[tokio::test]
-async fn attempts_are_counted_across_restarts() {
-    let dir = tempfile::tempdir().expect("a directory");
+async fn attempts_are_counted_across_restarts(database: Database) {
     let command = outcome(1).command;
     for attempt in 1..4 {
-        let journal = journal(&dir).await;
+        let journal = journal(&database).await;
         assert_eq!(journal.attempt(command).await.expect("notes"), attempt);
         journal.close().await;
     }
 }
 
-#[tokio::test]
-async fn the_watermark_never_moves_back() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let journal = journal(&dir).await;
+async fn the_watermark_never_moves_back(database: Database) {
+    let journal = journal(&database).await;
     for seq in [3, 9, 5] {
         journal.set_published(seq).await.expect("notes");
     }
     assert_eq!(journal.published().await.expect("reads"), 9);
 }
 
-#[tokio::test]
-async fn a_snapshot_of_another_version_is_not_used() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let journal = journal(&dir).await;
+async fn a_snapshot_of_another_version_is_not_used(database: Database) {
+    let journal = journal(&database).await;
     let snapshot = Snapshot { seq: 4, payload: vec![1, 2, 3] };
     journal.keep_snapshot(1, &snapshot).await.expect("keeps");
     assert_eq!(journal.snapshot(1).await.expect("reads"), Some(snapshot));
     assert_eq!(journal.snapshot(2).await.expect("reads"), None);
 }
 
-#[tokio::test]
-async fn old_outcomes_are_forgotten_and_young_ones_kept() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let journal = journal(&dir).await;
+async fn old_outcomes_are_forgotten_and_young_ones_kept(database: Database) {
+    let journal = journal(&database).await;
     let young = OutcomeRow { at: Clock::system().now(), ..outcome(2) };
     journal.append(&[], &[outcome(1), young]).await.expect("appends");
     let month = jiff::SignedDuration::from_hours(30 * 24);
     assert_eq!(journal.forget_outcomes(Clock::system().now() - month).await.expect("forgets"), 1);
 }
 
-#[tokio::test]
-async fn a_database_of_a_newer_program_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let opened = journal(&dir).await;
+async fn a_database_of_a_newer_program_is_refused(database: Database) {
+    let opened = journal(&database).await;
     sqlx::query("INSERT INTO schema_version (version) VALUES (99)")
         .execute(&opened.writer)
         .await
         .expect("writes");
     opened.close().await;
-    let url = format!("sqlite:{}", dir.path().join("deploy.db").display());
-    let again = Journal::open(&url, Service::Deploy).await;
+    let again = Journal::open(database.url(), Service::Deploy).await;
     assert!(matches!(again, Err(Error::Newer { found: 99, .. })), "{again:?}");
 }
 
@@ -129,10 +126,8 @@ async fn a_url_of_another_kind_is_refused_with_what_was_expected() {
     assert!(error.contains("expected sqlite:") && !error.contains("secret"), "{error}");
 }
 
-#[tokio::test]
-async fn what_the_data_is_to_blame_for_is_told_from_trouble_of_the_database() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let journal = journal(&dir).await;
+async fn what_the_data_is_to_blame_for_is_told_from_trouble_of_the_database(database: Database) {
+    let journal = journal(&database).await;
     let refused = |sql: &'static str| {
         let writer = journal.writer.clone();
         async move { failed("a test")(sqlx::query(sql).execute(&writer).await.expect_err(sql)) }
