@@ -76,7 +76,7 @@ pub struct SecretRef {
 }
 
 impl SecretRef {
-    fn validate(&self, field: &str) -> Vec<FieldError> {
+    pub(super) fn validate(&self, field: &str) -> Vec<FieldError> {
         if self.file.is_absolute() {
             return Vec::new();
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiVersion, Metadata};
+use super::{ApiVersion, Metadata, cluster::SecretRef};
 use crate::{FieldError, Millis};
 
 /// The kind of a registry document.
@@ -33,7 +33,7 @@ pub struct Registry {
 
 /// How a registry is reached and what is written there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RegistrySpec {
     /// What it is.
     pub driver: Driver,
@@ -70,13 +70,59 @@ pub enum Driver {
         directory: PathBuf,
     },
     /// etcd in the SkyDNS layout, as CoreDNS reads it.
-    Etcd {
-        /// Addresses of the members: `http://127.0.0.1:2379`.
-        endpoints: Vec<String>,
-        /// Root of the keys.
-        #[serde(default = "default_prefix")]
-        prefix: String,
-    },
+    Etcd(EtcdDriver),
+}
+
+/// How etcd is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EtcdDriver {
+    /// Addresses of the members, all of one scheme: `http://127.0.0.1:2379`.
+    pub endpoints: Vec<String>,
+    /// Root of the keys.
+    #[serde(default = "default_prefix")]
+    pub prefix: String,
+    /// Whom we say we are, where etcd asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<EtcdAuth>,
+    /// What `https` needs beyond the authorities that the machine trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<EtcdTls>,
+}
+
+/// A user of etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EtcdAuth {
+    /// Name.
+    pub user: String,
+    /// Password; a line break at the end does not count.
+    pub password: SecretRef,
+}
+
+/// TLS towards etcd. Every file is PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EtcdTls {
+    /// Authorities that may have signed etcd's certificate; those that the machine trusts when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<SecretRef>,
+    /// Who we are, where etcd wants a client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<EtcdIdentity>,
+    /// Name in etcd's certificate, when it is not the host of the endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+/// A client certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EtcdIdentity {
+    /// The certificate, with those between it and its authority.
+    pub certificate: SecretRef,
+    /// Its private key.
+    pub key: SecretRef,
 }
 
 fn default_prefix() -> String {
@@ -86,24 +132,11 @@ fn default_prefix() -> String {
 impl RegistrySpec {
     /// What the types alone cannot tell.
     pub fn validate(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+        let mut errors = match &self.driver {
+            Driver::File { .. } => Vec::new(),
+            Driver::Etcd(etcd) => etcd.validate().into_iter().map(|e| e.under("driver.etcd")).collect(),
+        };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
-        if let Driver::Etcd { endpoints, prefix } = &self.driver {
-            if endpoints.is_empty() {
-                refuse("driver.etcd.endpoints", "is empty: expected at least one URL".to_owned());
-            }
-            for (i, url) in endpoints.iter().enumerate() {
-                if !url.starts_with("http://") && !url.starts_with("https://") {
-                    refuse(
-                        &format!("driver.etcd.endpoints[{i}]"),
-                        format!("{url:?}: expected http:// or https://"),
-                    );
-                }
-            }
-            if !prefix.starts_with('/') || prefix.ends_with('/') {
-                refuse("driver.etcd.prefix", format!("{prefix:?}: expected such as /skydns"));
-            }
-        }
         let labels = |text: &str| text.split('.').all(|label| crate::Name::new(label).is_ok());
         if !labels(&self.zone) {
             refuse("zone", format!("{:?} is no domain: expected DNS labels joined by dots", self.zone));
@@ -113,6 +146,52 @@ impl RegistrySpec {
         if !labels(&rendered) || !self.name.contains("{app}") {
             refuse("name", format!("{:?}: expected a template such as {{app}}.{{project}}", self.name));
         }
+        errors
+    }
+}
+
+impl EtcdDriver {
+    /// Without authentication and TLS, below `/skydns`.
+    pub fn plain(endpoints: Vec<String>) -> Self {
+        Self { endpoints, prefix: default_prefix(), auth: None, tls: None }
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut refuse = |field: String, problem: &str| errors.push(FieldError::new(field, problem));
+        if self.endpoints.is_empty() {
+            refuse("endpoints".to_owned(), "is empty: expected at least one URL");
+        }
+        for (i, url) in self.endpoints.iter().enumerate() {
+            // The URL itself is not repeated where it may hold a password.
+            let problem = match url.split_once("://") {
+                Some(_) if url.contains('@') => {
+                    "holds a user: give it as auth, with the password in a file".to_owned()
+                }
+                Some(("http", _)) if self.tls.is_some() => {
+                    format!("{url:?}: expected https://, since there is tls")
+                }
+                Some(("http" | "https", _)) => continue,
+                _ => format!("{url:?}: expected http:// or https://"),
+            };
+            refuse(format!("endpoints[{i}]"), &problem);
+        }
+        if !self.prefix.starts_with('/') || self.prefix.ends_with('/') {
+            refuse("prefix".to_owned(), &format!("{:?}: expected such as /skydns", self.prefix));
+        }
+        if self.auth.as_ref().is_some_and(|auth| auth.user.is_empty()) {
+            refuse("auth.user".to_owned(), "is empty: expected the name of a user of etcd");
+        }
+        let identity = self.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let files = [
+            ("auth.password", self.auth.as_ref().map(|auth| &auth.password)),
+            ("tls.ca", self.tls.as_ref().and_then(|tls| tls.ca.as_ref())),
+            ("tls.client.certificate", identity.map(|client| &client.certificate)),
+            ("tls.client.key", identity.map(|client| &client.key)),
+        ];
+        errors.extend(
+            files.into_iter().filter_map(|(at, file)| Some((at, file?))).flat_map(|(at, f)| f.validate(at)),
+        );
         errors
     }
 }
@@ -132,10 +211,58 @@ mod tests {
         let etcd =
             read(serde_json::json!({ "driver": { "etcd": { "endpoints": ["http://127.0.0.1:2379"] } } }));
         assert!(
-            matches!(etcd, Ok(RegistrySpec { driver: Driver::Etcd { prefix, .. }, .. }) if prefix == "/skydns")
+            matches!(etcd, Ok(RegistrySpec { driver: Driver::Etcd(EtcdDriver { prefix, .. }), .. }) if prefix == "/skydns")
         );
         let file = read(serde_json::json!({ "driver": { "file": { "directory": "/tmp/x" } } }));
         assert!(matches!(file, Ok(RegistrySpec { driver: Driver::File { .. }, .. })));
+    }
+
+    #[test]
+    fn secrets_are_named_as_files_and_what_contradicts_itself_is_refused() {
+        let etcd = |more: serde_json::Value| {
+            let mut etcd = serde_json::json!({ "endpoints": ["https://etcd:2379"] });
+            if let (Some(etcd), Some(more)) = (etcd.as_object_mut(), more.as_object()) {
+                etcd.extend(more.clone());
+            }
+            read(serde_json::json!({ "driver": { "etcd": etcd } }))
+        };
+        let file = |name: &str| serde_json::json!({ "file": format!("/etc/bcs/{name}") });
+        let client = serde_json::json!({ "certificate": file("crt"), "key": file("key") });
+        let whole = etcd(serde_json::json!({
+            "auth": { "user": "bcs", "password": file("password") }, "tls": { "ca": file("ca"), "client": client },
+        }));
+        assert!(matches!(
+            whole,
+            Ok(RegistrySpec { driver: Driver::Etcd(EtcdDriver { auth: Some(_), tls: Some(_), .. }), .. })
+        ));
+        for (more, words) in [
+            (serde_json::json!({ "auth": { "user": "bcs", "password": "secret" } }), "invalid type"),
+            (serde_json::json!({ "auth": { "user": "bcs" } }), "missing field `password`"),
+            (
+                serde_json::json!({ "auth": { "user": "", "password": file("p") } }),
+                "driver.etcd.auth.user: is empty",
+            ),
+            (
+                serde_json::json!({ "tls": { "ca": { "file": "ca.pem" } } }),
+                "driver.etcd.tls.ca.file: ca.pem is relative",
+            ),
+            (
+                serde_json::json!({ "tls": { "client": { "certificate": file("crt") } } }),
+                "missing field `key`",
+            ),
+            (serde_json::json!({ "tls": { "CA": file("ca") } }), "unknown field `CA`"),
+            (
+                serde_json::json!({ "tls": {}, "endpoints": ["http://e:2379"] }),
+                "endpoints[0]: \"http://e:2379\": expected https://",
+            ),
+            (
+                serde_json::json!({ "endpoints": ["https://bcs:hunter2@e:2379"] }),
+                "endpoints[0]: holds a user",
+            ),
+        ] {
+            let error = etcd(more).expect_err(words);
+            assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Config {
                 errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
             }
             // Two installations with one name would take each other's entries for orphans of their own.
-            if self.owner.is_none() && matches!(registry.spec.driver, Driver::Etcd { .. }) {
+            if self.owner.is_none() && matches!(registry.spec.driver, Driver::Etcd(_)) {
                 errors.push(FieldError::new(
                     "owner",
                     format!("is missing: registry {name}, that others write to, needs a name that no other installation has"),

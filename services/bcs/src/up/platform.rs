@@ -15,7 +15,11 @@ use bcs_schemas::{
     Millis, Name, bucket,
     cluster::ImportCluster,
     outcome::Outcome,
-    resource::{ClusterSpec, Metadata, Registry, RegistrySpec, cluster::SecretRef, registry::Driver},
+    resource::{
+        ClusterSpec, Metadata, Registry, RegistrySpec,
+        cluster::SecretRef,
+        registry::{Driver, EtcdDriver},
+    },
 };
 
 use super::{Up, clusters::CLUSTERS, data::DataDir, nats};
@@ -119,8 +123,7 @@ async fn forget_registries(up: &Up, deps: &Deps) -> Result<(), Failure> {
 async fn sidecar(up: &Up, data: &DataDir, cluster: &str, owner: &Name, deps: &Deps) -> Result<(), Failure> {
     let mut registries = vec![registry("file", Driver::File { directory: data.registry() })?];
     if let Some(url) = &up.etcd {
-        let driver = Driver::Etcd { endpoints: vec![url.clone()], prefix: "/skydns".to_owned() };
-        registries.push(registry("etcd", driver)?);
+        registries.push(registry("etcd", Driver::Etcd(EtcdDriver::plain(vec![url.clone()])))?);
     }
     let config = bcs_discovery_sidecar::Config {
         cluster: Some(name(cluster)?),

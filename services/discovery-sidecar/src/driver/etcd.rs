@@ -1,6 +1,7 @@
 //! etcd in the SkyDNS layout, as CoreDNS reads it. Every write is one transaction that compares the epoch key and every
 //! entry that it touches: a replaced sidecar and a foreign entry are safe whatever we believe.
 
+mod connect;
 mod layout;
 mod session;
 mod txn;
@@ -10,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bcs_schemas::resource::registry::EtcdDriver;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{layout::SkyDns, session::Session};
@@ -21,7 +23,7 @@ const BATCH: usize = 60;
 
 /// The driver.
 pub struct Etcd {
-    endpoints: Vec<String>,
+    settings: EtcdDriver,
     layout: SkyDns,
     session: tokio::sync::Mutex<Option<Session>>,
     /// Revisions of our own transactions, so that their echo is not taken for somebody else's change.
@@ -30,10 +32,10 @@ pub struct Etcd {
 
 impl Etcd {
     /// Connects only when it is fenced.
-    pub fn new(endpoints: Vec<String>, prefix: &str, owner: &Owner) -> Self {
+    pub fn new(settings: EtcdDriver, owner: &Owner) -> Self {
         Self {
-            endpoints,
-            layout: SkyDns::new(prefix, owner),
+            layout: SkyDns::new(&settings.prefix, owner),
+            settings,
             session: tokio::sync::Mutex::new(None),
             own: Arc::default(),
         }
@@ -88,7 +90,7 @@ impl Driver for Etcd {
 
     fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
-            let session = Session::open(&self.endpoints, &self.layout, epoch).await?;
+            let session = Session::open(&self.settings, &self.layout, epoch).await?;
             self.own.lock().unwrap_or_else(PoisonError::into_inner).clear();
             *self.session.lock().await = Some(session);
             Ok(())

@@ -131,8 +131,6 @@ impl std::fmt::Display for Owner {
 pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
     match &spec.driver {
         registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
-        registry::Driver::Etcd { endpoints, prefix } => {
-            Arc::new(etcd::Etcd::new(endpoints.clone(), prefix, owner))
-        }
+        registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),
     }
 }

@@ -9,7 +9,9 @@ use std::{
 use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, health::Health, run::Deps};
 use bcs_schemas::{
     Name, bucket,
-    observation::{ClusterHealth, Endpoint, EndpointPhase, EndpointPort, Registration, RegistrationState},
+    observation::{
+        ClusterHealth, Endpoint, EndpointPhase, EndpointPort, Registration, RegistrationState, RegistryStatus,
+    },
     resource::Registry,
 };
 
@@ -43,7 +45,11 @@ impl Drop for Process {
 }
 
 pub(crate) fn start(program: &str, package: &str, arguments: &[String]) -> Process {
-    let child = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    start_logged(program, package, arguments, Stdio::null())
+}
+
+pub(crate) fn start_logged(program: &str, package: &str, arguments: &[String], log: Stdio) -> Process {
+    let child = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(log).spawn();
     Process(child.unwrap_or_else(|e| panic!("{program} cannot be started ({e}): install {package}")))
 }
 
@@ -66,6 +72,9 @@ pub(crate) struct Etcd {
     directory: tempfile::TempDir,
     ports: [u16; 2],
     options: Vec<String>,
+    scheme: &'static str,
+    /// How this test itself reaches it.
+    access: etcd_client::ConnectOptions,
     process: Option<Process>,
 }
 
@@ -76,14 +85,23 @@ impl Etcd {
 
     pub(crate) async fn start_with(options: &[&str]) -> Self {
         let options = options.iter().map(ToString::to_string).collect();
+        Self::start_at("http", options, etcd_client::ConnectOptions::new()).await
+    }
+
+    pub(crate) async fn start_at(
+        scheme: &'static str,
+        options: Vec<String>,
+        access: etcd_client::ConnectOptions,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut etcd = Self { directory, ports: [free_port(), free_port()], options, process: None };
+        let ports = [free_port(), free_port()];
+        let mut etcd = Self { directory, ports, options, scheme, access, process: None };
         etcd.up().await;
         etcd
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[0])
+        format!("{}://127.0.0.1:{}", self.scheme, self.ports[0])
     }
 
     pub(crate) async fn up(&mut self) {
@@ -111,7 +129,7 @@ impl Etcd {
 
     async fn try_client(&self) -> Result<etcd_client::Client, String> {
         let ask = async {
-            let mut client = etcd_client::Client::connect([self.url()], None).await?;
+            let mut client = etcd_client::Client::connect([self.url()], Some(self.access.clone())).await?;
             client.get("ready", None).await?;
             Ok::<_, etcd_client::Error>(client)
         };
@@ -119,6 +137,11 @@ impl Etcd {
             Ok(answer) => answer.map_err(|e| format!("etcd does not answer: {e}")),
             Err(_) => Err("etcd does not answer".to_owned()),
         }
+    }
+
+    /// From now on the test itself says who it is.
+    pub(crate) fn log_in(&mut self, user: &str, password: &str) {
+        self.access = self.access.clone().with_user(user, password);
     }
 
     /// What an independent client sees.
@@ -206,6 +229,20 @@ impl Nats {
 
     pub(crate) async fn put(&self, endpoint: &Endpoint) {
         self.bus.bucket(bucket::ENDPOINTS).await.expect("a bucket").put(endpoint).await.expect("writes");
+    }
+
+    /// What the sidecar says of a registry, once it is as wanted.
+    pub(crate) async fn status(
+        &self,
+        registry: &str,
+        wanted: impl Fn(&RegistryStatus) -> bool,
+    ) -> RegistryStatus {
+        let bucket = self.bus.bucket(bucket::REGISTRIES).await.expect("a bucket");
+        wait_until(LONG, async || match bucket.get(&format!("sim-a.{registry}")).await.expect("reads") {
+            Some((status, _)) if wanted(&status) => Ok(status),
+            other => Err(format!("{registry}: {other:?}")),
+        })
+        .await
     }
 
     pub(crate) async fn delete(&self, endpoint: &Endpoint) {

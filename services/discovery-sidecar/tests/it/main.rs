@@ -10,5 +10,6 @@ mod driver;
 mod fixture;
 mod outage;
 mod process;
+mod secrets;
 mod sidecar;
 mod speed;

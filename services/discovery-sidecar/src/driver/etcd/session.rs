@@ -4,23 +4,25 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
+use bcs_schemas::resource::registry::EtcdDriver;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, KeyValue, Txn, TxnOp,
-    TxnResponse, WatchOptions, WatchStream,
+    Client, Compare, CompareOp, Error, EventType, GetOptions, KeyValue, Txn, TxnOp, TxnResponse,
+    WatchOptions, WatchStream,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
-use super::layout::{SkyDns, range_end};
+use super::{
+    connect::{self, WITHIN},
+    layout::{SkyDns, range_end},
+};
 use crate::{
     domain::{Failure, Place},
     driver::{Drift, Listing},
 };
 
-const WITHIN: Duration = Duration::from_secs(3);
 const PAGE: i64 = 2000;
 
 /// Our hold on the epoch key.
@@ -39,12 +41,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn open(endpoints: &[String], layout: &SkyDns, epoch: u64) -> Result<Self, Failure> {
-        let options = ConnectOptions::new()
-            .with_connect_timeout(WITHIN)
-            .with_keep_alive(Duration::from_secs(5), WITHIN)
-            .with_require_leader(true);
-        let mut client = within("connecting", Client::connect(endpoints, Some(options))).await?;
+    pub(super) async fn open(settings: &EtcdDriver, layout: &SkyDns, epoch: u64) -> Result<Self, Failure> {
+        let options = connect::options(settings).await.map_err(Failure::Unavailable)?;
+        let mut client = within("connecting", Client::connect(&settings.endpoints, Some(options))).await?;
         let key = layout.epoch_key();
         let revision = raise(&mut client, &key, epoch).await?;
         Ok(Self { client, fence: Fence { key, epoch, revision } })
@@ -193,9 +192,19 @@ fn is_refusal(code: i32, message: &str) -> bool {
     }
 }
 
+/// With its causes, each once: layers of the transport repeat each other, and the reason why TLS failed lies at the bottom.
 fn words(error: &Error) -> String {
-    match error {
-        Error::GRpcStatus(status) => status.message().to_owned(),
-        other => other.to_string(),
+    let (mut text, mut cause) = match error {
+        Error::GRpcStatus(status) => (status.message().to_owned(), std::error::Error::source(status)),
+        Error::TransportError(error) => (error.to_string(), std::error::Error::source(error)),
+        other => (other.to_string(), None),
+    };
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
     }
+    text
 }
