@@ -28,26 +28,49 @@ impl Dialect {
         }
     }
 
-    /// What every new connection is told first. WAL with full synchronisation: a commit has reached the disk.
+    /// What every new connection is told first: a commit has reached the disk, nobody waits for ever for a lock, and a
+    /// writer that froze in the middle of an append is not waited for either.
     pub(super) fn on_connect(self, service: &str) -> Vec<String> {
         match self {
             Self::Sqlite => {
-                ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000", "cache_size = -8192"]
+                ["busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "cache_size = -8192"]
                     .map(|setting| format!("PRAGMA {setting}"))
                     .into()
             }
             Self::Postgres => vec![
-                format!("CREATE SCHEMA IF NOT EXISTS bcs_{service}"),
-                format!("SET search_path TO bcs_{service}"),
+                format!("SET search_path TO {}", schema_of(service)),
+                "SET lock_timeout TO '5s'".to_owned(),
+                "SET idle_in_transaction_session_timeout TO '10s'".to_owned(),
+                // A stricter setting than "on" waits for standbys as well: it is left alone.
+                "SELECT set_config('synchronous_commit', 'on', false)
+                 WHERE current_setting('synchronous_commit') = 'off'"
+                    .to_owned(),
             ],
+        }
+    }
+
+    /// Begins a transaction of which there is one at a time, so that several may start at once on an empty database.
+    const fn begin_alone(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
         }
     }
 }
 
+/// Services share a PostgreSQL database, each with a schema of its own.
+fn schema_of(service: &str) -> String {
+    format!("bcs_{service}")
+}
+
 /// Migration N brings a database from version N to N + 1. Never change one that was released; add another.
 fn migrations(dialect: Dialect) -> Vec<Vec<String>> {
-    let bytes = dialect.bytes();
-    vec![vec![
+    vec![tables(dialect.bytes()), what_the_tidy_needs()]
+}
+
+/// What there was in the beginning.
+fn tables(bytes: &str) -> Vec<String> {
+    vec![
         format!(
             "CREATE TABLE events (
                 shard BIGINT NOT NULL,
@@ -84,29 +107,54 @@ fn migrations(dialect: Dialect) -> Vec<Vec<String>> {
         // Written only for commands that came back again and again: see `Journal::attempt`.
         "CREATE TABLE attempts (command_id TEXT NOT NULL PRIMARY KEY, attempts BIGINT NOT NULL)".to_owned(),
         "CREATE TABLE watermarks (shard BIGINT NOT NULL PRIMARY KEY, published BIGINT NOT NULL)".to_owned(),
-    ]]
+    ]
 }
 
-/// Brings the database to the newest version.
-pub(super) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), Error> {
+/// Old outcomes are found without looking at all, and attempts have an age. Those from before count as very old.
+fn what_the_tidy_needs() -> Vec<String> {
+    vec![
+        "CREATE INDEX outcomes_decided_at ON outcomes (decided_at)".to_owned(),
+        "ALTER TABLE attempts ADD COLUMN noted_at TEXT NOT NULL DEFAULT ''".to_owned(),
+    ]
+}
+
+/// Brings the database of `service` to the newest version.
+pub(super) async fn migrate(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    service: &str,
+) -> Result<(), Error> {
+    apply(connection, dialect, service, migrations(dialect)).await
+}
+
+/// Runs those of all known migrations that the database has not seen, all of them or none.
+async fn apply(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    service: &str,
+    migrations: Vec<Vec<String>>,
+) -> Result<(), Error> {
     let failed = |source| Error::Database { what: "migrating the journal", source };
-    let mut transaction = connection.begin().await.map_err(failed)?;
+    let mut transaction = connection.begin_with(dialect.begin_alone()).await.map_err(failed)?;
+    let mut before = vec!["CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)".to_owned()];
     if dialect == Dialect::Postgres {
-        // Two services of one kind may start at once on an empty database.
-        sqlx::query("SELECT pg_advisory_xact_lock(4242)").execute(&mut *transaction).await.map_err(failed)?;
+        let schema = schema_of(service);
+        // A large migration of another process takes as long as it takes.
+        let alone = ["SET LOCAL lock_timeout TO 0", "SELECT pg_advisory_xact_lock(4242)"].map(str::to_owned);
+        before.splice(..0, alone.into_iter().chain([format!("CREATE SCHEMA IF NOT EXISTS {schema}")]));
     }
-    let create = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
-    sqlx::query(create).execute(&mut *transaction).await.map_err(failed)?;
+    for statement in before {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await.map_err(failed)?;
+    }
     let row = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM schema_version");
     let found: i64 = row.fetch_one(&mut *transaction).await.and_then(|r| r.try_get(0)).map_err(failed)?;
-    let steps = migrations(dialect);
-    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     if found > known {
         return Err(Error::Newer { found, known });
     }
     let done = usize::try_from(found).unwrap_or_default();
-    for (version, step) in (found + 1..).zip(steps.into_iter().skip(done)) {
-        for statement in step {
+    for (version, migration) in (found + 1..).zip(migrations.into_iter().skip(done)) {
+        for statement in migration {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await.map_err(failed)?;
         }
         let note = sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(version);
@@ -114,3 +162,6 @@ pub(super) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) ->
     }
     transaction.commit().await.map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

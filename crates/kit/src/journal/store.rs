@@ -6,11 +6,12 @@ use bcs_schemas::{CommandId, Service};
 use bytes::Bytes;
 use jiff::Timestamp;
 use sqlx::{
-    AnyPool, AssertSqlSafe, Executor, Row as _,
+    AnyConnection, AnyPool, AssertSqlSafe, Executor, Row as _,
     any::{AnyPoolOptions, AnyRow},
 };
 
 use super::{Error, OutcomeRow, Row, Snapshot, schema, schema::Dialect};
+use crate::Clock;
 
 /// A statement inserts this many rows or fewer: few texts are prepared, and few round trips made.
 const CHUNKS: [usize; 6] = [64, 16, 4, 3, 2, 1];
@@ -43,7 +44,7 @@ impl Journal {
         let writer = pool(&url, dialect, service, 1).await?;
         let mut connection =
             writer.acquire().await.map_err(|source| Error::Database { what: "opening", source })?;
-        schema::migrate(&mut connection, dialect).await?;
+        schema::migrate(&mut connection, dialect, service.as_str()).await?;
         drop(connection);
         let readers = pool(&url, dialect, service, 4).await?;
         Ok(Self { writer, readers, shard: 0 })
@@ -75,6 +76,16 @@ impl Journal {
 
     async fn try_append(&self, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), sqlx::Error> {
         let mut transaction = self.writer.begin().await?;
+        self.insert(&mut transaction, rows, outcomes).await?;
+        transaction.commit().await
+    }
+
+    async fn insert(
+        &self,
+        transaction: &mut AnyConnection,
+        rows: &[Row],
+        outcomes: &[OutcomeRow],
+    ) -> Result<(), sqlx::Error> {
         for chunk in chunks(rows) {
             let sql = insert(&format!("INSERT INTO events ({EVENT_COLUMNS}) VALUES "), 11, chunk.len());
             let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {
@@ -101,7 +112,7 @@ impl Journal {
             });
             query.execute(&mut *transaction).await?;
         }
-        transaction.commit().await
+        Ok(())
     }
 
     /// Events behind position `after`, in order, at most `limit`.
@@ -135,20 +146,24 @@ impl Journal {
     /// Notes that a command is about to be tried, before it is; how often that was noted. A command that takes the whole
     /// process down with it is told by this from one that only waited for a database.
     pub async fn attempt(&self, command: CommandId) -> Result<u64, Error> {
-        let sql = "INSERT INTO attempts (command_id, attempts) VALUES ($1, 1) ON CONFLICT (command_id)
-                   DO UPDATE SET attempts = attempts.attempts + 1 RETURNING attempts";
-        let row = sqlx::query(sql).bind(command.to_string()).fetch_one(&self.writer).await;
+        let sql = "INSERT INTO attempts (command_id, attempts, noted_at) VALUES ($1, 1, $2) ON CONFLICT (command_id)
+                   DO UPDATE SET attempts = attempts.attempts + 1, noted_at = excluded.noted_at RETURNING attempts";
+        let query = sqlx::query(sql).bind(command.to_string()).bind(Clock::system().now().to_string());
+        let row = query.fetch_one(&self.writer).await;
         row.and_then(|r| r.try_get::<i64, _>(0)).map(unsigned).map_err(failed("noting an attempt"))
     }
 
-    /// Forgets outcomes older than `before`; how many.
+    /// Forgets outcomes older than `before`, and attempts that were noted before; how many outcomes.
     pub async fn forget_outcomes(&self, before: Timestamp) -> Result<u64, Error> {
-        let query = sqlx::query("DELETE FROM outcomes WHERE decided_at < $1").bind(before.to_string());
-        query
-            .execute(&self.writer)
-            .await
-            .map(|done| done.rows_affected())
-            .map_err(failed("forgetting outcomes"))
+        let forget = async {
+            let mut transaction = self.writer.begin().await?;
+            let outcomes = sqlx::query("DELETE FROM outcomes WHERE decided_at < $1").bind(before.to_string());
+            let forgotten = outcomes.execute(&mut *transaction).await?.rows_affected();
+            let attempts = sqlx::query("DELETE FROM attempts WHERE noted_at < $1").bind(before.to_string());
+            attempts.execute(&mut *transaction).await?;
+            transaction.commit().await.map(|()| forgotten)
+        };
+        forget.await.map_err(failed("forgetting outcomes"))
     }
 
     /// Up to which position events are known to be on the bus.

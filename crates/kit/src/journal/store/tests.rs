@@ -16,7 +16,8 @@ on_both!(
     the_watermark_never_moves_back,
     a_snapshot_of_another_version_is_not_used,
     old_outcomes_are_forgotten_and_young_ones_kept,
-    a_database_of_a_newer_program_is_refused,
+    old_attempts_are_forgotten_and_young_ones_kept,
+    reads_go_on_while_an_append_is_open,
     what_the_data_is_to_blame_for_is_told_from_trouble_of_the_database,
 );
 
@@ -108,15 +109,38 @@ async fn old_outcomes_are_forgotten_and_young_ones_kept(database: Database) {
     assert_eq!(journal.forget_outcomes(Clock::system().now() - month).await.expect("forgets"), 1);
 }
 
-async fn a_database_of_a_newer_program_is_refused(database: Database) {
-    let opened = journal(&database).await;
-    sqlx::query("INSERT INTO schema_version (version) VALUES (99)")
-        .execute(&opened.writer)
-        .await
-        .expect("writes");
-    opened.close().await;
-    let again = Journal::open(database.url(), Service::Deploy).await;
-    assert!(matches!(again, Err(Error::Newer { found: 99, .. })), "{again:?}");
+async fn old_attempts_are_forgotten_and_young_ones_kept(database: Database) {
+    let journal = journal(&database).await;
+    let command = outcome(1).command;
+    journal.attempt(command).await.expect("notes");
+    let now = Clock::system().now();
+    let hour = jiff::SignedDuration::from_hours(1);
+    journal.forget_outcomes(now - hour).await.expect("forgets");
+    assert_eq!(journal.attempt(command).await.expect("notes"), 2, "it was young");
+    journal.forget_outcomes(now + hour).await.expect("forgets");
+    assert_eq!(journal.attempt(command).await.expect("notes"), 1, "it was old");
+}
+
+async fn reads_go_on_while_an_append_is_open(database: Database) {
+    let (writer, other) = (journal(&database).await, journal(&database).await);
+    let snapshot = Snapshot { seq: 2, payload: vec![7] };
+    writer.append(&[row(1), row(2)], &[outcome(1)]).await.expect("appends");
+    writer.keep_snapshot(1, &snapshot).await.expect("keeps");
+    writer.set_published(1).await.expect("notes");
+    let rows: Vec<Row> = (3..=2000).map(row).collect();
+    let mut open = writer.writer.begin().await.expect("begins");
+    writer.insert(&mut open, &rows, &[outcome(3)]).await.expect("inserts");
+    // Whoever waited for the append would wait in vain: it ends after the reads.
+    for journal in [&writer, &other] {
+        assert_eq!(journal.last_seq().await.expect("reads"), 2);
+        assert_eq!(journal.read(0, 10).await.expect("reads"), [row(1), row(2)]);
+        let known = journal.outcomes(&[outcome(1).command, outcome(3).command]).await.expect("reads");
+        assert_eq!(known.len(), 1);
+        assert_eq!(journal.snapshot(1).await.expect("reads").as_ref(), Some(&snapshot));
+        assert_eq!(journal.published().await.expect("reads"), 1);
+    }
+    open.commit().await.expect("commits");
+    assert_eq!(other.last_seq().await.expect("reads"), 2000);
 }
 
 #[tokio::test]
