@@ -8,3 +8,4 @@ pub mod place;
 pub mod plan;
 pub mod state;
 pub mod status;
+pub mod under_way;

@@ -15,7 +15,10 @@ use bcs_kit::{
 use bcs_schemas::{Service, bucket};
 
 use domain::state::Deploy;
-use shell::{clusters, reconciler::Apps, statuses::Statuses, steps::Agents, views::Views, wake};
+use shell::{
+    clusters, parts::Parts, reconciler::Apps, statuses::Statuses, steps::Agents, views::Views, wake,
+    world::World,
+};
 
 /// Starts the service in `deps.tasks`; returns when it takes commands.
 pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>, machine::Error> {
@@ -34,13 +37,20 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>,
     reads::open(&machine, &statuses, deps).await?;
     clusters::follow(&machine, deps).await?;
 
-    let (waker, wakes) = reconcile::waker();
-    wake::on_decisions(&machine, &waker, tasks);
-    wake::on_observations(&machine, &views, &waker, tasks);
+    let (apps, app_wakes) = reconcile::waker();
+    let (parts, part_wakes) = reconcile::waker();
+    wake::on_decisions(&machine, &apps, tasks);
+    wake::on_observations(&views, &apps, tasks);
+    let world = Arc::new(World {
+        machine: machine.clone(),
+        views: views.clone(),
+        statuses,
+        under_way: Default::default(),
+        clock: clock.clone(),
+    });
     let agents = Agents { bus: bus.clone() };
-    let apps =
-        Apps { machine: machine.clone(), views: views.clone(), statuses, agents, clock: clock.clone() };
-    reconcile::run(tasks, "apps", Arc::new(apps), wakes);
+    reconcile::run(tasks, "apps", Arc::new(Apps { world: world.clone(), parts }), app_wakes);
+    reconcile::run(tasks, "parts", Arc::new(Parts { world, apps, agents }), part_wakes);
 
     health.check("deploy", move || views.missing());
     Ok(machine)

@@ -92,7 +92,9 @@ impl Cordons {
 
 impl Reconciler for Cordons {
     type Key = NodeKey;
+    type Lane = Name;
     type Error = Error;
+    const PLACES: usize = 8;
 
     fn keys(&self) -> Vec<NodeKey> {
         let live = self.machine.live();
@@ -101,6 +103,11 @@ impl Reconciler for Cordons {
             member.nodes.keys().map(key).collect::<Vec<_>>()
         };
         live.state.members.iter().flat_map(nodes).collect()
+    }
+
+    /// An agent that answers late keeps nodes of its own cluster waiting, and no others.
+    fn lane(&self, key: &NodeKey) -> Name {
+        key.cluster.clone()
     }
 
     async fn reconcile(&self, key: &NodeKey) -> Result<Option<Duration>, Error> {

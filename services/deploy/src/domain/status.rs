@@ -1,6 +1,6 @@
 //! What an application is, beside what is wanted of it: phase, counts, and why it waits for what since when.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bcs_schemas::{
     Name,
@@ -105,6 +105,19 @@ pub fn assess(app: &App, observed: &Observed, trouble: Option<&str>, now: Timest
         observed_at: now,
     };
     Assessment { status, verdict }
+}
+
+/// Pauses between looks at something that waits: short at first, and longer the longer it waits, since news wakes anyway.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+
+/// When an application wants to be looked at again, if nothing is heard of it before. `idle`: nothing is to be done.
+pub fn look_again(status: &AppStatus, idle: bool, now: Timestamp) -> Option<Duration> {
+    let waits = |since: Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let pause = (waits(status.since) / 4).clamp(PAUSES.0, PAUSES.1);
+    let left = status.deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    // A deadline is passed a moment after it, not in it.
+    let left = left.filter(|left| !left.is_zero()).map(|left| left + Duration::from_millis(10));
+    (!idle || status.reason.is_some()).then(|| left.map_or(pause, |left| left.min(pause)))
 }
 
 fn in_cluster(app: &App, name: &Name, cluster: &InCluster) -> ClusterStatus {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use bcs_schemas::query::AppStatus;
+use bcs_schemas::{Name, query::AppStatus};
 
 use crate::domain::app::AppKey;
 
@@ -13,11 +13,11 @@ use crate::domain::app::AppKey;
 #[derive(Clone, Default)]
 pub(crate) struct Statuses(Arc<RwLock<BTreeMap<AppKey, Known>>>);
 
-/// A status and what the last step said when it failed.
+/// A status, and what the last steps that failed said, by cluster.
 #[derive(Clone, Default)]
 pub(crate) struct Known {
     pub(crate) status: Option<AppStatus>,
-    pub(crate) trouble: Option<String>,
+    pub(crate) troubles: BTreeMap<Name, String>,
 }
 
 impl Statuses {
@@ -29,8 +29,22 @@ impl Statuses {
         self.change(key, |known| known.status = Some(status));
     }
 
-    pub(crate) fn set_trouble(&self, key: &AppKey, trouble: Option<String>) {
-        self.change(key, |known| known.trouble = trouble);
+    /// Notes what became of the last step in a cluster. Whether that is news.
+    pub(crate) fn set_trouble(&self, key: &AppKey, cluster: &Name, trouble: Option<String>) -> bool {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = all.get_mut(key) else { return false };
+        let before = match &trouble {
+            Some(words) => known.troubles.insert(cluster.clone(), words.clone()),
+            None => known.troubles.remove(cluster),
+        };
+        before != trouble
+    }
+
+    /// Forgets what failed where nothing is to be done any more.
+    pub(crate) fn keep_troubles(&self, key: &AppKey, of: impl Fn(&Name) -> bool) {
+        if !self.get(key).troubles.keys().all(&of) {
+            self.change(key, |known| known.troubles.retain(|cluster, _| of(cluster)));
+        }
     }
 
     pub(crate) fn forget(&self, key: &AppKey) {

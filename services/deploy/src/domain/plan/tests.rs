@@ -6,7 +6,7 @@ use bcs_schemas::resource::AppSpec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::observed::Kept;
+use crate::domain::{app::AppKey, observed::Kept, under_way::UnderWay};
 
 fn name(text: &str) -> Name {
     Name::new(text).expect("a label")
@@ -441,6 +441,46 @@ proptest! {
                 0 => drop(model.round(&new)),
                 1 => model.work(&cluster),
                 2 => model.progress(&cluster, n.into(), None),
+                _ => model.report(&cluster),
+            }
+            prop_assert!(model.available() >= new.total(), "{model:?}");
+        }
+        model.settle(&new);
+        prop_assert_eq!(model.holds(&new), Ok(()));
+    }
+
+    #[test]
+    fn clusters_that_are_worked_on_at_once_never_take_out_too_much_together(
+        happenings in proptest::collection::vec((0u8..6, 0u8..2, 0u8..8), 0..300), shares in (1u32..5, 1u32..4),
+    ) {
+        let shares = [shares.0, shares.1];
+        let (old, new) = (app(&shares, "r1"), app(&shares, "r2"));
+        let key = AppKey { project: name("demo"), name: name("web") };
+        let mut model = Model::new(2);
+        model.settle(&old);
+        let mut under_way = UnderWay::default();
+        let mut asked: BTreeMap<Name, Vec<PlannedStep>> = BTreeMap::new();
+        for (what, c, n) in happenings {
+            let cluster = name(&format!("c{c}"));
+            match what {
+                0 | 1 => {
+                    let next = under_way.next(&key, &new, model.observed(), at(model.second)).remove(&cluster);
+                    prop_assert!(next.is_none() || !asked.contains_key(&cluster), "one at a time in a cluster");
+                    if let Some(steps) = next {
+                        under_way.begin(&key, &cluster, steps.clone());
+                        asked.insert(cluster, steps);
+                    }
+                }
+                2 => {
+                    // An agent says what it did before it answers.
+                    for step in asked.remove(&cluster).unwrap_or_default() {
+                        model.carry_out(&step);
+                        model.report(&cluster);
+                    }
+                    under_way.end(&key, &cluster);
+                }
+                3 => model.work(&cluster),
+                4 => model.progress(&cluster, n.into(), None),
                 _ => model.report(&cluster),
             }
             prop_assert!(model.available() >= new.total(), "{model:?}");

@@ -1,0 +1,107 @@
+//! Carries out what an application needs in one cluster. Each cluster has places of its own, so that an agent that
+//! answers late or never keeps waiting what runs in its cluster, and nothing else.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bcs_kit::reconcile::{Reconciler, Waker};
+use bcs_schemas::Name;
+
+use super::{steps::Agents, world::World};
+use crate::domain::{app::AppKey, plan::PlannedStep};
+
+/// An application in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PartKey {
+    pub(crate) cluster: Name,
+    pub(crate) app: AppKey,
+}
+
+impl fmt::Display for PartKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.app, self.cluster)
+    }
+}
+
+/// Parts of applications.
+pub(crate) struct Parts {
+    pub(crate) world: Arc<World>,
+    pub(crate) apps: Waker<AppKey>,
+    pub(crate) agents: Agents,
+}
+
+/// What an agent, or the bus on the way to it, said.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failed(String);
+
+impl Reconciler for Parts {
+    type Key = PartKey;
+    type Lane = Name;
+    type Error = Failed;
+    const PLACES: usize = 32;
+
+    /// None: whoever looks after the application knows when a part has something to do.
+    fn keys(&self) -> Vec<PartKey> {
+        Vec::new()
+    }
+
+    fn lane(&self, part: &PartKey) -> Name {
+        part.cluster.clone()
+    }
+
+    async fn reconcile(&self, part: &PartKey) -> Result<Option<Duration>, Failed> {
+        let live = self.world.machine.live();
+        let Some(app) = live.state.apps.get(&part.app) else { return Ok(None) };
+        let Some(begun) = self.begin(part) else { return Ok(None) };
+        let mut done = Ok(());
+        for step in &begun.steps {
+            done = self.agents.execute(&part.app, app, step).await;
+            if done.is_err() {
+                break;
+            }
+        }
+        let news = self.world.statuses.set_trouble(&part.app, &part.cluster, done.as_ref().err().cloned());
+        if begun.end() || news {
+            self.apps.wake(part.app.clone());
+        }
+        done.map(|()| None).map_err(Failed)
+    }
+}
+
+impl Parts {
+    /// Plans on what is seen now: what was to be done when this part was woken may be long ago.
+    fn begin<'a>(&'a self, part: &'a PartKey) -> Option<Begun<'a>> {
+        let live = self.world.machine.live();
+        let app = live.state.apps.get(&part.app)?;
+        let mut under_way = self.world.under_way();
+        let now = self.world.clock.now();
+        let observed = self.world.look(&part.app, app, now);
+        let steps = under_way.next(&part.app, app, observed, now).remove(&part.cluster)?;
+        under_way.begin(&part.app, &part.cluster, steps.clone());
+        Some(Begun { world: &self.world, part, steps, ended: false })
+    }
+}
+
+/// Steps that are under way until this is dropped.
+struct Begun<'a> {
+    world: &'a World,
+    part: &'a PartKey,
+    steps: Vec<PlannedStep>,
+    ended: bool,
+}
+
+impl Begun<'_> {
+    /// Whether there was more to do meanwhile.
+    fn end(mut self) -> bool {
+        self.ended = true;
+        self.world.under_way().end(&self.part.app, &self.part.cluster)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.world.under_way().end(&self.part.app, &self.part.cluster);
+        }
+    }
+}
