@@ -3,12 +3,13 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// A DNS label: 1 to 63 of `a-z`, `0-9` and `-`, beginning and ending with a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(CompactString);
 
 /// The text that was refused, and what was expected of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,12 +22,12 @@ impl Name {
     /// Checks `text` and wraps it.
     pub fn new(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
-        if is_label(&text) { Ok(Self(text)) } else { Err(Error(abridged(text))) }
+        if is_label(&text) { Ok(Self(text.into())) } else { Err(Error(abridged(text))) }
     }
 
     /// The project that owns what belongs to the platform and to no tenant.
     pub fn system() -> Self {
-        Self("system".to_owned())
+        Self(CompactString::const_new("system"))
     }
 
     /// The text itself.
@@ -72,7 +73,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.0.into_string()
     }
 }
 

@@ -23,8 +23,6 @@ pub enum Change {
     Remove {
         /// Where.
         place: Place,
-        /// Incarnation that it stands for.
-        uid: Arc<str>,
         /// Version that was seen.
         version: u64,
     },

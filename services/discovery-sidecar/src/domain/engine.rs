@@ -48,8 +48,9 @@ pub struct Settings {
 pub struct Engine {
     settings: Settings,
     layout: Arc<dyn Layout>,
-    instances: HashMap<Key, Instance>,
-    slots: HashMap<Place, Slot>,
+    /// Boxed: a table is up to twice as large as what it holds, and these are the bulk of a sidecar's memory.
+    instances: HashMap<Key, Box<Instance>>,
+    slots: HashMap<Place, Box<Slot>>,
     tombs: Tombs,
     lanes: Lanes,
     bisect: Bisect,

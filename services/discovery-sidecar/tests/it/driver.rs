@@ -32,11 +32,7 @@ async fn a_sidecar_with_an_older_epoch_is_refused() {
     assert_eq!(old.fence(5).await, Err(Failure::Fenced(9)));
     let items = new.list().await.expect("reads").items;
     assert_eq!(items.len(), 1, "the newer one finds what the older one wrote");
-    let remove = Change::Remove {
-        place: items[0].place.clone(),
-        uid: items[0].uid.clone(),
-        version: items[0].version,
-    };
+    let remove = Change::Remove { place: items[0].place.clone(), version: items[0].version };
     assert!(matches!(new.apply(&[remove]).await.as_deref(), Ok([Outcome::Done(_)])));
     assert_eq!(etcd.keys("/bcs/epoch/").await, [("/bcs/epoch/eu1.sim-a.dns".to_owned(), "9".to_owned())]);
 }

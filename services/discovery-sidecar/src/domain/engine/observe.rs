@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bcs_schemas::observation::{Endpoint, EndpointPhase};
 
 use super::{
-    super::Now,
+    super::{Now, entry::fingerprint},
     Engine, Key, Timer,
     slot::{Instance, Slot, Why},
 };
@@ -144,10 +144,10 @@ impl Engine {
         };
         let (place, digest) = (self.layout.place(&entry), self.layout.digest(&entry));
         self.move_to(key, &place, now);
-        let uid = || Arc::from(endpoint.uid.as_str());
-        let slot = self.slots.entry(place.clone()).or_insert_with(|| Slot::new(key.clone(), uid()));
-        if &*slot.uid != endpoint.uid.as_str() || slot.key != *key {
-            (slot.uid, slot.key) = (uid(), key.clone());
+        let uid = fingerprint(&endpoint.uid.as_str());
+        let slot = self.slots.entry(place.clone()).or_insert_with(|| Box::new(Slot::new(key.clone(), uid)));
+        if slot.uid != uid || slot.key != *key {
+            (slot.uid, slot.key) = (uid, key.clone());
         }
         if slot.want != Some(digest) {
             // What was refused was another entry.

@@ -142,9 +142,7 @@ impl Engine {
                 Some(Change::Put { place: place.clone(), entry, digest, over })
             }
             Need::Remove { .. } if slot.why == Why::Absent => None,
-            Need::Remove { version } => {
-                Some(Change::Remove { place: place.clone(), uid: slot.uid.clone(), version })
-            }
+            Need::Remove { version } => Some(Change::Remove { place: place.clone(), version }),
         }
     }
 
@@ -165,7 +163,7 @@ impl Engine {
 
     /// A slot that says nothing any more is dropped.
     pub(super) fn drop_if_empty(&mut self, place: &Place) {
-        if !self.slots.get(place).is_some_and(Slot::empty) {
+        if !self.slots.get(place).is_some_and(|slot| slot.empty()) {
             return;
         }
         let Some(slot) = self.slots.remove(place) else { return };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Item, Now, Place},
+    super::{Item, Now, Place, entry::fingerprint},
     Engine, Key, Lanes,
     slot::{Seen, Slot, Why},
 };
@@ -49,7 +49,7 @@ impl Engine {
             }
             return;
         }
-        let mut slot = Slot::new(item.key.clone(), item.uid.clone());
+        let mut slot = Box::new(Slot::new(item.key.clone(), fingerprint(&&*item.uid)));
         (slot.seen, slot.read, slot.drifted) = (Some(seen), reads, again);
         self.slots.insert(item.place.clone(), slot);
         self.orphan(&item.key, &item.uid, &item.place, now);

@@ -216,7 +216,7 @@ impl Engine {
         instance
             .places()
             .filter_map(|place| self.slots.get(place))
-            .any(|s| s.holds() && *s.uid == *endpoint.uid)
+            .any(|s| s.holds() && s.uid == fingerprint(&endpoint.uid.as_str()))
     }
 
     /// The registry said that it has the entry. One that only gets another weight stays confirmed meanwhile.

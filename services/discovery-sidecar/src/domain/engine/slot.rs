@@ -11,7 +11,8 @@ use super::{super::Place, Key};
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) key: Key,
-    pub(super) uid: Arc<str>,
+    /// Fingerprint of the incarnation that it stands for.
+    pub(super) uid: u64,
     /// Fingerprint of what should be there.
     pub(super) want: Option<u64>,
     /// What is there, as far as is known.
@@ -65,7 +66,7 @@ pub(super) enum Need {
 }
 
 impl Slot {
-    pub(super) fn new(key: Key, uid: Arc<str>) -> Self {
+    pub(super) fn new(key: Key, uid: u64) -> Self {
         Self {
             key,
             uid,

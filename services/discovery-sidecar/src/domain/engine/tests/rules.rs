@@ -230,7 +230,10 @@ fn additions_come_before_what_is_merely_replaced_and_drains_before_both() {
         .iter()
         .map(|change| match change {
             Change::Put { entry, .. } => format!("+{}", entry.endpoint.uid),
-            Change::Remove { uid, .. } => format!("-{uid}"),
+            Change::Remove { place, .. } => match &world.registry[place] {
+                Held::Ours(item) => format!("-{}", item.uid),
+                Held::Foreign(_) => "-foreign".to_owned(),
+            },
         })
         .collect();
     assert_eq!(uids.len(), 8);
