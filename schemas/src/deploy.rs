@@ -1,6 +1,6 @@
 //! Commands and events of `deploy`: applications and their rollouts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,12 @@ pub struct RestartApp {}
 /// `app.delete`: drain and stop every instance, then forget the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DeleteApp {}
+pub struct DeleteApp {
+    /// Let nothing hold it up for ever: a drain whose deadline passed goes on even where `onDeadline` is `ask`, and what
+    /// a cluster without news holds is stopped when it is back. May be asked for while a deletion is under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
 
 message_set! {
     /// What `deploy` can be asked to do.
@@ -124,11 +129,26 @@ pub struct RolloutStalled {
 pub struct AppDeletionRequested {
     /// See [`AppApplied::generation`].
     pub generation: u64,
+    /// See [`DeleteApp::force`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
-/// `app.deleted`: nothing of the application is left.
+/// `app.deleted`: the application is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppDeleted {
+    /// Clusters that may still hold something of it, because they were removed from the platform or gave no news. It is
+    /// stopped when they are back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leftovers: BTreeSet<Name>,
+}
+
+/// `app.leftovers-stopped`: clusters that came back hold nothing of a deleted application any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AppDeleted {}
+pub struct LeftoversStopped {
+    /// The clusters.
+    pub clusters: BTreeSet<Name>,
+}
 
 /// `cluster.joined`: `deploy` learned of a cluster, or of other labels of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +173,7 @@ message_set! {
         RolloutStalled => "app" "rollout-stalled" v 1,
         AppDeletionRequested => "app" "deletion-requested" v 1,
         AppDeleted => "app" "deleted" v 1,
+        LeftoversStopped => "app" "leftovers-stopped" v 1,
         ClusterJoined => "cluster" "joined" v 1,
         ClusterLeft => "cluster" "left" v 1,
     }

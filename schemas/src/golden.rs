@@ -15,8 +15,8 @@ use crate::{
     codec::ContentType,
     deploy::{
         AppApplied, AppDeleted, AppDeletionRequested, AppPlaced, AppRestarted, AppScaled, ApplyApp,
-        ClusterJoined, ClusterLeft, DeleteApp, DeployCommand, DeployEvent, RestartApp, RolloutCompleted,
-        RolloutStalled, RolloutStarted, ScaleApp,
+        ClusterJoined, ClusterLeft, DeleteApp, DeployCommand, DeployEvent, LeftoversStopped, RestartApp,
+        RolloutCompleted, RolloutStalled, RolloutStarted, ScaleApp,
     },
     resource::{
         AppSpec, ClusterSpec, Labels,
@@ -102,7 +102,7 @@ fn deploy_commands() -> Vec<DeployCommand> {
         ApplyApp { labels: labels(), spec: app_spec() }.into(),
         ScaleApp { replicas: 8, remove: vec!["shop-web-1-x".to_owned()] }.into(),
         RestartApp {}.into(),
-        DeleteApp {}.into(),
+        DeleteApp::default().into(),
     ]
 }
 
@@ -118,8 +118,9 @@ fn deploy_events() -> Vec<DeployEvent> {
         RolloutCompleted { revision: revision.clone() }.into(),
         RolloutStalled { revision, reason: "image pull fails".to_owned(), blocking: "sim-a/x".to_owned() }
             .into(),
-        AppDeletionRequested { generation: 4 }.into(),
-        AppDeleted {}.into(),
+        AppDeletionRequested { generation: 4, force: false }.into(),
+        AppDeleted::default().into(),
+        LeftoversStopped { clusters: [name("sim-a")].into() }.into(),
         ClusterJoined { labels: labels() }.into(),
         ClusterLeft {}.into(),
     ]

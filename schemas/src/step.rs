@@ -1,6 +1,7 @@
 //! Steps: what a reconciler asks an agent to do in its cluster. Every step is idempotent and carries a generation; an
 //! agent refuses one whose generation is below the one stamped on the object, so a stale executor moves nothing back.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub struct StepRequest {
     /// W3C trace context.
     #[serde(default)]
     pub traceparent: Option<String>,
+    /// When whoever asked gives up and plans anew: an agent refuses to begin it later. Clocks must agree within seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
     /// What to do.
     pub step: Step,
 }

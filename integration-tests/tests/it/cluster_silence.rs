@@ -8,7 +8,7 @@ use bcs_schemas::{bucket::ENDPOINTS, observation::EndpointPhase};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::world::{app, apply, in_files, settled, until_view};
+use crate::world::{LONG, app, apply, in_files, pod, settled, until_view};
 
 /// Longer than it takes to notice silence.
 const NOTICED_WITHIN: Duration = Duration::from_secs(75);
@@ -72,6 +72,54 @@ async fn a_silent_cluster_is_called_so_and_nothing_is_deleted() -> Result<(), Fa
         ensure!(endpoints(&up).await? == before, "the same instances are there again");
         up.cli().ok(&["delete", "app", "spread", "--wait"]).await?;
         settled(&up, None, &[("elsewhere", 1, "v1")]).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until nothing of the application runs in sim-c.
+async fn until_empty(sim: &Kubesim, app: &str) -> Result<()> {
+    wait_until(LONG, &format!("nothing of {app} runs in sim-c"), async || {
+        match sim.server.get("/api/v1/pods").await {
+            Ok(list) if !running(&list).contains(&app.to_owned()) => Ready(()),
+            other => NotYet(format!("{other:?}")),
+        }
+    })
+    .await
+}
+
+/// The application of each pod.
+fn running(list: &Value) -> Vec<String> {
+    list["items"].as_array().into_iter().flatten().filter_map(pod).map(|pod| pod.app).collect()
+}
+
+#[tokio::test]
+async fn what_a_cluster_holds_of_applications_deleted_while_it_was_away_is_stopped_when_it_is_back()
+-> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let up = Up::start(lab, Options::default()).await?;
+        let sim = Kubesim::start(lab, "sim-c", 2).await?;
+        import(&up, &sim).await?;
+        let nowhere = || json!({ "register": [] });
+        apply(&up, &app("removed", &["sim-c"], 2, "v1", nowhere()), &["--wait"]).await?;
+        up.cli().ok(&["delete", "cluster", "sim-c"]).await?;
+        up.cli().ok(&["delete", "app", "removed", "--wait"]).await?;
+        let list = sim.server.get("/api/v1/pods").await?;
+        ensure!(running(&list) == ["removed", "removed"], "nobody touches a removed cluster: {list}");
+        import(&up, &sim).await?;
+        until_empty(&sim, "removed").await?;
+
+        apply(&up, &app("forced", &["sim-a", "sim-c"], 2, "v1", nowhere()), &["--wait"]).await?;
+        sim.process.signal(Signal::STOP)?;
+        until_health(&up, &["failed", "unknown"]).await?;
+        up.cli().ok(&["delete", "app", "forced"]).await?;
+        until_view(&up, "forced", "says how its deletion goes on", |view| {
+            view["status"]["reason"].as_str().unwrap_or_default().contains("with force")
+        })
+        .await?;
+        up.cli().ok(&["delete", "app", "forced", "--force", "--wait"]).await?;
+        sim.process.signal(Signal::CONT)?;
+        until_empty(&sim, "forced").await?;
         Ok(())
     })
     .await

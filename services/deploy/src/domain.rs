@@ -6,6 +6,8 @@ pub mod decide;
 pub mod observed;
 pub mod place;
 pub mod plan;
+pub mod progress;
 pub mod state;
 pub mod status;
+pub mod tombstone;
 pub mod under_way;

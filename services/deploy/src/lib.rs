@@ -48,7 +48,7 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>,
         under_way: Default::default(),
         clock: clock.clone(),
     });
-    let agents = Agents { bus: bus.clone() };
+    let agents = Agents { bus: bus.clone(), clock: clock.clone() };
     reconcile::run(tasks, "apps", Arc::new(Apps { world: world.clone(), parts }), app_wakes);
     reconcile::run(tasks, "parts", Arc::new(Parts { world, apps, agents }), part_wakes);
 

@@ -39,7 +39,7 @@ async fn a_refusal_is_an_outcome_and_changes_nothing() {
     let server = Server::start();
     let service = Running::start(&server).await;
     let client = server.client().await;
-    let command = client.command(shop(), DeleteApp {}).send(LONG).await;
+    let command = client.command(shop(), DeleteApp::default()).send(LONG).await;
     let refused = rejected(command.expect("an outcome"));
     assert_eq!(refused.code, RejectionCode::Precondition);
     assert_eq!(refused.message, "demo/app/shop cannot do that");

@@ -99,7 +99,7 @@ impl Lab {
     }
 
     pub(crate) async fn run(&self, generation: u64, step: Step) -> StepResult {
-        self.engine.execute(&StepRequest { generation, traceparent: None, step }).await
+        self.engine.execute(&StepRequest { generation, traceparent: None, not_after: None, step }).await
     }
 
     /// A step is idempotent: what it did once it says to have done twice.

@@ -19,6 +19,10 @@ enum Kind {
     App {
         /// The application
         name: Name,
+        /// Let nothing hold it up for ever: drains go on when their deadline has passed, and what a silent cluster holds
+        /// is stopped when it is back
+        #[arg(long)]
+        force: bool,
         /// Wait until nothing is left
         #[arg(short, long)]
         wait: bool,
@@ -37,8 +41,8 @@ enum Kind {
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.kind {
-            Kind::App { name, wait, timeout } => {
-                send_and_wait(session, &name, DeleteApp {}, wait.then_some(Goal::Gone), timeout).await
+            Kind::App { name, force, wait, timeout } => {
+                send_and_wait(session, &name, DeleteApp { force }, wait.then_some(Goal::Gone), timeout).await
             }
             Kind::Cluster { name } => {
                 let client = session.connect().await?;

@@ -21,6 +21,7 @@ pub fn plan(node: &str, asked: Cordon, known: Known) -> Option<StepRequest> {
     (!done || undone_since).then(|| StepRequest {
         generation: asked.generation,
         traceparent: None,
+        not_after: None,
         step: Step::Cordon { node: node.to_owned(), cordoned: asked.cordoned },
     })
 }

@@ -8,12 +8,17 @@ use std::{
 };
 
 use bcs_kit::{
-    Bus,
+    Bus, Clock,
     machine::Machine,
     reconcile::{self, Reconciler},
     run::Deps,
 };
-use bcs_schemas::{Name, step::StepResult, subject};
+use bcs_schemas::{
+    Name,
+    step::{StepRequest, StepResult},
+    subject,
+};
+use jiff::SignedDuration;
 
 use super::{Observed, decided};
 use crate::domain::{
@@ -50,13 +55,20 @@ struct Cordons {
     machine: Machine<State>,
     observed: Observed,
     bus: Bus,
+    clock: Clock,
     done: Mutex<BTreeMap<NodeKey, u64>>,
 }
 
 /// Reconciles until the group stops.
 pub(crate) fn start(machine: Machine<State>, observed: Observed, deps: &Deps) {
     let done = Mutex::default();
-    let cordons = Arc::new(Cordons { machine, observed: observed.clone(), bus: deps.bus.clone(), done });
+    let cordons = Arc::new(Cordons {
+        machine,
+        observed: observed.clone(),
+        bus: deps.bus.clone(),
+        clock: deps.clock.clone(),
+        done,
+    });
     let (waker, wakes) = reconcile::waker();
     let (following, stopping) = (cordons.clone(), deps.tasks.stopping());
     deps.tasks.spawn("cordon-wakes", async move {
@@ -116,6 +128,9 @@ impl Reconciler for Cordons {
         let Some(step) = asked.and_then(|asked| plan(&key.node, asked, self.known(key))) else {
             return Ok(None);
         };
+        let not_after =
+            self.clock.now().saturating_add(SignedDuration::try_from(PATIENCE).unwrap_or_default()).ok();
+        let step = StepRequest { not_after, ..step };
         let subject = subject::agent_steps(self.bus.site(), &key.cluster);
         match self.bus.request(subject, &step, PATIENCE).await? {
             StepResult::Done => {

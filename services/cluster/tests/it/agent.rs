@@ -5,7 +5,7 @@ use bcs_schemas::{
     bucket::{ENDPOINTS, Keyed, WORKLOADS},
     observation::{Endpoint, EndpointPhase},
     resource::{Labels, app::Template},
-    step::{Instance, Step, StepResult, WorkloadKey},
+    step::{Instance, Step, StepRequest, StepResult, WorkloadKey},
 };
 use serde_json::json;
 
@@ -146,4 +146,21 @@ async fn a_bucket_that_comes_back_otherwise_is_mended() {
     let mended = until(&endpoints, ready(3)).await;
     assert_eq!(mended, before);
     site.close().await;
+}
+
+#[tokio::test]
+async fn a_step_that_comes_too_late_is_not_begun() {
+    let site = Site::open().await;
+    site.with_cluster("sim-a").await;
+    let ask = |not_after: &str, replicas| StepRequest {
+        generation: 1,
+        traceparent: None,
+        not_after: Some(not_after.parse().expect("a time")),
+        step: scale_up(replicas),
+    };
+    let late = site.ask("sim-a", ask("2020-01-01T00:00:00Z", 3)).await;
+    assert!(matches!(&late, StepResult::Failed { reason } if reason.contains("2020-01-01")), "{late:?}");
+    assert_eq!(site.ask("sim-a", ask("2999-01-01T00:00:00Z", 1)).await, StepResult::Done);
+    let endpoints = site.view(ENDPOINTS).await;
+    until(&endpoints, ready(1)).await;
 }

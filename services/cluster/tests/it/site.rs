@@ -138,7 +138,10 @@ impl Site {
     }
 
     pub(crate) async fn step(&self, cluster: &str, generation: u64, step: Step) -> StepResult {
-        let request = StepRequest { generation, traceparent: None, step };
+        self.ask(cluster, StepRequest { generation, traceparent: None, not_after: None, step }).await
+    }
+
+    pub(crate) async fn ask(&self, cluster: &str, request: StepRequest) -> StepResult {
         let subject = agent_steps(self.bus.site(), &name(cluster));
         self.bus.request(subject, &request, LONG).await.expect("an answer")
     }

@@ -1,6 +1,10 @@
 //! An application as its events left it.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use bcs_schemas::{
     Name,
@@ -89,6 +93,10 @@ pub struct App {
     pub changed_at: Timestamp,
     /// Since when it is on its way out.
     pub deleting_since: Option<Timestamp>,
+    /// Whether nothing shall hold up its deletion for ever.
+    pub forced: bool,
+    /// Every cluster that it was placed in: where something of it may be.
+    pub held: BTreeSet<Name>,
     /// For which generation it was noted that the rollout does not move on.
     pub stalled_generation: Option<u64>,
 }

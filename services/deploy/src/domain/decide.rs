@@ -4,8 +4,8 @@ use bcs_schemas::{
     FieldError,
     deploy::{
         AppApplied, AppDeleted, AppDeletionRequested, AppPlaced, AppRestarted, AppScaled, ApplyApp,
-        ClusterJoined, ClusterLeft, DeployCommand, DeployEvent, RolloutCompleted, RolloutStalled,
-        RolloutStarted, ScaleApp,
+        ClusterJoined, ClusterLeft, DeleteApp, DeployCommand, DeployEvent, LeftoversStopped,
+        RolloutCompleted, RolloutStalled, RolloutStarted, ScaleApp,
     },
     outcome::{Rejection, RejectionCode},
     resource::{Labels, app::MAX_REPLICAS, validate_labels},
@@ -26,7 +26,7 @@ pub(super) fn command(state: &Deploy, key: &AppKey, command: &DeployCommand) -> 
         DeployCommand::ApplyApp(apply) => self::apply(state, key, apply)?,
         DeployCommand::ScaleApp(scale) => self::scale(state, key, scale)?,
         DeployCommand::RestartApp(_) => restart(existing(state, key)?),
-        DeployCommand::DeleteApp(_) => delete(state, key)?,
+        DeployCommand::DeleteApp(wish) => delete(state, key, wish)?,
     };
     Ok(events.into_iter().map(|event| (key.target(), event)).collect())
 }
@@ -89,12 +89,11 @@ fn restart(app: &App) -> Vec<DeployEvent> {
     ]
 }
 
-fn delete(state: &Deploy, key: &AppKey) -> Result<Vec<DeployEvent>, Rejection> {
+fn delete(state: &Deploy, key: &AppKey, wish: &DeleteApp) -> Result<Vec<DeployEvent>, Rejection> {
     let app = state.apps.get(key).ok_or_else(|| missing(state, key))?;
-    Ok(match app.deleting_since {
-        Some(_) => Vec::new(),
-        None => vec![AppDeletionRequested { generation: app.generation + 1 }.into()],
-    })
+    let requested = AppDeletionRequested { generation: app.generation + 1, force: wish.force };
+    let news = app.deleting_since.is_none() || (wish.force && !app.forced);
+    Ok(if news { vec![requested.into()] } else { Vec::new() })
 }
 
 fn existing<'a>(state: &'a Deploy, key: &AppKey) -> Result<&'a App, Rejection> {
@@ -145,9 +144,15 @@ pub(super) fn internal(state: &Deploy, target: &Target, wish: &Internal) -> Vec<
             }
             _ => Vec::new(),
         },
-        Internal::Forget { generation } => match app() {
+        Internal::Forget { generation, leftovers } => match app() {
             Some(app) if app.deleting_since.is_some() && app.generation == *generation => {
-                of_app(AppDeleted {}.into())
+                of_app(AppDeleted { leftovers: leftovers.clone() }.into())
+            }
+            _ => Vec::new(),
+        },
+        Internal::Swept { clusters } => match state.tombstones.get(&AppKey::of(target)) {
+            Some(left) if !left.clusters.is_disjoint(clusters) => {
+                of_app(LeftoversStopped { clusters: &left.clusters & clusters }.into())
             }
             _ => Vec::new(),
         },

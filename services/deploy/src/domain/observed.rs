@@ -50,6 +50,8 @@ pub struct Observed {
 pub struct InCluster {
     /// Why nothing may be done here now; what is known may be old.
     pub unusable: Option<String>,
+    /// When its agent was last heard of.
+    pub heard_at: Option<Timestamp>,
     /// Replicas that the engine keeps, by revision.
     pub workloads: BTreeMap<Name, Kept>,
     /// Instances, by name.
@@ -121,7 +123,11 @@ impl Observed {
     /// was removed goes on running and is nobody's business any more, so a deletion does not wait for it.
     pub fn join(key: &AppKey, app: &App, members: &Clusters, all: &Observations, now: Timestamp) -> Self {
         let member = |name: &&Name| members.contains_key(*name);
-        let named = app.shares.keys().filter(|name| app.deleting_since.is_none() || member(name)).cloned();
+        let deleting = app.deleting_since.is_some();
+        // A cluster that was removed matters only where something is still wanted in it.
+        let placed = app.shares.iter().filter(|(name, share)| member(name) || (**share > 0 && !deleting));
+        let held = app.held.iter().filter(|name| deleting && member(name));
+        let named = placed.map(|(name, _)| name).chain(held).cloned();
         let seen = all.clusters.values().map(|health| &health.cluster).filter(member).cloned();
         let mut clusters: BTreeMap<Name, InCluster> =
             named.chain(seen).map(|c| (c, InCluster::default())).collect();
@@ -133,14 +139,26 @@ impl Observed {
             }
         }
         clusters.retain(|name, cluster| {
-            app.shares.contains_key(name) || !cluster.workloads.is_empty() || !cluster.instances.is_empty()
+            app.shares.contains_key(name) || !cluster.empty() || (deleting && app.held.contains(name))
         });
         Self { clusters }
+    }
+
+    /// Whether there is fresh news that a cluster holds nothing.
+    pub fn empty(&self, cluster: &Name) -> bool {
+        self.clusters.get(cluster).is_some_and(|c| c.unusable.is_none() && c.empty())
     }
 
     /// Every instance, with its cluster.
     pub fn instances(&self) -> impl Iterator<Item = (&Name, &Instance)> {
         self.clusters.iter().flat_map(|(name, cluster)| cluster.instances.iter().map(move |i| (name, i)))
+    }
+}
+
+impl InCluster {
+    /// Whether nothing is known to be here.
+    pub fn empty(&self) -> bool {
+        self.workloads.is_empty() && self.instances.is_empty()
     }
 }
 
@@ -154,6 +172,7 @@ fn in_cluster(name: &Name, key: &AppKey, app: &App, all: &Observations, now: Tim
     let asked = asked_registries(name, app, all);
     InCluster {
         unusable: unusable(name, all, now),
+        heard_at: all.clusters.get(name.as_str()).map(|health| health.observed_at),
         workloads: under(&all.workloads, &prefix).map(kept).collect(),
         instances: under(&all.endpoints, &prefix)
             .filter(|e| !gone(e))
@@ -265,11 +284,15 @@ fn drain_stage(
     };
     let late = now.duration_since(endpoint.since) > app.spec.drain.deadline.signed();
     match (late, app.spec.drain.on_deadline) {
-        (true, OnDeadline::Force) => Stage::Drained(Some(format!("drain deadline passed: {why}"))),
-        (true, OnDeadline::Ask) => {
-            Stage::Draining(format!("drain deadline passed, waiting for a person: {why}"))
-        }
         (false, _) => Stage::Draining(why),
+        (true, OnDeadline::Ask) if !app.forced => {
+            let exit = match app.deleting_since {
+                Some(_) => "delete the app with force to go on",
+                None => "set drain.onDeadline to force to go on",
+            };
+            Stage::Draining(format!("{why}; the drain deadline passed and a person is asked: {exit}"))
+        }
+        (true, _) => Stage::Drained(Some(format!("drain deadline passed: {why}"))),
     }
 }
 

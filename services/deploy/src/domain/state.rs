@@ -1,5 +1,7 @@
 //! The state of the service: a fold of its journal.
 
+use std::collections::BTreeSet;
+
 use bcs_kit::machine::{Ctx, Fact, Request, StateMachine};
 use bcs_schemas::{
     Name,
@@ -15,6 +17,7 @@ use super::{
     app::{App, AppKey},
     decide,
     place::Clusters,
+    tombstone::Tombstone,
 };
 
 /// Everything that `deploy` has decided and still stands.
@@ -28,6 +31,9 @@ pub struct Deploy {
     /// engine still holds of the former one would look newer.
     #[serde(default)]
     pub former: OrdMap<AppKey, u64>,
+    /// Deleted applications of which something may be left somewhere.
+    #[serde(default)]
+    pub tombstones: OrdMap<AppKey, Tombstone>,
 }
 
 /// What the service's own reconcilers and process managers ask for.
@@ -55,6 +61,13 @@ pub enum Internal {
     Forget {
         /// The intent that asked for it.
         generation: u64,
+        /// Clusters that may hold something nevertheless.
+        leftovers: BTreeSet<Name>,
+    },
+    /// Clusters hold nothing any more of an application that was deleted while they were away.
+    Swept {
+        /// The clusters.
+        clusters: BTreeSet<Name>,
     },
 }
 
@@ -62,7 +75,7 @@ impl StateMachine for Deploy {
     type Command = DeployCommand;
     type Internal = Internal;
     type Event = DeployEvent;
-    const SNAPSHOT_VERSION: u32 = 1;
+    const SNAPSHOT_VERSION: u32 = 2;
 
     fn decide(
         &self,
@@ -85,10 +98,20 @@ impl StateMachine for Deploy {
                 self.clusters.remove(&fact.target.name);
             }
             DeployEvent::AppApplied(event) => self.applied(fact, event),
-            DeployEvent::AppDeleted(_) => {
+            DeployEvent::AppDeleted(event) => {
                 let key = AppKey::of(fact.target);
                 if let Some(app) = self.apps.remove(&key) {
-                    self.former.insert(key, app.generation);
+                    self.former.insert(key.clone(), app.generation);
+                    if let Some(tombstone) = Tombstone::of(app, &event.leftovers) {
+                        self.tombstones.insert(key, tombstone);
+                    }
+                }
+            }
+            DeployEvent::LeftoversStopped(event) => {
+                let key = AppKey::of(fact.target);
+                let left = self.tombstones.remove(&key).and_then(|t| t.without(&event.clusters));
+                if let Some(tombstone) = left {
+                    self.tombstones.insert(key, tombstone);
                 }
             }
             event => {
@@ -101,10 +124,17 @@ impl StateMachine for Deploy {
 }
 
 impl Deploy {
+    /// What is wanted under a name: the application, or what is left of one that was deleted, to be stopped.
+    pub fn wanted(&self, key: &AppKey) -> Option<&App> {
+        self.apps.get(key).or_else(|| self.tombstones.get(key).map(|tombstone| &tombstone.app))
+    }
+
     fn applied(&mut self, fact: &Fact<'_, DeployEvent>, event: &AppApplied) {
         let key = AppKey::of(fact.target);
         let AppApplied { generation, labels, spec } = event.clone();
         self.former.remove(&key);
+        // What is left of a former application of that name is from now on this one's: surplus of an old revision.
+        let held = self.tombstones.remove(&key).map(|tombstone| tombstone.clusters).unwrap_or_default();
         let app = match self.apps.remove(&key) {
             Some(app) => App { labels, spec, generation, remove: Vec::new(), changed_at: fact.at, ..app },
             None => {
@@ -122,6 +152,8 @@ impl Deploy {
                     created_at: fact.at,
                     changed_at: fact.at,
                     deleting_since: None,
+                    forced: false,
+                    held,
                     stalled_generation: None,
                 }
             }
@@ -146,6 +178,8 @@ fn changed(app: &mut App, fact: &Fact<'_, DeployEvent>, event: &DeployEvent) {
         }
         DeployEvent::AppPlaced(event) => {
             app.shares = event.shares.clone();
+            app.held
+                .extend(event.shares.iter().filter(|(_, share)| **share > 0).map(|(name, _)| name.clone()));
             app.changed_at = fact.at;
         }
         DeployEvent::RolloutStarted(RolloutStarted { revision, template }) => {
@@ -157,11 +191,13 @@ fn changed(app: &mut App, fact: &Fact<'_, DeployEvent>, event: &DeployEvent) {
         DeployEvent::RolloutStalled(_) => app.stalled_generation = Some(app.generation),
         DeployEvent::AppDeletionRequested(event) => {
             app.generation = event.generation;
-            app.deleting_since = Some(fact.at);
+            app.deleting_since = app.deleting_since.or(Some(fact.at));
+            app.forced |= event.force;
         }
         // Those that make or remove an application or a cluster are taken in by the state as a whole.
         DeployEvent::AppApplied(_)
         | DeployEvent::AppDeleted(_)
+        | DeployEvent::LeftoversStopped(_)
         | DeployEvent::ClusterJoined(_)
         | DeployEvent::ClusterLeft(_) => (),
     }

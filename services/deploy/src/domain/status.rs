@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{
     app::App,
     observed::{InCluster, Observed, Stage},
+    progress::{Progress, wanted_available},
 };
 
 /// The status, and what follows from it for the journal.
@@ -18,8 +19,19 @@ use super::{
 pub struct Assessment {
     /// What readers see.
     pub status: AppStatus,
+    /// How far it has come, for the next look.
+    pub progress: Progress,
     /// What the service should note, if it has not.
     pub verdict: Verdict,
+}
+
+/// What the last look found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before<'a> {
+    /// The status.
+    pub status: Option<&'a AppStatus>,
+    /// How far it had come.
+    pub progress: Option<&'a Progress>,
 }
 
 /// What follows from a status.
@@ -56,7 +68,13 @@ enum Limit {
 }
 
 /// Works out the status. `trouble` is what the last step said when it failed.
-pub fn assess(app: &App, observed: &Observed, trouble: Option<&str>, now: Timestamp) -> Assessment {
+pub fn assess(
+    app: &App,
+    observed: &Observed,
+    trouble: Option<&str>,
+    before: Before<'_>,
+    now: Timestamp,
+) -> Assessment {
     let clusters: BTreeMap<Name, ClusterStatus> = observed
         .clusters
         .iter()
@@ -64,36 +82,33 @@ pub fn assess(app: &App, observed: &Observed, trouble: Option<&str>, now: Timest
         .collect();
     let sum = |part: fn(&ClusterStatus) -> u32| clusters.values().map(part).sum::<u32>();
     let draining = observed.instances().filter(|(_, i)| !i.live()).count();
-    let wait = waits_for(app, observed, trouble);
-    let deadline = wait.as_ref().and_then(|w| {
-        let (from, limit) = match w.limit {
-            Limit::Drain => (w.since, app.spec.drain.deadline),
-            Limit::Progress => (w.since.max(app.changed_at), app.spec.update.progress_deadline),
-            Limit::Trouble => return None,
-        };
-        from.saturating_add(limit.signed()).ok()
-    });
-    // Only a rollout that is under way can be stalled; what was healthy once is degraded, and a deletion goes on.
-    let moving = app.deleting_since.is_none() && app.healthy_revision.as_ref() != Some(&app.revision);
-    let stalls = moving && wait.as_ref().is_some_and(|w| w.limit == Limit::Progress);
-    let late = stalls && deadline.is_some_and(|deadline| now > deadline);
     let settled = settled(app, observed);
-    let (phase, verdict) = match (app.deleting_since, settled, late) {
-        (Some(_), true, _) => (AppPhase::Deleting, Verdict::Gone),
-        (Some(_), false, _) => (AppPhase::Deleting, Verdict::None),
-        (None, true, _) => (AppPhase::Available, Verdict::Complete),
-        (None, false, true) => (AppPhase::Stalled, Verdict::Stalled),
-        (None, false, false) if degraded(app, observed) => (AppPhase::Degraded, Verdict::None),
-        (None, false, false) => (AppPhase::Progressing, Verdict::None),
+    let progress = Progress::next(before.progress, app, observed, settled, now);
+    let wait = if settled { left_behind(app, observed) } else { Some(waits_for(app, observed, trouble)) };
+    let deadline = wait.as_ref().and_then(|wait| deadline(app, &progress, wait));
+    let late = deadline.is_some_and(|deadline| now > deadline)
+        && wait.as_ref().is_some_and(|w| w.limit == Limit::Progress);
+    let (phase, verdict) = if app.deleting_since.is_some() {
+        (AppPhase::Deleting, if settled { Verdict::Gone } else { Verdict::None })
+    } else if settled {
+        (AppPhase::Available, Verdict::Complete)
+    } else if app.healthy_revision.as_ref() != Some(&app.revision) {
+        // Only a rollout that is under way can be stalled; what was healthy once is degraded.
+        if late { (AppPhase::Stalled, Verdict::Stalled) } else { (AppPhase::Progressing, Verdict::None) }
+    } else if (progress.whole || late) && wanted_available(app, observed) < app.total() {
+        (AppPhase::Degraded, Verdict::None)
+    } else {
+        (AppPhase::Progressing, Verdict::None)
     };
-    let wait = wait.filter(|_| !settled);
+    let since = since(app, phase, wait.as_ref(), before.status, now);
+    let (reason, blocking) = wait.map(|wait| (wait.reason, wait.blocking)).unzip();
     let status = AppStatus {
         phase,
         observed_generation: app.generation,
-        since: wait.as_ref().map(|w| w.since).or(app.deleting_since).unwrap_or(app.changed_at),
-        reason: wait.as_ref().map(|w| w.reason.clone()),
-        blocking: wait.map(|w| w.blocking),
-        deadline: deadline.filter(|_| !settled),
+        since,
+        reason,
+        blocking,
+        deadline,
         revision: app.revision.clone(),
         healthy_revision: app.healthy_revision.clone(),
         replicas: app.total(),
@@ -104,7 +119,40 @@ pub fn assess(app: &App, observed: &Observed, trouble: Option<&str>, now: Timest
         clusters,
         observed_at: now,
     };
-    Assessment { status, verdict }
+    Assessment { status, progress, verdict }
+}
+
+/// When the waiting ends by itself. A start is given its time from the last progress: an instance that comes and goes
+/// makes none.
+fn deadline(app: &App, progress: &Progress, wait: &Wait) -> Option<Timestamp> {
+    let (from, limit) = match wait.limit {
+        Limit::Drain => (wait.since, app.spec.drain.deadline),
+        Limit::Progress if progress.whole => {
+            (wait.since.max(app.changed_at), app.spec.update.progress_deadline)
+        }
+        Limit::Progress => (progress.at, app.spec.update.progress_deadline),
+        Limit::Trouble => return None,
+    };
+    from.saturating_add(limit.signed()).ok()
+}
+
+/// Since when it is in this phase on account of the same thing. What comes and goes meanwhile does not count anew.
+fn since(
+    app: &App,
+    phase: AppPhase,
+    wait: Option<&Wait>,
+    before: Option<&AppStatus>,
+    now: Timestamp,
+) -> Timestamp {
+    let waits = wait.map(|w| w.since);
+    let first = waits.or(app.deleting_since).unwrap_or(app.changed_at);
+    match before.filter(|before| before.observed_generation == app.generation) {
+        Some(before) if before.phase != phase => waits.unwrap_or(now),
+        Some(before) if before.blocking.as_ref() == wait.map(|w| &w.blocking) => before.since.min(first),
+        // Whatever settled was settled by what was seen just now.
+        Some(_) if wait.is_none() => now,
+        _ => first,
+    }
 }
 
 /// Pauses between looks at something that waits: short at first, and longer the longer it waits, since news wakes anyway.
@@ -133,45 +181,49 @@ fn in_cluster(app: &App, name: &Name, cluster: &InCluster) -> ClusterStatus {
     }
 }
 
-/// What is wanted is, and nothing else.
+/// What is wanted is, and nothing else where anything can be done about it.
 fn settled(app: &App, observed: &Observed) -> bool {
     let placed = app.deleting_since.is_some() || app.total() == app.spec.replicas;
-    let quiet = |(name, cluster): (&Name, &InCluster)| {
-        let share = app.share(name);
-        let kept = |revision: &Name| cluster.workloads.get(revision).map_or(0, |kept| kept.replicas);
-        let new = cluster.instances.iter().filter(|i| i.available() && i.revision == app.revision).count();
-        let only = cluster.instances.len() == new && cluster.workloads.keys().all(|r| *r == app.revision);
-        let forgotten = share > 0 || cluster.workloads.is_empty();
-        cluster.unusable.is_none()
-            && only
-            && forgotten
-            && u32::try_from(new) == Ok(share)
-            && kept(&app.revision) == share
-    };
-    placed && observed.clusters.iter().all(quiet)
+    placed && observed.clusters.iter().all(|(name, cluster)| quiet(app, name, cluster))
 }
 
-/// It was available as a whole once in this revision, nothing of it was changed since, and instances are missing.
-fn degraded(app: &App, observed: &Observed) -> bool {
-    let same = app.healthy_revision.as_ref() == Some(&app.revision);
-    let kept = |(name, cluster): (&Name, &InCluster)| {
-        cluster.workloads.get(&app.revision).map_or(0, |kept| kept.replicas) == app.share(name)
-    };
-    let nothing_leaves = observed.instances().all(|(_, i)| i.live());
-    same && nothing_leaves && observed.clusters.iter().all(kept)
+/// Whether a cluster holds what is wanted of it, as far as the application has to wait for it.
+fn quiet(app: &App, name: &Name, cluster: &InCluster) -> bool {
+    if cluster.unusable.is_some() {
+        return match app.deleting_since {
+            // What may be left there is stopped when it is back.
+            Some(_) => {
+                app.forced || (cluster.empty() && app.shares.get(name).is_none_or(|share| *share == 0))
+            }
+            None => app.share(name) == 0,
+        };
+    }
+    let share = app.share(name);
+    let kept = cluster.workloads.get(&app.revision).map_or(0, |kept| kept.replicas);
+    let new = cluster.instances.iter().filter(|i| i.available() && i.revision == app.revision).count();
+    let only = cluster.instances.len() == new && cluster.workloads.keys().all(|r| *r == app.revision);
+    let forgotten = share > 0 || cluster.workloads.is_empty();
+    only && forgotten && u32::try_from(new) == Ok(share) && kept == share
 }
 
-/// The first thing that holds it up: no news, then what failed, then the instance that has waited longest.
-fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Option<Wait> {
-    let silent = observed.clusters.iter().find_map(|(name, cluster)| {
-        let reason = cluster.unusable.clone()?;
+/// What is still in a cluster without news where nothing of it is wanted: no reason to wait, but worth a word.
+fn left_behind(app: &App, observed: &Observed) -> Option<Wait> {
+    observed.clusters.iter().filter(|(_, cluster)| !cluster.empty()).find_map(|(name, cluster)| {
+        let (why, there) = (cluster.unusable.as_ref()?, cluster.instances.len());
         Some(Wait {
-            reason,
+            reason: format!("{there} instances that are not wanted there are stopped when it is back: {why}"),
             blocking: format!("cluster {name}"),
-            since: app.changed_at,
+            since: cluster.heard_at.unwrap_or(app.changed_at),
             limit: Limit::Trouble,
         })
-    });
+    })
+}
+
+/// The first thing that holds it up: no news, then what failed, then the instance that has waited longest, then what is
+/// not there yet.
+fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Wait {
+    let open = || observed.clusters.iter().filter(|(name, cluster)| !quiet(app, name, cluster));
+    let silent = open().find_map(|(name, cluster)| silent(app, name, cluster));
     let failed = trouble.map(|words| Wait {
         reason: words.to_owned(),
         blocking: "the last step".to_owned(),
@@ -182,15 +234,53 @@ fn waits_for(app: &App, observed: &Observed, trouble: Option<&str>) -> Option<Wa
         .or(failed)
         .or_else(|| longest_waiting(observed))
         .or_else(|| engine_complains(app, observed))
-        .or_else(|| {
-            let missing = app.total() != app.spec.replicas && app.deleting_since.is_none();
-            missing.then(|| Wait {
-                reason: "no cluster fits its placement".to_owned(),
-                blocking: "spec.placement".to_owned(),
-                since: app.changed_at,
-                limit: Limit::Trouble,
-            })
+        .or_else(|| open().next().map(|(name, cluster)| outstanding(app, name, cluster)))
+        .unwrap_or_else(|| Wait {
+            reason: "no cluster fits its placement".to_owned(),
+            blocking: "spec.placement".to_owned(),
+            since: app.changed_at,
+            limit: Limit::Trouble,
         })
+}
+
+fn silent(app: &App, name: &Name, cluster: &InCluster) -> Option<Wait> {
+    let why = cluster.unusable.clone()?;
+    let reason = match app.deleting_since {
+        Some(_) => format!("{why}: delete the app with force to go on without it"),
+        None => why,
+    };
+    let since = cluster.heard_at.unwrap_or(app.changed_at);
+    Some(Wait { reason, blocking: format!("cluster {name}"), since, limit: Limit::Trouble })
+}
+
+/// What is not as wanted in a cluster although no instance waits for anything.
+fn outstanding(app: &App, name: &Name, cluster: &InCluster) -> Wait {
+    let share = app.share(name);
+    let mine = || cluster.instances.iter().filter(|i| i.revision == app.revision).count();
+    let there = u32::try_from(mine()).unwrap_or(u32::MAX);
+    let kept = cluster.workloads.get(&app.revision);
+    let others = cluster.workloads.keys().find(|revision| **revision != app.revision);
+    let (reason, since) = match (kept, others) {
+        (Some(kept), _) if there < kept.replicas.min(share) => {
+            let missing = kept.replicas.min(share) - there;
+            (format!("{missing} of {share} instances have not shown up in cluster {name}"), kept.observed_at)
+        }
+        _ if there < share => {
+            let missing = share - there;
+            (
+                format!("{missing} of {share} instances are still to be started in cluster {name}"),
+                app.changed_at,
+            )
+        }
+        _ if there > share => {
+            let more = there - share;
+            (format!("{more} instances more than wanted are to leave cluster {name}"), app.changed_at)
+        }
+        (_, Some(revision)) => (format!("revision {revision} is to leave cluster {name}"), app.changed_at),
+        _ => (format!("cluster {name} keeps more than it is to hold"), app.changed_at),
+    };
+    let blocking = format!("{name}/{}", app.revision);
+    Wait { reason, blocking, since: since.max(app.changed_at), limit: Limit::Progress }
 }
 
 fn longest_waiting(observed: &Observed) -> Option<Wait> {

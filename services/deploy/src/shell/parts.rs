@@ -51,7 +51,7 @@ impl Reconciler for Parts {
 
     async fn reconcile(&self, part: &PartKey) -> Result<Option<Duration>, Failed> {
         let live = self.world.machine.live();
-        let Some(app) = live.state.apps.get(&part.app) else { return Ok(None) };
+        let Some(app) = live.state.wanted(&part.app) else { return Ok(None) };
         let Some(begun) = self.begin(part) else { return Ok(None) };
         let mut done = Ok(());
         for step in &begun.steps {
@@ -72,7 +72,7 @@ impl Parts {
     /// Plans on what is seen now: what was to be done when this part was woken may be long ago.
     fn begin<'a>(&'a self, part: &'a PartKey) -> Option<Begun<'a>> {
         let live = self.world.machine.live();
-        let app = live.state.apps.get(&part.app)?;
+        let app = live.state.wanted(&part.app)?;
         let mut under_way = self.world.under_way();
         let now = self.world.clock.now();
         let observed = self.world.look(&part.app, app, now);

@@ -1,21 +1,26 @@
 //! Looks after one application: works out its status, notes what follows from it, and has the parts of it worked on
 //! where something is to be done.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bcs_kit::{
     machine,
     reconcile::{Reconciler, Waker},
 };
-use bcs_schemas::CommandId;
-use jiff::Timestamp;
+use bcs_schemas::{CommandId, Name};
+use jiff::{SignedDuration, Timestamp};
 
-use super::{parts::PartKey, world::World};
+use super::{parts::PartKey, statuses::Known, world::World};
 use crate::domain::{
     app::{App, AppKey},
     observed::Observed,
     state::Internal,
-    status::{self, Assessment, Verdict},
+    status::{self, Assessment, Before, Verdict},
+    tombstone::{self, Tombstone},
 };
 
 /// Applications.
@@ -31,6 +36,9 @@ pub(crate) enum Error {
     Note(#[from] machine::Error),
 }
 
+/// How long a cluster must be seen to hold nothing until that is believed.
+const SURE: SignedDuration = SignedDuration::from_secs(2);
+
 impl Reconciler for Apps {
     type Key = AppKey;
     type Lane = ();
@@ -38,7 +46,12 @@ impl Reconciler for Apps {
     const PLACES: usize = 64;
 
     fn keys(&self) -> Vec<AppKey> {
-        self.world.machine.live().state.apps.keys().cloned().collect()
+        let state = self.world.machine.live().state.clone();
+        let back = |left: &&(&AppKey, &Tombstone)| {
+            left.1.clusters.iter().any(|cluster| state.clusters.contains_key(cluster))
+        };
+        let left = state.tombstones.iter().filter(|left| back(&left)).map(|(key, _)| key);
+        state.apps.keys().chain(left).cloned().collect()
     }
 
     /// None of them waits for anything outside of this service.
@@ -47,26 +60,60 @@ impl Reconciler for Apps {
     async fn reconcile(&self, key: &AppKey) -> Result<Option<Duration>, Error> {
         let World { machine, views, statuses, clock, .. } = &*self.world;
         views.synced().await;
-        let live = machine.live();
-        let Some(app) = live.state.apps.get(key) else {
-            statuses.forget(key);
-            return Ok(None);
-        };
-        let now = clock.now();
-        let observed = self.world.look(key, app, now);
-        self.assess(key, app, &observed, now).await?;
-        let mut under_way = self.world.under_way();
-        let next = under_way.next(key, app, observed, now);
-        statuses.keep_troubles(key, |cluster| next.contains_key(cluster) || under_way.holds(key, cluster));
-        let idle = next.is_empty();
-        for cluster in next.into_keys() {
-            self.parts.wake(PartKey { cluster, app: key.clone() });
+        let (live, now) = (machine.live(), clock.now());
+        if let Some(app) = live.state.apps.get(key) {
+            let observed = self.world.look(key, app, now);
+            self.assess(key, app, &observed, now).await?;
+            let idle = self.begin(key, app, observed, now);
+            return Ok(statuses.get(key).status.and_then(|status| status::look_again(&status, idle, now)));
         }
-        Ok(statuses.get(key).status.and_then(|status| status::look_again(&status, idle, now)))
+        match live.state.tombstones.get(key) {
+            Some(left) => self.sweep(key, left, now).await,
+            None => {
+                statuses.forget(key);
+                Ok(None)
+            }
+        }
     }
 }
 
 impl Apps {
+    /// Has the parts worked on where something is to be done. Whether nothing is.
+    fn begin(&self, key: &AppKey, app: &App, observed: Observed, now: Timestamp) -> bool {
+        let mut under_way = self.world.under_way();
+        let next = under_way.next(key, app, observed, now);
+        let open = |cluster: &Name| next.contains_key(cluster) || under_way.holds(key, cluster);
+        self.world.statuses.keep_troubles(key, open);
+        let idle = next.is_empty();
+        for cluster in next.into_keys() {
+            self.parts.wake(PartKey { cluster, app: key.clone() });
+        }
+        idle
+    }
+
+    /// Stops what is left of a deleted application, and notes which clusters hold nothing of it any more. That must be
+    /// seen for a while: the news that a cluster was read can come before what was read there.
+    async fn sweep(&self, key: &AppKey, left: &Tombstone, now: Timestamp) -> Result<Option<Duration>, Error> {
+        let observed = self.world.look(key, &left.app, now);
+        let empty = left.empty(&observed);
+        self.begin(key, &left.app, observed, now);
+        let known = self.world.statuses.get(key).swept;
+        let since = |cluster: Name| (known.get(&cluster).copied().unwrap_or(now), cluster);
+        let swept: BTreeMap<Name, Timestamp> =
+            empty.into_iter().map(since).map(|(since, cluster)| (cluster, since)).collect();
+        let sure = |since: &Timestamp| now.duration_since(*since) >= SURE;
+        let clusters: BTreeSet<Name> =
+            swept.iter().filter(|(_, since)| sure(since)).map(|(cluster, _)| cluster.clone()).collect();
+        let again = (!swept.is_empty()).then_some(SURE.unsigned_abs());
+        self.world.statuses.set_swept(key, swept);
+        if !clusters.is_empty() {
+            let cause = format!("{key} {} {} {clusters:?}", left.app.created_at, left.app.generation);
+            let id = CommandId::derived(&cause, "sweep");
+            self.world.machine.submit(id, key.target(), Internal::Swept { clusters }).await?;
+        }
+        Ok(again)
+    }
+
     /// Publishes the status, and notes in the journal what follows from it.
     async fn assess(
         &self,
@@ -76,11 +123,12 @@ impl Apps {
         now: Timestamp,
     ) -> Result<(), Error> {
         let statuses = &self.world.statuses;
-        let troubles = statuses.get(key).troubles;
+        let Known { status, progress, troubles, .. } = statuses.get(key);
         let trouble = troubles.values().next().map(String::as_str);
-        let Assessment { status, verdict } = status::assess(app, observed, trouble, now);
+        let before = Before { status: status.as_ref(), progress: progress.as_ref() };
+        let Assessment { status, progress, verdict } = status::assess(app, observed, trouble, before, now);
         let (reason, blocking) = (status.reason.clone(), status.blocking.clone());
-        statuses.set_status(key, status);
+        statuses.set_status(key, status, progress);
         let generation = app.generation;
         let wish = match verdict {
             Verdict::Complete if app.healthy_revision.as_ref() != Some(&app.revision) => {
@@ -90,7 +138,10 @@ impl Apps {
                 let (reason, blocking) = (reason.unwrap_or_default(), blocking.unwrap_or_default());
                 Some(("stall", Internal::Stall { generation, reason, blocking }))
             }
-            Verdict::Gone => Some(("forget", Internal::Forget { generation })),
+            Verdict::Gone => {
+                let leftovers = tombstone::leftovers(app, observed);
+                Some(("forget", Internal::Forget { generation, leftovers }))
+            }
             Verdict::None | Verdict::Complete | Verdict::Stalled => None,
         };
         if let Some((purpose, wish)) = wish {

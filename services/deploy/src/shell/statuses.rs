@@ -6,8 +6,9 @@ use std::{
 };
 
 use bcs_schemas::{Name, query::AppStatus};
+use jiff::Timestamp;
 
-use crate::domain::app::AppKey;
+use crate::domain::{app::AppKey, progress::Progress};
 
 /// Statuses by application. Clones share them.
 #[derive(Clone, Default)]
@@ -17,6 +18,9 @@ pub(crate) struct Statuses(Arc<RwLock<BTreeMap<AppKey, Known>>>);
 #[derive(Clone, Default)]
 pub(crate) struct Known {
     pub(crate) status: Option<AppStatus>,
+    pub(crate) progress: Option<Progress>,
+    /// Of a deleted application: clusters that were back and held nothing, and since when that is seen.
+    pub(crate) swept: BTreeMap<Name, Timestamp>,
     pub(crate) troubles: BTreeMap<Name, String>,
 }
 
@@ -25,8 +29,17 @@ impl Statuses {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn set_status(&self, key: &AppKey, status: AppStatus) {
-        self.change(key, |known| known.status = Some(status));
+    pub(crate) fn set_status(&self, key: &AppKey, status: AppStatus, progress: Progress) {
+        self.change(key, |known| {
+            known.status = Some(status);
+            known.progress = Some(progress);
+        });
+    }
+
+    pub(crate) fn set_swept(&self, key: &AppKey, swept: BTreeMap<Name, Timestamp>) {
+        self.change(key, |known| {
+            *known = Known { swept, troubles: std::mem::take(&mut known.troubles), ..Known::default() }
+        });
     }
 
     /// Notes what became of the last step in a cluster. Whether that is news.

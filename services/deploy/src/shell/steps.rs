@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bcs_kit::{Bus, telemetry};
+use bcs_kit::{Bus, Clock, telemetry};
 use bcs_schemas::{
     step::{Instance, Step, StepRequest, StepResult, WorkloadKey},
     subject,
 };
+use jiff::SignedDuration;
 
 use crate::domain::{
     app::{App, AppKey},
@@ -20,15 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(35);
 /// The agents, behind the bus.
 pub(crate) struct Agents {
     pub(crate) bus: Bus,
+    pub(crate) clock: Clock,
 }
 
 impl Agents {
     /// Asks the agent of the step's cluster; the error says what it said.
     pub(crate) async fn execute(&self, key: &AppKey, app: &App, step: &PlannedStep) -> Result<(), String> {
         let PlannedStep { cluster, .. } = step;
+        let patience = SignedDuration::try_from(PATIENCE).unwrap_or_default();
         let request = StepRequest {
             generation: app.generation,
             traceparent: telemetry::current_traceparent(),
+            not_after: self.clock.now().saturating_add(patience).ok(),
             step: wire(key, app, step),
         };
         let subject = subject::agent_steps(self.bus.site(), cluster);

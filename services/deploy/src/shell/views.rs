@@ -17,8 +17,9 @@ pub(crate) struct Views {
 
 impl Views {
     /// One consistent look. Registrations are taken before endpoints: a confirmation is never older than the instance
-    /// that it is held against.
+    /// that it is held against. Clusters come first: what a heartbeat vouches for is read after it.
     pub(crate) fn look(&self) -> Observations {
+        let clusters = self.clusters.snapshot();
         let registries = self.registries.snapshot();
         let registrations = self.registrations.snapshot();
         Observations {
@@ -26,7 +27,7 @@ impl Views {
             registrations,
             endpoints: self.endpoints.snapshot(),
             workloads: self.workloads.snapshot(),
-            clusters: self.clusters.snapshot(),
+            clusters,
         }
     }
 

@@ -46,6 +46,12 @@ pub(super) async fn serve(
 
 impl Executor {
     async fn execute(&self, request: &StepRequest) -> StepResult {
+        let now = self.agent.clock.now();
+        if let Some(not_after) = request.not_after.filter(|not_after| now > *not_after) {
+            // Whoever asked has given up, and may have planned something else since.
+            let reason = format!("the step was to begin before {not_after}, and it is {now} here: ask again");
+            return StepResult::Failed { reason };
+        }
         let slot = self.engine.borrow().clone();
         let engine = match slot {
             Ok(engine) => engine,

@@ -72,7 +72,6 @@ fn shares(state: &Deploy) -> Vec<(String, u32)> {
 #[test]
 fn the_life_of_an_application_in_events() {
     let mut state = world();
-    let apply = |replicas| ApplyApp { labels: Labels::new(), spec: spec(replicas) };
     assert_eq!(
         ask(&mut state, apply(6)),
         Ok(vec!["applied".into(), "placed".into(), "rollout-started".into()])
@@ -84,14 +83,14 @@ fn the_life_of_an_application_in_events() {
         Ok(vec!["scaled".into(), "placed".into()])
     );
     assert_eq!(ask(&mut state, RestartApp {}), Ok(vec!["restarted".into(), "rollout-started".into()]));
-    assert_eq!(ask(&mut state, DeleteApp {}), Ok(vec!["deletion-requested".into()]));
-    assert_eq!(ask(&mut state, DeleteApp {}), Ok(vec![]));
+    assert_eq!(ask(&mut state, DeleteApp::default()), Ok(vec!["deletion-requested".into()]));
+    assert_eq!(ask(&mut state, DeleteApp::default()), Ok(vec![]));
     let refused = ask(&mut state, apply(6)).expect_err("is being deleted");
     assert_eq!(refused.code, RejectionCode::Precondition);
     let generation = state.apps[&key()].generation;
     assert_eq!(generation, 4);
-    assert!(internal(&state, &key().target(), &Internal::Forget { generation: 3 }).is_empty(), "an old wish");
-    let gone = internal(&state, &key().target(), &Internal::Forget { generation });
+    assert!(internal(&state, &key().target(), &forget(3, &[])).is_empty(), "an old wish");
+    let gone = internal(&state, &key().target(), &forget(generation, &[]));
     take_in(&mut state, &gone);
     assert!(state.apps.is_empty());
     ask(&mut state, apply(1)).expect("may come back");
@@ -159,6 +158,75 @@ fn an_application_placed_by_name_stays_where_it_was_put() {
     assert_eq!(shares(&state), [("sim-a".to_owned(), 4)]);
 }
 
+fn forget(generation: u64, leftovers: &[&str]) -> Internal {
+    Internal::Forget { generation, leftovers: leftovers.iter().map(|cluster| name(cluster)).collect() }
+}
+
+fn apply(replicas: u32) -> ApplyApp {
+    ApplyApp { labels: Labels::new(), spec: spec(replicas) }
+}
+
+/// Deleted while `leftovers` were away.
+fn buried(state: &mut Deploy, leftovers: &[&str]) {
+    ask(state, apply(6)).expect("accepted");
+    ask(state, DeleteApp::default()).expect("accepted");
+    let gone = internal(state, &key().target(), &forget(state.apps[&key()].generation, leftovers));
+    take_in(state, &gone);
+}
+
+#[test]
+fn a_deletion_under_way_can_be_forced_once() {
+    let mut state = world();
+    ask(&mut state, apply(6)).expect("accepted");
+    ask(&mut state, DeleteApp::default()).expect("accepted");
+    let since = state.apps[&key()].deleting_since;
+    assert_eq!(ask(&mut state, DeleteApp { force: true }), Ok(vec!["deletion-requested".into()]));
+    assert!(state.apps[&key()].forced);
+    assert_eq!(state.apps[&key()].deleting_since, since);
+    assert_eq!(ask(&mut state, DeleteApp { force: true }), Ok(vec![]));
+    assert_eq!(ask(&mut state, DeleteApp::default()), Ok(vec![]));
+}
+
+#[test]
+fn what_may_be_left_of_a_deleted_application_is_remembered_until_the_clusters_are_empty() {
+    let mut state = world();
+    buried(&mut state, &["sim-a", "sim-b"]);
+    assert!(state.apps.is_empty());
+    let left = state.wanted(&key()).expect("is remembered");
+    assert_eq!(
+        (left.total(), left.generation, left.forced),
+        (0, 2, true),
+        "to be stopped, on its last intent"
+    );
+    let mut swept = |clusters: &[&str]| {
+        let clusters = clusters.iter().map(|cluster| name(cluster)).collect();
+        let events = internal(&state, &key().target(), &Internal::Swept { clusters });
+        take_in(&mut state, &events);
+        (events.len(), state.tombstones.get(&key()).map(|left| left.clusters.len()))
+    };
+    assert_eq!(swept(&["sim-c"]), (0, Some(2)));
+    assert_eq!(swept(&["sim-b"]), (1, Some(1)));
+    assert_eq!(swept(&["sim-b"]), (0, Some(1)));
+    assert_eq!(swept(&["sim-a", "sim-b"]), (1, None));
+    assert_eq!(state.wanted(&key()), None);
+}
+
+#[test]
+fn an_application_made_again_takes_over_what_is_left_of_the_former() {
+    let mut state = world();
+    buried(&mut state, &["sim-z"]);
+    ask(&mut state, apply(6)).expect("accepted");
+    assert!(state.tombstones.is_empty());
+    assert_eq!(state.apps[&key()].held, [name("sim-a"), name("sim-b"), name("sim-z")].into());
+}
+
+#[test]
+fn an_application_that_left_nothing_behind_is_forgotten() {
+    let mut state = world();
+    buried(&mut state, &[]);
+    assert!(state.tombstones.is_empty());
+}
+
 fn any_command() -> impl Strategy<Value = DeployCommand> {
     prop_oneof![
         (0u32..20, 0u8..3).prop_map(|(replicas, tag)| {
@@ -168,7 +236,7 @@ fn any_command() -> impl Strategy<Value = DeployCommand> {
         }),
         (0u32..20).prop_map(|replicas| ScaleApp { replicas, remove: vec![] }.into()),
         Just(RestartApp {}.into()),
-        Just(DeleteApp {}.into()),
+        Just(DeleteApp::default().into()),
     ]
 }
 

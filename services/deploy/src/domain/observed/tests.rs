@@ -4,6 +4,7 @@ use bcs_schemas::{
 };
 
 use super::*;
+use crate::domain::tombstone;
 
 fn name(text: &str) -> Name {
     Name::new(text).expect("a label")
@@ -35,6 +36,8 @@ fn app(register: serde_json::Value) -> App {
         created_at: Timestamp::UNIX_EPOCH,
         changed_at: Timestamp::UNIX_EPOCH,
         deleting_since: None,
+        forced: false,
+        held: Default::default(),
         stalled_generation: None,
     }
 }
@@ -182,7 +185,9 @@ fn a_drain_is_through_when_every_registry_says_so_or_its_deadline_has_passed() {
     let mut ask = app.clone();
     ask.spec.drain.on_deadline = OnDeadline::Ask;
     let world = World::new(EndpointPhase::Draining, &[("dns", Draining)]);
-    assert!(matches!(world.stage(&ask, 31), Stage::Draining(why) if why.contains("waiting for a person")));
+    assert!(
+        matches!(world.stage(&ask, 31), Stage::Draining(why) if why.contains("set drain.onDeadline to force"))
+    );
 }
 
 #[test]
@@ -216,4 +221,28 @@ fn a_removed_cluster_holds_up_no_deletion() {
     assert!(why.is_some_and(|why| why.contains("was removed from the platform")));
     app.deleting_since = Some(Timestamp::UNIX_EPOCH);
     assert!(world.join(&app, 1).clusters.is_empty());
+}
+
+#[test]
+fn an_application_that_wants_nothing_of_a_removed_cluster_does_not_care_about_it() {
+    let mut world = World::new(EndpointPhase::Ready, &[]);
+    world.members = Clusters::new();
+    let mut moved = app(serde_json::json!([]));
+    moved.shares = [(name("sim-a"), 0)].into();
+    assert!(world.join(&moved, 1).clusters.is_empty());
+}
+
+#[test]
+fn a_deletion_looks_wherever_the_application_ever_was() {
+    let world = World::new(EndpointPhase::Ready, &[]);
+    let mut moved = app(serde_json::json!([]));
+    moved.shares = [(name("sim-b"), 1)].into();
+    moved.held = [name("sim-a"), name("sim-b")].into();
+    moved.deleting_since = Some(Timestamp::UNIX_EPOCH);
+    let mut emptied = World { all: world.all.clone(), members: world.members.clone() };
+    emptied.all.endpoints.clear();
+    let leftovers = |world: &World, second| tombstone::leftovers(&moved, &world.join(&moved, second));
+    assert_eq!(leftovers(&world, 1), moved.held, "one holds something, the other was removed");
+    assert_eq!(leftovers(&emptied, 1), [name("sim-b")].into());
+    assert_eq!(leftovers(&emptied, 60), moved.held, "silent for too long");
 }

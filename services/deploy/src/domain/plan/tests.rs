@@ -32,6 +32,8 @@ fn app(shares: &[u32], revision: &str) -> App {
         created_at: Timestamp::UNIX_EPOCH,
         changed_at: Timestamp::UNIX_EPOCH,
         deleting_since: None,
+        forced: false,
+        held: Default::default(),
         stalled_generation: None,
     }
 }

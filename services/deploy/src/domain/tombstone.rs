@@ -1,0 +1,44 @@
+//! Deleted applications of which something may be left: in clusters that were removed from the platform, or gave no news
+//! when the application was let go. What is left there is stopped when such a cluster is back.
+
+use std::collections::BTreeSet;
+
+use bcs_schemas::Name;
+use serde::{Deserialize, Serialize};
+
+use super::{app::App, observed::Observed};
+
+/// A deleted application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// As it was. What is left of it is drained and stopped as it asked for.
+    pub app: App,
+    /// Where something of it may be left; never empty.
+    pub clusters: BTreeSet<Name>,
+}
+
+impl Tombstone {
+    /// None when nothing can be left anywhere.
+    pub fn of(app: App, leftovers: &BTreeSet<Name>) -> Option<Self> {
+        // Nobody watches over it any more: what passes its deadline goes on.
+        let app = App { forced: true, ..app };
+        (!leftovers.is_empty()).then(|| Self { app, clusters: leftovers.clone() })
+    }
+
+    /// None when nothing is left in any other.
+    #[must_use]
+    pub fn without(mut self, clusters: &BTreeSet<Name>) -> Option<Self> {
+        self.clusters.retain(|cluster| !clusters.contains(cluster));
+        (!self.clusters.is_empty()).then_some(self)
+    }
+
+    /// Clusters that are back and hold nothing.
+    pub fn empty(&self, observed: &Observed) -> BTreeSet<Name> {
+        self.clusters.iter().filter(|name| observed.empty(name)).cloned().collect()
+    }
+}
+
+/// Clusters that may hold something of an application, as far as is seen.
+pub fn leftovers(app: &App, observed: &Observed) -> BTreeSet<Name> {
+    app.held.iter().filter(|name| !observed.empty(name)).cloned().collect()
+}
