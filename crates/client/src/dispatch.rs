@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, HeaderName, HeaderValue,
     jetstream::{
         context::{PublishError, PublishErrorKind},
         message::PublishMessage,
@@ -14,7 +14,7 @@ use bcs_kit::{bus, telemetry};
 use bcs_schemas::{
     CommandId, Service,
     codec::{self, ContentType},
-    envelope::header,
+    envelope::{CommandHeaders, header},
     outcome::Outcome,
     query::{Answer, Answered, OutcomeQuery},
     subject::Subject,
@@ -56,7 +56,8 @@ pub struct Raw {
 
 impl Client {
     /// Publishes a message as it is, and waits for the outcome if `wait` says how long. A message without an id gets a
-    /// fresh one, which is returned.
+    /// fresh one, which is returned. What the bus could not carry is refused, and so is waiting for an answer that could
+    /// not be sent.
     pub async fn publish_raw(
         &self,
         raw: Raw,
@@ -70,14 +71,21 @@ impl Client {
             headers.insert(header::CONTENT_TYPE, form.as_str());
         }
         for (name, value) in &raw.headers {
-            headers.insert(name.as_str(), value.replace(['\r', '\n'], " "));
+            let (name, value) = header_line(name, value)?;
+            headers.insert(name, value);
+        }
+        if !carried(&raw.subject) {
+            return Err(Error::Subject { subject: raw.subject });
         }
         let given = headers.get(header::MESSAGE_ID).map(|v| v.as_str().to_owned());
         let shown = given.unwrap_or_else(|| self.fresh_id().to_string());
         headers.insert(header::MESSAGE_ID, shown.as_str());
         let place = self.place();
-        if wait.is_some() && headers.get(header::REPLY_TO).is_none() {
-            headers.insert(header::REPLY_TO, place.address.as_str());
+        if wait.is_some() {
+            match headers.get(header::REPLY_TO) {
+                Some(address) => answerable(address.as_str())?,
+                None => headers.insert(header::REPLY_TO, place.address.as_str()),
+            }
         }
         let Some(wait) = wait else {
             let parcel = self.parcel(raw, headers, None);
@@ -110,6 +118,9 @@ impl Client {
     ) -> Result<Outcome, Error> {
         let deadline = Instant::now() + timeout;
         let repeated = self.keep_trying(&parcel, deadline).await?;
+        if repeated && parcel.id.is_none() {
+            return Err(Error::Repeated { command_id: shown(&parcel) });
+        }
         // The bus dropped a repeat: its outcome was sent to whoever asked first, and only the store has it for us.
         let mut ask_at = if repeated { Instant::now() } else { Instant::now() + ANSWERED_WITHIN };
         let mut reason = format!("{} did not answer in {timeout:?}", parcel.service);
@@ -190,6 +201,28 @@ impl Client {
             Err(_) => Err(PublishError::new(PublishErrorKind::TimedOut)),
         }
     }
+}
+
+fn header_line(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let wrong = || Error::Header { name: name.to_owned() };
+    // The client library takes some names that a service on the other side cannot read.
+    let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if !named || value.contains(['\r', '\n']) {
+        return Err(wrong());
+    }
+    Ok((name.parse().map_err(|_| wrong())?, value.parse().map_err(|_| wrong())?))
+}
+
+/// Whether the bus can carry a message on this subject.
+fn carried(subject: &str) -> bool {
+    !subject.chars().any(|c| c.is_whitespace() || c.is_control())
+        && subject.split('.').all(|token| !token.is_empty())
+}
+
+/// Whether a service would answer to this address.
+fn answerable(address: &str) -> Result<(), Error> {
+    let lookup = |name: &str| (name == header::REPLY_TO).then_some(address);
+    CommandHeaders::read(lookup).map(drop).map_err(Error::ReplyTo)
 }
 
 fn shown(parcel: &Parcel) -> String {

@@ -1,7 +1,7 @@
 //! What can go wrong, in words that say what to do.
 
 use bcs_kit::bus;
-use bcs_schemas::{CommandId, codec::EncodeError, query::Refused};
+use bcs_schemas::{CommandId, FieldError, codec::EncodeError, query::Refused};
 
 /// Why something asked of the platform was not done, or is not known to be done.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,30 @@ pub enum Error {
         size: usize,
         /// Largest that is taken.
         limit: usize,
+    },
+    /// The bus cannot carry this subject, so nothing was sent.
+    #[error("{subject:?} is no subject: expected words separated by dots, without spaces")]
+    Subject {
+        /// Where it was to be published.
+        subject: String,
+    },
+    /// The bus cannot carry this header, so nothing was sent.
+    #[error("header {name:?}: expected a name of visible ASCII without ':', and a value of one line")]
+    Header {
+        /// Name of the header.
+        name: String,
+    },
+    /// The outcome was asked for at an address to which none is sent, so nothing was sent.
+    #[error("{0}: nobody could be told the outcome, so send it without waiting for one")]
+    ReplyTo(FieldError),
+    /// The bus had a message with this id already and dropped this one.
+    #[error(
+        "the bus has a message with the id {command_id:?} already and dropped this one: \
+         its outcome went to whoever sent it first, and is found by nobody else because the id is no UUID"
+    )]
+    Repeated {
+        /// The id.
+        command_id: String,
     },
     /// No stream keeps messages on this subject.
     #[error(

@@ -71,7 +71,9 @@ impl From<bcs_client::Error> for Failure {
         let exit = match &error {
             error if error.timed_out() => Exit::TimedOut,
             Error::Refused(_) => Exit::Rejected,
-            Error::TooLarge { .. } => Exit::Usage,
+            Error::TooLarge { .. } | Error::Subject { .. } | Error::Header { .. } | Error::ReplyTo(_) => {
+                Exit::Usage
+            }
             _ => Exit::Failed,
         };
         Self { exit, message: told_once(&error) }

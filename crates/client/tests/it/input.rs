@@ -161,3 +161,43 @@ async fn two_mebibytes_are_refused_with_both_numbers_before_they_are_sent() {
     assert!(error.to_string().contains("262144"), "{error}");
     accepted(outcome(&client, raw(r#"{"replicas":1}"#)).await);
 }
+
+#[tokio::test]
+async fn what_the_bus_cannot_carry_and_what_cannot_be_answered_is_refused_before_it_is_sent() {
+    let server = Server::start();
+    let service = Running::start(&server).await;
+    let client = server.client().await;
+    let with = |name: &str, value: &str| Raw {
+        headers: vec![(name.to_owned(), value.to_owned())],
+        ..raw(r#"{"replicas":1}"#)
+    };
+    for (name, value) in [("bad name", "x"), ("a:b", "x"), ("", "x"), ("Ümlaut", "x"), ("note", "a\r\nb: c")]
+    {
+        let error = client.publish_raw(with(name, value), Some(LONG)).await.expect_err(name);
+        assert!(matches!(&error, Error::Header { name: said } if said == name), "{error}");
+    }
+    for subject in ["", "bcs.cmd.deploy.local.demo.app.shop.sc ale", "bcs..cmd", "bcs.cmd."] {
+        let error = client.publish_raw(Raw { subject: subject.to_owned(), ..raw("{}") }, Some(LONG)).await;
+        assert!(matches!(error, Err(Error::Subject { .. })), "{subject:?}: {error:?}");
+    }
+    let error = client.publish_raw(with(header::REPLY_TO, "foo"), Some(LONG)).await.expect_err("no inbox");
+    assert!(matches!(error, Error::ReplyTo(_)) && error.to_string().contains("_INBOX"), "{error}");
+    // The outcome goes to another inbox, and we find the stored one.
+    accepted(outcome(&client, with(header::REPLY_TO, "_INBOX.other")).await);
+    assert_eq!(service.effects(), [1]);
+}
+
+#[tokio::test]
+async fn a_repeat_whose_outcome_cannot_be_found_says_so_at_once() {
+    let server = Server::start();
+    let service = Running::start(&server).await;
+    let client = server.client().await;
+    let named = || Raw {
+        headers: vec![(header::MESSAGE_ID.to_owned(), "monday".to_owned())],
+        ..raw(r#"{"replicas":1}"#)
+    };
+    assert_eq!(rejected(outcome(&client, named()).await).code, RejectionCode::Invalid);
+    let error = client.publish_raw(named(), Some(LONG)).await.expect_err("is dropped by the bus");
+    assert!(matches!(&error, Error::Repeated { command_id } if command_id == "monday"), "{error}");
+    assert!(service.effects().is_empty());
+}

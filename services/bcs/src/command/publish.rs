@@ -10,6 +10,7 @@ use bcs_schemas::{
     outcome::Outcome,
 };
 use clap::Args;
+use serde_json::json;
 
 use crate::{Exit, Failure, color, output, selector::pair, session::Session};
 
@@ -49,8 +50,11 @@ impl Arguments {
         let wait = (!self.no_wait).then(|| self.timeout.std());
         let (id, outcome) = client.publish_raw(raw, wait).await?;
         let Some(outcome) = outcome else {
-            output::line(format!("the bus keeps command {id}"));
-            return Ok(());
+            if session.format().for_people() {
+                output::line(format!("the bus keeps command {id}"));
+                return Ok(());
+            }
+            return output::data(session.format(), &json!({ "command_id": id }));
         };
         if session.format().for_people() {
             tell(&outcome);
@@ -103,7 +107,8 @@ fn tell(outcome: &Outcome) {
         }
         Outcome::Rejected(rejected) => {
             output::line(format!("{} ({}): {}", color::bad("rejected"), rejected.code, rejected.message));
-            for field in &rejected.fields {
+            // One that stands alone is in the message already.
+            for field in rejected.fields.iter().filter(|_| rejected.fields.len() > 1) {
                 output::line(format!("  {field}"));
             }
         }
