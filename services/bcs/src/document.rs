@@ -1,6 +1,8 @@
 //! Resource documents from files: YAML or JSON, several in one file. Everything is read and checked before anything is
 //! sent, and every mistake is named with file, document and field.
 
+mod setting;
+
 use std::{io::Read, path::Path};
 
 use bcs_schemas::{FieldError, resource::Resource};
@@ -8,76 +10,10 @@ use serde_json::Value;
 
 use crate::Failure;
 
+pub(crate) use setting::Setting;
+
 /// Larger files are no resource documents.
 const MOST_BYTES: u64 = 4 << 20;
-
-/// A value to set below `spec` of every App: `image.tag=v2`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Setting {
-    path: Vec<Step>,
-    value: Value,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Step {
-    Field(String),
-    Item(usize),
-}
-
-impl std::str::FromStr for Setting {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form = || format!("{text:?}: expected path=value, such as image.tag=v2 or ports[0].port=80");
-        let (path, value) = text.split_once('=').ok_or_else(form)?;
-        let value = serde_saphyr::from_str(value).map_err(|_| format!("{value:?} is no YAML scalar"))?;
-        let mut steps = Vec::new();
-        for part in path.split('.') {
-            let mut pieces = part.split('[');
-            let field = pieces.next().filter(|field| !field.is_empty()).ok_or_else(form)?;
-            steps.push(Step::Field(field.to_owned()));
-            for piece in pieces {
-                let item = piece.strip_suffix(']').and_then(|n| n.parse().ok()).ok_or_else(form)?;
-                steps.push(Step::Item(item));
-            }
-        }
-        Ok(Self { path: steps, value })
-    }
-}
-
-impl Setting {
-    fn apply(&self, document: &mut Value) -> Result<(), FieldError> {
-        let mut at = &mut document["spec"];
-        let mut walked = "spec".to_owned();
-        for step in &self.path {
-            if at.is_null() {
-                *at = Value::Object(serde_json::Map::new());
-            }
-            at = match (step, at) {
-                (Step::Field(name), Value::Object(fields)) => {
-                    walked = format!("{walked}.{name}");
-                    fields.entry(name.clone()).or_insert(Value::Null)
-                }
-                (Step::Item(index), Value::Array(items)) => {
-                    let length = items.len();
-                    let missing = || {
-                        FieldError::new(&walked, format!("has {length} items, and [{index}] was to be set"))
-                    };
-                    let item = items.get_mut(*index).ok_or_else(missing)?;
-                    walked = format!("{walked}[{index}]");
-                    item
-                }
-                (Step::Field(name), _) => {
-                    return Err(FieldError::new(walked, format!("has no fields, and {name} was to be set")));
-                }
-                (Step::Item(index), _) => {
-                    return Err(FieldError::new(walked, format!("is no list, and [{index}] was to be set")));
-                }
-            };
-        }
-        *at = self.value.clone();
-        Ok(())
-    }
-}
 
 /// Reads every file, `-` for standard input. All mistakes of all documents are in one failure.
 pub(crate) fn read_all(files: &[String], settings: &[Setting]) -> Result<Vec<Resource>, Failure> {
@@ -102,9 +38,15 @@ pub(crate) fn read_all(files: &[String], settings: &[Setting]) -> Result<Vec<Res
     if mistakes.is_empty() { Ok(resources) } else { Err(Failure::usage(mistakes.join("\n"))) }
 }
 
-/// A mistake of the document as a whole has no field.
+/// A mistake of the document as a whole has no field. YAML takes a bare `1.25` or `true` for no string, which surprises
+/// whoever wrote it.
 fn said(error: &FieldError) -> String {
-    if error.field == "." { error.problem.clone() } else { error.to_string() }
+    let FieldError { field, problem } = error;
+    let unquoted = ["integer", "floating point", "boolean"]
+        .iter()
+        .any(|kind| problem.starts_with(&format!("invalid type: {kind} ")));
+    let hint = if unquoted && problem.ends_with("expected a string") { ": write it in quotes" } else { "" };
+    if field == "." { problem.clone() } else { format!("{error}{hint}") }
 }
 
 fn text_of(file: &str) -> Result<(String, String), Failure> {

@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use serde_json::json;
+
 use super::*;
 
 const SHOP: &str = "\
@@ -40,6 +42,11 @@ fn every_mistake_names_file_document_field_and_expectation() {
         (
             second("replicas: 6", "replicas: many"),
             "shop.yaml document 2: spec.replicas: invalid type: string \"many\", expected u32",
+        ),
+        (
+            second("tag: v1", "tag: 1.25"),
+            "shop.yaml document 2: spec.image.tag: invalid type: floating point `1.25`, expected a string: write it \
+             in quotes",
         ),
         (second("replicas: 6", "replica: 6"), "shop.yaml document 2: spec.replica: unknown field"),
         (
@@ -105,6 +112,37 @@ fn a_setting_reaches_every_app_and_an_unknown_path_is_refused() {
     }
     assert!("image.tag".parse::<Setting>().is_err());
     assert!(".x=1".parse::<Setting>().is_err());
+}
+
+#[test]
+fn a_setting_becomes_what_the_schema_wants() {
+    let set = |setting: &str| {
+        let read = read(SHOP, &[setting]).expect(setting).remove(0);
+        let Resource::App(app) = read else { panic!("an app") };
+        serde_json::to_value(app.spec).expect("is JSON")
+    };
+    for (setting, place, value) in [
+        ("image.tag=1.25", "/image/tag", json!("1.25")),
+        ("image.tag=1.10", "/image/tag", json!("1.10")),
+        ("image.tag=true", "/image/tag", json!("true")),
+        ("image.tag=null", "/image/tag", json!("null")),
+        ("image.tag='1'", "/image/tag", json!("1")),
+        ("image.tag=0x10", "/image/tag", json!("0x10")),
+        ("env.LEVEL=3", "/env/LEVEL", json!("3")),
+        ("env.EMPTY=", "/env/EMPTY", json!("")),
+        ("env.FORMAT=%d # {a: b", "/env/FORMAT", json!("%d # {a: b")),
+        ("env.LIST=a=b,c", "/env/LIST", json!("a=b,c")),
+        ("annotations.kubesim\\.io/slow=5", "/annotations/kubesim.io~1slow", json!("5")),
+        ("args=[a, b]", "/args", json!(["a", "b"])),
+        ("resources.cpu=2", "/resources/cpu", json!("2")),
+        ("replicas=0", "/replicas", json!(0)),
+        ("drain.deadline=1500", "/drain/deadline", json!(1500)),
+        ("drain.deadline=2s", "/drain/deadline", json!(2000)),
+        ("placement.clusters[0].weight=3", "/placement/clusters/0/weight", json!(3)),
+    ] {
+        assert_eq!(set(setting).pointer(place), Some(&value), "{setting}");
+    }
+    assert_eq!(set("resources.cpu=").pointer("/resources/cpu"), None, "what may be absent is taken away");
 }
 
 #[test]
