@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -73,16 +74,20 @@ impl Contexts {
             .map_err(|e| wrong(format!("{}: {}", e.path(), e.inner().message())))
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, whole or not at all; only its owner may read it.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
         let failed =
             |e: std::io::Error| Failure::failed(format!("{} cannot be written: {e}", path.display()));
         let text = toml::to_string_pretty(self).map_err(|e| Failure::failed(e.to_string()))?;
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed)?;
-        }
-        let draft = path.with_extension("toml.new");
-        fs::write(&draft, text).and_then(|()| fs::rename(&draft, path)).map_err(failed)
+        // Some keep their settings elsewhere and only link to them.
+        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or_else(|| Path::new("."));
+        fs::create_dir_all(directory).map_err(failed)?;
+        let mut draft = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+        draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all()).map_err(failed)?;
+        draft.persist(&place).map_err(|e| failed(e.error))?;
+        Ok(())
     }
 
     /// The context `name`, or the current one; the standard one when there is none at all.
@@ -117,6 +122,22 @@ mod tests {
         assert_eq!(read.pick(None).expect("is there"), local);
         let error = read.pick(Some("prod")).expect_err("is not there").message;
         assert!(error.contains("there is local"), "{error}");
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone_and_a_link_to_it_stays_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let (real, link) = (dir.path().join("real.toml"), dir.path().join("config.toml"));
+        fs::write(&real, "").expect("writes");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o644)).expect("has a mode");
+        std::os::unix::fs::symlink(&real, &link).expect("links");
+        let contexts = Contexts { current: Some("local".to_owned()), ..Contexts::default() };
+        contexts.save(&link).expect("writes");
+        assert!(fs::symlink_metadata(&link).expect("is there").is_symlink());
+        assert_eq!(fs::metadata(&real).expect("is there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(Contexts::load(&real).expect("reads"), contexts);
+        assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 2, "no draft is left behind");
     }
 
     #[test]
