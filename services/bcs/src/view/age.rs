@@ -18,6 +18,15 @@ pub(crate) fn ago(since: Timestamp, as_of: Timestamp) -> String {
     format!("{} ago", age(since, as_of))
 }
 
+/// How a deadline stands: `in 5m`, `passed 12s ago`.
+pub(crate) fn until(deadline: Timestamp, as_of: Timestamp) -> String {
+    if deadline > as_of {
+        format!("in {}", age(as_of, deadline))
+    } else {
+        format!("passed {}", ago(deadline, as_of))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +45,12 @@ mod tests {
         ] {
             assert_eq!(age(at(1_000_000), at(1_000_000 + seconds)), text);
         }
+    }
+
+    #[test]
+    fn a_deadline_is_ahead_or_passed() {
+        let at = |second| Timestamp::from_second(second).expect("is an instant");
+        assert_eq!(until(at(1_300), at(1_000)), "in 5m");
+        assert_eq!(until(at(1_000), at(1_012)), "passed 12s ago");
     }
 }

@@ -7,7 +7,7 @@ use bcs_schemas::{
 };
 use jiff::Timestamp;
 
-use super::{Listed, age, ago, fleet::labels, instance::place, or_dash, table, word};
+use super::{Listed, age, age::until, ago, fleet::labels, instance::place, or_dash, table, word};
 use crate::{color, output, output::Format};
 
 /// An application, its instances with what registries know of them, and what happened lately.
@@ -34,7 +34,7 @@ pub(crate) fn app(
         say("Why", waiting(app, as_of));
     }
     if let Some(deadline) = status.deadline {
-        say("Deadline", format!("in {}", age(as_of, deadline)));
+        say("Deadline", until(deadline, as_of));
     }
     let counts = (status.updated, status.ready, status.draining);
     say("Instances", format!("{} updated, {} ready, {} draining", counts.0, counts.1, counts.2));

@@ -8,7 +8,7 @@ use bcs_schemas::{
 };
 use jiff::Timestamp;
 
-use super::{Listed, age, or_dash, word};
+use super::{Listed, age, age::until, or_dash, word};
 use crate::color;
 
 /// Whether a name means this instance: by its own name or by that of its application.
@@ -123,7 +123,7 @@ impl Listed for Registration {
     }
 
     fn more(&self, as_of: Timestamp) -> Vec<String> {
-        vec![self.uid.clone(), or_dash(self.retry_at.map(|at| format!("in {}", age(as_of, at))))]
+        vec![self.uid.clone(), or_dash(self.retry_at.map(|at| until(at, as_of)))]
     }
 
     fn name(&self) -> String {
