@@ -9,6 +9,7 @@ pub mod command;
 pub mod context;
 mod document;
 mod failure;
+mod login;
 pub mod output;
 mod progress;
 mod selector;

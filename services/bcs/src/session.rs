@@ -14,6 +14,7 @@ use crate::{
     Failure,
     cli::Global,
     context::{self, Context, Contexts},
+    login,
     output::Format,
 };
 
@@ -68,8 +69,8 @@ impl Session {
     }
 
     /// Who asks, as far as the machine knows.
-    pub fn actor(&self) -> &str {
-        self.global.actor.as_deref().filter(|actor| !actor.is_empty()).unwrap_or("anonymous")
+    pub fn actor(&self) -> String {
+        self.global.actor.clone().filter(|actor| !actor.is_empty()).unwrap_or_else(login::name)
     }
 
     /// Logs go to standard error, errors only unless more was asked for.
