@@ -3,13 +3,14 @@
 
 mod clusters;
 mod data;
+mod membership;
 mod nats;
 mod platform;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bcs_kit::{
-    Tasks,
+    Bus, Tasks,
     run::stop_signal,
     telemetry::{self, LogFormat, TelemetryConfig},
 };
@@ -73,42 +74,69 @@ impl Up {
         let settings = TelemetryConfig { log: self.log.clone(), format, otlp: self.otlp.clone() };
         let _guard = telemetry::init(&settings, "up").map_err(|e| Failure::usage(telemetry::chain(&e)))?;
         let data = DataDir::open(self.data.clone())?;
-        // From the outside in: what others stand on is stopped after them.
-        let (bus_tasks, tasks) = (Tasks::new(), Tasks::new());
-        let result = self.serve(&data, &bus_tasks, &tasks, contexts).await;
-        tasks.stop(WIND_DOWN).await;
-        bus_tasks.stop(WIND_DOWN).await;
-        result
+        let mut running = Running::default();
+        // Heard from the first moment on: a start can take a while, too.
+        let outcome = tokio::select! {
+            biased;
+            () = stop_signal() => {
+                output::note("stopping");
+                Ok(())
+            }
+            failure = self.serve(&data, &mut running, contexts) => Err(failure),
+        };
+        tokio::select! {
+            () = running.stop() => outcome,
+            () = stop_signal() => {
+                Err(Failure::failed("stopped at once; the next start takes up what was under way"))
+            }
+        }
     }
 
-    async fn serve(
+    /// Runs until something fails.
+    async fn serve(&self, data: &DataDir, running: &mut Running, contexts: Option<PathBuf>) -> Failure {
+        let server = match self.start(data, running, contexts).await {
+            Ok(server) => server,
+            Err(failure) => return failure,
+        };
+        tokio::select! {
+            failure = server.given_up() => failure,
+            () = running.tasks.stopping().cancelled_owned() => {
+                Failure::failed("a part of the platform ended; the log above says why")
+            }
+        }
+    }
+
+    async fn start(
         &self,
         data: &DataDir,
-        bus_tasks: &Tasks,
-        tasks: &Tasks,
+        running: &mut Running,
         contexts: Option<PathBuf>,
-    ) -> Result<(), Failure> {
+    ) -> Result<nats::Server, Failure> {
+        let Running { bus_tasks, tasks, clusters, buses } = running;
         let server = nats::start(data, self.nats_port, bus_tasks).await?;
-        let clusters = clusters::start(data).await?;
-        let started = platform::start(self, data, &server, &clusters, tasks).await;
-        let outcome = match started {
-            Ok(platform) => {
-                if let Some(path) = contexts.filter(|_| !self.no_context) {
-                    platform::write_context(&path, &server.url)?;
-                }
-                output::line(self.banner(data, &server, &clusters, platform.health));
-                let outcome = wait(bus_tasks, tasks).await;
-                tasks.stop(WIND_DOWN).await;
-                platform.disconnect().await;
-                outcome
-            }
-            Err(failure) => Err(failure),
+        clusters::start(data, clusters).await?;
+        let started = platform::start(self, data, &server, clusters, tasks, buses);
+        let health = tokio::select! {
+            started = started => started?,
+            failure = server.given_up() => return Err(failure),
         };
-        tasks.stop(WIND_DOWN).await;
-        for cluster in clusters {
-            cluster.shutdown().await;
+        let context = match contexts.filter(|_| !self.no_context) {
+            Some(path) => platform::write_context(&path, &server.url),
+            None => Ok(None),
+        };
+        output::line(self.banner(data, &server, clusters, health));
+        match context {
+            Ok(None) => (),
+            Ok(Some(former)) => output::note(format!(
+                "The context is `local` now; `bcs context use {former}` goes back to the former one."
+            )),
+            // The platform runs all the same.
+            Err(failure) => output::note(format!(
+                "No context was written: {}\n  speak to this bus with --nats {}",
+                failure.message, server.url
+            )),
         }
-        outcome
+        Ok(server)
     }
 
     fn banner(
@@ -162,13 +190,26 @@ fn path_hint() -> Option<String> {
     (!on_path).then(|| format!("  export PATH={}:$PATH", directory.display()))
 }
 
-async fn wait(bus_tasks: &Tasks, tasks: &Tasks) -> Result<(), Failure> {
-    tokio::select! {
-        () = stop_signal() => {
-            output::note("stopping");
-            Ok(())
+/// What was started so far.
+#[derive(Default)]
+struct Running {
+    bus_tasks: Tasks,
+    tasks: Tasks,
+    clusters: Vec<bcs_kubesim::Kubesim>,
+    buses: Vec<Bus>,
+}
+
+impl Running {
+    /// From the outside in: what others stand on is stopped after them.
+    async fn stop(self) {
+        self.tasks.stop(WIND_DOWN).await;
+        // So that nobody takes the end of the bus for its loss.
+        for bus in &self.buses {
+            bus.close().await;
         }
-        () = tasks.stopping().cancelled_owned() => Err(Failure::failed("a part of the platform ended; the log above says why")),
-        () = bus_tasks.stopping().cancelled_owned() => Err(Failure::failed("the bus ended; the log above says why")),
+        for cluster in self.clusters {
+            cluster.shutdown().await;
+        }
+        self.bus_tasks.stop(WIND_DOWN).await;
     }
 }

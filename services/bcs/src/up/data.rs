@@ -63,6 +63,11 @@ impl DataDir {
         self.cluster(name).join("kubeconfig")
     }
 
+    /// Mark of a cluster that was removed on purpose.
+    pub(super) fn removed(&self, name: &Name) -> PathBuf {
+        self.cluster(name.as_str()).join("removed")
+    }
+
     /// What the file registry writes.
     pub(super) fn registry(&self) -> PathBuf {
         self.root.join("registry")

@@ -1,7 +1,7 @@
 //! nats-server as a supervised child: found, configured, started, started again when it ends, and stopped last.
 
 use std::{
-    fs,
+    fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
@@ -9,7 +9,12 @@ use std::{
 };
 
 use bcs_kit::Tasks;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    sync::watch,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::data::DataDir;
 use crate::Failure;
@@ -18,44 +23,153 @@ use crate::Failure;
 pub(super) struct Server {
     /// Where it listens.
     pub(super) url: String,
-    /// What it calls itself: `nats-server: v2.15.1`.
+    /// What it calls itself: `nats-server 2.15.1`.
     pub(super) version: String,
+    state: watch::Receiver<State>,
 }
 
+/// How the server does.
+#[derive(Clone, Debug)]
+enum State {
+    Starting,
+    Answering,
+    /// It will not be started again, and why.
+    GivenUp(String),
+}
+
+/// How patient the supervisor is.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Pause before the first new start; each further one is twice as long.
+    pause: Duration,
+    /// Starts in a row that came to nothing.
+    starts: u32,
+    /// A server that lived this long had started well.
+    steady: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { pause: Duration::from_millis(200), starts: 6, steady: Duration::from_secs(1) };
 /// Oldest server whose stream settings we use.
 const OLDEST: (u32, u32) = (2, 14);
-/// A server that does not answer within this time will not.
-const START_WITHIN: Duration = Duration::from_secs(10);
+/// A server that does not answer within this time will not; one with large streams reads them first.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// A server that was asked to end has this long.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts the server and keeps it running until the group stops.
 pub(super) async fn start(data: &DataDir, port: u16, tasks: &Tasks) -> Result<Server, Failure> {
     let program = find()?;
+    start_program(program, data, port, tasks, PATIENCE).await
+}
+
+async fn start_program(
+    program: PathBuf,
+    data: &DataDir,
+    port: u16,
+    tasks: &Tasks,
+    patience: Patience,
+) -> Result<Server, Failure> {
     let version = version(&program).await?;
     let directory = data.nats();
     fs::create_dir_all(&directory).map_err(|e| Failure::failed(format!("{}: {e}", directory.display())))?;
-    end_orphan(&directory).await;
+    end_orphan(&directory, END_WITHIN).await?;
     let port = choose_port(&directory, port)?;
     let config = write_config(&directory, port)?;
-    let mut child = spawn(&program, &config)?;
-    if let Err(failure) = answers(port, &mut child, &directory).await {
-        stop(&mut child).await;
-        return Err(failure);
+    let (sender, state) = watch::channel(State::Starting);
+    let supervisor = Supervisor { program, config, directory, port, patience, state: sender };
+    tasks.spawn("nats-server", supervisor.run(tasks.stopping()));
+    let mut server = Server { url: format!("nats://127.0.0.1:{port}"), version, state };
+    server.answering().await?;
+    Ok(server)
+}
+
+impl Server {
+    async fn answering(&mut self) -> Result<(), Failure> {
+        let settled = self.state.wait_for(|state| !matches!(state, State::Starting)).await;
+        match settled.map(|state| state.clone()) {
+            Ok(State::Answering | State::Starting) => Ok(()),
+            Ok(State::GivenUp(why)) => Err(Failure::failed(why)),
+            Err(_) => Err(Failure::failed("nats-server was stopped while it started")),
+        }
     }
-    let stopping = tasks.stopping();
-    tasks.spawn("nats-server", async move {
-        loop {
-            tokio::select! {
-                () = stopping.cancelled() => return stop(&mut child).await,
-                ended = child.wait() => tracing::warn!(?ended, "nats-server ended, starting it again"),
+
+    /// Waits until it is given up, and says why.
+    pub(super) async fn given_up(&self) -> Failure {
+        let mut state = self.state.clone();
+        let given_up = state.wait_for(|state| matches!(state, State::GivenUp(_))).await.map(|s| s.clone());
+        match given_up {
+            Ok(State::GivenUp(why)) => Failure::failed(why),
+            // The supervisor was stopped, and everything else is.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Starts the server again when it ends, with growing pauses while that comes to nothing, and gives up in the end: a
+/// port that was taken or a disk that is full does not mend by itself.
+struct Supervisor {
+    program: PathBuf,
+    config: PathBuf,
+    directory: PathBuf,
+    port: u16,
+    patience: Patience,
+    state: watch::Sender<State>,
+}
+
+impl Supervisor {
+    async fn run(self, stopping: CancellationToken) {
+        let (mut vain, mut answered) = (0, false);
+        while let Some((lived, why)) = self.once(&stopping).await {
+            answered |= lived.is_some();
+            vain = if lived.is_some_and(|lived| lived >= self.patience.steady) { 0 } else { vain + 1 };
+            // What never worked will not at the second attempt.
+            if !answered || vain >= self.patience.starts {
+                tracing::error!(why, "nats-server is given up");
+                let _ = self.state.send(State::GivenUp(why));
+                return;
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            match spawn(&program, &config) {
-                Ok(again) => child = again,
-                Err(failure) => tracing::error!(error = failure.message, "nats-server does not start"),
+            tracing::warn!(why, "nats-server ended, starting it again");
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(self.patience.pause * 2_u32.pow(vain)) => (),
             }
         }
-    });
-    Ok(Server { url: format!("nats://127.0.0.1:{port}"), version })
+    }
+
+    /// One life of the server: for how long it answered, if it did, and how it ended. None when it was told to stop.
+    async fn once(&self, stopping: &CancellationToken) -> Option<(Option<Duration>, String)> {
+        let words = LastWords::begin(&self.directory);
+        let mut child = match spawn(&self.program, &self.config, &words) {
+            Ok(child) => child,
+            Err(failure) => return Some((None, failure.message)),
+        };
+        let mut since = None;
+        let why = loop {
+            let event = tokio::select! {
+                biased;
+                () = stopping.cancelled() => {
+                    stop(&mut child).await;
+                    return None;
+                }
+                ended = child.wait() => match ended {
+                    Ok(status) => format!("nats-server ended ({status})"),
+                    Err(error) => format!("nats-server is lost: {error}"),
+                },
+                answers = answers(self.port), if since.is_none() => {
+                    if answers {
+                        since = Some(Instant::now());
+                        let _ = self.state.send(State::Answering);
+                        continue;
+                    }
+                    stop(&mut child).await;
+                    format!("nats-server does not answer on port {} after {START_WITHIN:?}", self.port)
+                }
+            };
+            break event;
+        };
+        Some((since.map(|since| since.elapsed()), format!("{why}; {words}")))
+    }
 }
 
 fn find() -> Result<PathBuf, Failure> {
@@ -136,7 +250,8 @@ jetstream {{
     Ok(path)
 }
 
-fn spawn(program: &Path, config: &Path) -> Result<Child, Failure> {
+fn spawn(program: &Path, config: &Path, words: &LastWords) -> Result<Child, Failure> {
+    let errors = File::create(&words.errors).map_or_else(|_| Stdio::null(), Stdio::from);
     Command::new(program)
         .arg("--config")
         .arg(config)
@@ -144,32 +259,53 @@ fn spawn(program: &Path, config: &Path) -> Result<Child, Failure> {
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(errors)
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| Failure::failed(format!("{} cannot be run: {e}", program.display())))
 }
 
-async fn answers(port: u16, child: &mut Child, directory: &Path) -> Result<(), Failure> {
-    let log = directory.join("log");
-    let said = || {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let last: Vec<&str> = text.lines().rev().take(3).collect();
-        format!(
-            "its log {} ends with:\n{}",
-            log.display(),
-            last.into_iter().rev().collect::<Vec<_>>().join("\n")
-        )
-    };
+/// Waits until the server answers; false when it takes too long.
+async fn answers(port: u16) -> bool {
     let answering = async {
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::select! {
-        () = answering => Ok(()),
-        ended = child.wait() => Err(Failure::failed(format!("nats-server ended at once ({ended:?}); {}", said()))),
-        () = tokio::time::sleep(START_WITHIN) => Err(Failure::failed(format!("nats-server does not answer; {}", said()))),
+    tokio::time::timeout(START_WITHIN, answering).await.is_ok()
+}
+
+/// What the server says in one life: its log from then on, and what it writes before it has one.
+struct LastWords {
+    log: PathBuf,
+    /// Where the log ended before.
+    from: usize,
+    errors: PathBuf,
+}
+
+impl LastWords {
+    const LINES: usize = 5;
+
+    fn begin(directory: &Path) -> Self {
+        let log = directory.join("log");
+        let from = fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap_or(0));
+        Self { log, from, errors: directory.join("errors") }
+    }
+}
+
+impl std::fmt::Display for LastWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+        let log = read(&self.log);
+        // A log that is shorter than it was has begun anew.
+        let said = format!("{}{}", read(&self.errors), log.get(self.from..).unwrap_or(&log));
+        let lines: Vec<&str> = said.lines().collect();
+        if lines.is_empty() {
+            return write!(f, "it said nothing in {}", self.log.display());
+        }
+        let last = lines.iter().skip(lines.len().saturating_sub(Self::LINES));
+        write!(f, "it said last (all of it is in {}):", self.log.display())?;
+        last.copied().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
@@ -178,7 +314,7 @@ async fn stop(child: &mut Child) {
     if let Some(pid) = child.id() {
         signal(pid, rustix::process::Signal::TERM);
     }
-    if tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+    if tokio::time::timeout(END_WITHIN, child.wait()).await.is_err() {
         tracing::warn!("nats-server does not end, killing it");
         if let Err(error) = child.kill().await {
             tracing::warn!(%error, "nats-server cannot be killed");
@@ -188,10 +324,10 @@ async fn stop(child: &mut Child) {
 
 /// When we were killed, the server that we had started lives on and holds the streams. It is ours if it runs with our
 /// configuration file; only then it is ended.
-async fn end_orphan(directory: &Path) {
+async fn end_orphan(directory: &Path, within: Duration) -> Result<(), Failure> {
     let Some(pid) = fs::read_to_string(directory.join("pid")).ok().and_then(|t| t.trim().parse::<u32>().ok())
     else {
-        return;
+        return Ok(());
     };
     let ours = directory.join("nats-server.conf").display().to_string();
     let runs = || {
@@ -199,17 +335,24 @@ async fn end_orphan(directory: &Path) {
         String::from_utf8_lossy(&line).split('\0').any(|argument| argument == ours)
     };
     if !runs() {
-        return;
+        return Ok(());
     }
     tracing::info!(pid, "ending the nats-server of a former run");
-    signal(pid, rustix::process::Signal::TERM);
-    for _ in 0..500 {
-        if !runs() {
-            return;
+    for order in [rustix::process::Signal::TERM, rustix::process::Signal::KILL] {
+        signal(pid, order);
+        let ended = async {
+            while runs() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(within, ended).await.is_ok() {
+            return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    signal(pid, rustix::process::Signal::KILL);
+    Err(Failure::failed(format!(
+        "the nats-server of a former run, process {pid}, does not end and holds {}: end it, then start again",
+        directory.display()
+    )))
 }
 
 fn signal(pid: u32, signal: rustix::process::Signal) {
@@ -218,3 +361,6 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
         tracing::debug!(%error, "signal was not sent");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
-//! The services and sidecars of `bcs up`, each as it would be started alone, and the clusters imported by command.
+//! The services and sidecars of `bcs up`, each as it would be started alone.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use bcs_client::Client;
 use bcs_kit::{
@@ -13,76 +13,67 @@ use bcs_kit::{
 use bcs_kubesim::Kubesim;
 use bcs_schemas::{
     Millis, Name, bucket,
-    cluster::ImportCluster,
-    outcome::Outcome,
     resource::{
-        ClusterSpec, Metadata, Registry, RegistrySpec,
-        cluster::SecretRef,
+        Metadata, Registry, RegistrySpec,
         registry::{Driver, EtcdDriver},
     },
 };
 
-use super::{Up, clusters::CLUSTERS, data::DataDir, nats};
+use super::{Up, clusters::CLUSTERS, data::DataDir, membership, nats};
 use crate::{
     Failure,
     context::{Context, Contexts},
 };
 
-/// A cluster is imported within this time, or something is wrong.
-const IMPORT_WITHIN: Duration = Duration::from_secs(30);
-
-/// The running platform.
-pub(super) struct Platform {
-    /// Where health and metrics are served.
-    pub(super) health: SocketAddr,
-    /// Every connection to the bus.
-    buses: Vec<Bus>,
-}
-
-impl Platform {
-    /// Closes the connections, so that nobody takes the end of the bus for its loss.
-    pub(super) async fn disconnect(&self) {
-        for bus in &self.buses {
-            bus.close().await;
-        }
-    }
-}
-
-/// Starts everything.
+/// Starts everything; says where health and metrics are served. Every connection to the bus is put into `buses` as it is
+/// made, so that whoever gives up in the middle can close them.
 pub(super) async fn start(
     up: &Up,
     data: &DataDir,
     server: &nats::Server,
     clusters: &[Kubesim],
     tasks: &Tasks,
-) -> Result<Platform, Failure> {
+    buses: &mut Vec<Bus>,
+) -> Result<SocketAddr, Failure> {
     let config = BusConfig { url: server.url.clone(), ..BusConfig::default() };
     let health = Health::new();
     let bus = Bus::connect(&config, "up").await?;
+    buses.push(bus.clone());
     bus.provision().await?;
     bus.supervise(tasks);
     let watched = bus.clone();
     health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
-    let mut buses = Box::pin(services(data, &config, &deps)).await?;
-    buses.push(deps.bus.clone());
+    Box::pin(services(data, &config, &deps, buses)).await?;
     forget_registries(up, &deps).await?;
     let owner = data.owner(&deps.clock)?;
     for (name, _, _) in CLUSTERS {
         sidecar(up, data, name, &owner, &deps).await?;
     }
-    import(data, clusters, &deps).await?;
-    let health = health.serve(tasks, up.health).await.map_err(|e| Failure::failed(chain(&e)))?;
-    Ok(Platform { health, buses })
+    let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
+    membership::converge(data, clusters, &client).await?;
+    health.serve(tasks, up.health).await.map_err(|e| {
+        Failure::failed(format!(
+            "{}: choose another address with --health, port 0 takes a free one",
+            chain(&e)
+        ))
+    })
 }
 
 /// Each service speaks to the bus through a connection of its own, as it would alone.
-async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<Vec<Bus>, Failure> {
+async fn services(
+    data: &DataDir,
+    bus: &BusConfig,
+    shared: &Deps,
+    buses: &mut Vec<Bus>,
+) -> Result<(), Failure> {
     let failed = |name: &str, e: &(dyn std::error::Error + 'static)| {
         Failure::failed(format!("{name} does not start: {}", chain(e)))
     };
-    let deps = async |name: &str| -> Result<Deps, Failure> {
-        Ok(Deps { bus: Bus::connect(bus, name).await?, ..shared.clone() })
+    let mut deps = async |name: &str| -> Result<Deps, Failure> {
+        let bus = Bus::connect(bus, name).await?;
+        buses.push(bus.clone());
+        Ok(Deps { bus, ..shared.clone() })
     };
     let (cluster, deploy) = (deps("cluster").await?, deps("deploy").await?);
     let (network, metrics) = (deps("network").await?, deps("metrics").await?);
@@ -102,7 +93,7 @@ async fn services(data: &DataDir, bus: &BusConfig, shared: &Deps) -> Result<Vec<
         let connected = move || if bus.connected() { Ok(()) } else { Err("not connected".to_owned()) };
         shared.health.check(format!("bus of {name}"), connected);
     }
-    Ok([cluster, deploy, network, metrics].map(|deps| deps.bus).into())
+    Ok(())
 }
 
 /// A registry of a former run that is not asked for any more must not be waited for: these sidecars are ours, so nobody
@@ -149,47 +140,16 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
     })
 }
 
-/// Imports the clusters as a user would, once: what a user does to them afterwards stays as it is.
-async fn import(data: &DataDir, clusters: &[Kubesim], deps: &Deps) -> Result<(), Failure> {
-    let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
-    for cluster in clusters {
-        let imported = data.cluster(cluster.name()).join("imported");
-        if imported.exists() {
-            continue;
-        }
-        let target = bcs_kit::machine::target(&Name::system(), "cluster", &name(cluster.name())?);
-        let region = CLUSTERS.iter().find(|c| c.0 == cluster.name()).map_or("none", |c| c.2).to_owned();
-        let message = ImportCluster {
-            labels: [("environment", "local".to_owned()), ("region", region)]
-                .map(|(k, v)| (k.to_owned(), v))
-                .into(),
-            spec: ClusterSpec {
-                engine: Default::default(),
-                kubeconfig: SecretRef { file: data.kubeconfig(cluster.name()) },
-                context: None,
-                agent: Default::default(),
-            },
-        };
-        match client.command(target, message).actor("bcs up").send(IMPORT_WITHIN).await? {
-            Outcome::Accepted(_) => std::fs::write(&imported, "")
-                .map_err(|e| Failure::failed(format!("{} cannot be written: {e}", imported.display())))?,
-            Outcome::Rejected(rejected) => {
-                return Err(Failure::rejected(&format!("import of cluster {}", cluster.name()), &rejected));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Lets `bcs` in another terminal find this bus.
-pub(super) fn write_context(path: &Path, url: &str) -> Result<(), Failure> {
+/// Lets `bcs` in another terminal find this bus. Says which other context was the current one.
+pub(super) fn write_context(path: &Path, url: &str) -> Result<Option<String>, Failure> {
     let mut contexts = Contexts::load(path)?;
     let local = Context { url: url.to_owned(), project: Some(name("demo")?), ..Context::default() };
     contexts.contexts.insert("local".to_owned(), local);
-    contexts.current = Some("local".to_owned());
-    contexts.save(path)
+    let former = contexts.current.replace("local".to_owned());
+    contexts.save(path)?;
+    Ok(former.filter(|former| former != "local"))
 }
 
-fn name(text: &str) -> Result<Name, Failure> {
+pub(super) fn name(text: &str) -> Result<Name, Failure> {
     Name::new(text).map_err(|e| Failure::failed(e.to_string()))
 }
