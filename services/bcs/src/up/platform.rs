@@ -53,10 +53,9 @@ pub(super) async fn start(
     let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
     membership::converge(data, clusters, &client).await?;
     health.serve(tasks, up.health).await.map_err(|e| {
-        Failure::failed(format!(
-            "{}: choose another address with --health, port 0 takes a free one",
-            chain(&e)
-        ))
+        let why = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
+        let hint = "choose another address with --health, port 0 takes a free one";
+        Failure::failed(format!("health cannot be served at {}: {why}: {hint}", up.health))
     })
 }
 
