@@ -4,7 +4,7 @@ mod provision;
 mod request;
 pub(crate) use request::{form_of, write};
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, Event, HeaderMap, jetstream};
 use bcs_schemas::{Name, bucket::Bucket};
@@ -35,14 +35,17 @@ impl Default for BusConfig {
     }
 }
 
+/// Between two looks whether a connection still lives.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A connection to the bus. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Bus {
     client: async_nats::Client,
     jetstream: jetstream::Context,
     connections: Connections,
-    site: Name,
-    replicas: usize,
+    config: Arc<BusConfig>,
+    name: Arc<str>,
 }
 
 /// What can go wrong between us and the bus.
@@ -134,7 +137,15 @@ impl Bus {
             .max_ack_inflight(1024)
             .build(client.clone());
         let connections = Connections(connections);
-        Ok(Self { client, jetstream, connections, site: config.site.clone(), replicas: config.replicas })
+        Ok(Self { client, jetstream, connections, config: Arc::new(config.clone()), name: name.into() })
+    }
+
+    /// A connection of its own for messages that anybody may send. The client drops the connection, or ends altogether,
+    /// when it meets header lines that it cannot read; only this connection is lost then, and its owner makes another.
+    pub async fn inlet(&self, purpose: &str) -> Result<Self, Error> {
+        let name = format!("{}-{purpose}", self.name);
+        // Connecting is a large future, and this happens in many places.
+        Box::pin(Self::connect(&self.config, &name)).await
     }
 
     /// The raw client.
@@ -148,8 +159,8 @@ impl Bus {
     }
 
     /// Name of this site in subjects.
-    pub const fn site(&self) -> &Name {
-        &self.site
+    pub fn site(&self) -> &Name {
+        &self.config.site
     }
 
     /// Whether the connection stands right now.
@@ -157,21 +168,27 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Stops the group when the connection's own machinery has ended, which a broken message can bring about: a service
-    /// that hears nothing must not look alive. A connection that is merely lost comes back by itself.
+    /// Returns when the connection's own machinery has ended, which a broken message can bring about. A connection that
+    /// is merely lost comes back by itself.
+    pub async fn ended(&self) {
+        loop {
+            let flushed = tokio::time::timeout(LOOK, self.client.flush()).await;
+            if matches!(flushed, Ok(Err(_))) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Stops the group when the connection has ended for good: a service that hears nothing must not look alive.
     pub fn supervise(&self, tasks: &Tasks) {
-        let (client, stopping) = (self.client.clone(), tasks.stopping());
+        let (bus, stopping) = (self.clone(), tasks.stopping());
         tasks.spawn("bus-watch", async move {
-            let mut every = tokio::time::interval(Duration::from_secs(5));
-            loop {
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    _ = every.tick() => (),
-                }
-                let flushed = tokio::time::timeout(Duration::from_secs(4), client.flush()).await;
-                if matches!(flushed, Ok(Err(_))) {
+            tokio::select! {
+                () = stopping.cancelled() => (),
+                () = bus.ended() => {
                     tracing::error!("the bus client has ended, stopping");
-                    return stopping.cancel();
+                    stopping.cancel();
                 }
             }
         });

@@ -4,6 +4,7 @@
 mod batch;
 mod door;
 mod fold;
+mod in_hand;
 mod metrics;
 mod publisher;
 mod runner;
@@ -151,8 +152,8 @@ pub enum Error {
     /// The state machine panicked on it.
     #[error("the decision panicked: {0}")]
     Panicked(String),
-    /// The batch was not written; nothing was decided.
-    #[error("not written: {0}")]
+    /// The journal does not take what was decided, and never will.
+    #[error("cannot be written: {0}")]
     Unwritten(String),
     /// The loop has ended.
     #[error("the service is stopping")]
@@ -160,6 +161,26 @@ pub enum Error {
     /// The bus refused something at the start.
     #[error("bus")]
     Bus(#[from] crate::bus::Error),
+}
+
+impl Error {
+    /// Whether the same may succeed later.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_transient(),
+            // An event of a newer program: that one is about to take over, or this one is about to be replaced.
+            Self::Replay { .. } | Self::Bus(_) => true,
+            Self::Panicked(_) | Self::Unwritten(_) | Self::Stopping => false,
+        }
+    }
+
+    /// Why a command lies in quarantine, in a word.
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Panicked(_) => "panicked",
+            _ => "unwritable",
+        }
+    }
 }
 
 /// The object `name` of `kind` in `project`. A kind is a literal in the code: one that is no label is a typing error.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use async_nats::jetstream::{self, message::PublishMessage, stream::DirectGetErrorKind};
 use bcs_schemas::{CommandId, codec, envelope::header, quarantine::Quarantined, stream, subject};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
@@ -16,6 +17,33 @@ pub struct Letter {
     record: Quarantined,
 }
 
+/// A message as it was found in its stream.
+pub(crate) struct Found {
+    pub(crate) stream: String,
+    pub(crate) seq: u64,
+    pub(crate) subject: String,
+    pub(crate) deliveries: u64,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) payload: Bytes,
+}
+
+impl From<&jetstream::Message> for Found {
+    fn from(message: &jetstream::Message) -> Self {
+        let info = message.info().ok();
+        let headers = message.headers.iter().flat_map(|map| map.iter());
+        let headers =
+            headers.flat_map(|(name, values)| values.iter().map(move |v| (name.to_string(), v.to_string())));
+        Self {
+            stream: info.as_ref().map(|i| i.stream.to_string()).unwrap_or_default(),
+            seq: info.as_ref().map(|i| i.stream_sequence).unwrap_or_default(),
+            subject: message.subject.to_string(),
+            deliveries: info.as_ref().map(|i| i.delivered.unsigned_abs()).unwrap_or_default(),
+            headers: headers.collect(),
+            payload: message.payload.clone(),
+        }
+    }
+}
+
 impl Letter {
     /// A letter about `message`, which `consumer` could not handle.
     pub fn of(
@@ -25,24 +53,25 @@ impl Letter {
         reason: &str,
         now: Timestamp,
     ) -> Self {
-        let info = message.info().ok();
-        let headers = message.headers.iter().flat_map(|map| map.iter());
-        let headers =
-            headers.flat_map(|(name, values)| values.iter().map(move |v| (name.to_string(), v.to_string())));
+        Self::about(message.into(), consumer, code, reason, now)
+    }
+
+    /// A letter about a message that was found.
+    pub(crate) fn about(found: Found, consumer: &str, code: &str, reason: &str, now: Timestamp) -> Self {
+        let service = found.subject.split('.').nth(2).unwrap_or("unknown").to_owned();
         let record = Quarantined {
-            stream: info.as_ref().map(|i| i.stream.to_string()).unwrap_or_default(),
-            stream_seq: info.as_ref().map(|i| i.stream_sequence).unwrap_or_default(),
-            subject: message.subject.to_string(),
+            stream: found.stream,
+            stream_seq: found.seq,
+            subject: found.subject,
             consumer: consumer.to_owned(),
-            deliveries: info.as_ref().map(|i| i.delivered.unsigned_abs()).unwrap_or_default(),
+            deliveries: found.deliveries,
             code: code.to_owned(),
             reason: reason.chars().take(1_000).collect(),
-            headers: headers.collect(),
-            payload_hex: hex(&message.payload),
+            headers: found.headers,
+            payload_hex: hex(&found.payload),
             quarantined_at: now,
         };
-        let service = message.subject.split('.').nth(2).unwrap_or("unknown");
-        Self { service: service.to_owned(), record }
+        Self { service, record }
     }
 }
 

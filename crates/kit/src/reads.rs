@@ -1,66 +1,61 @@
 //! Read endpoints: core request and reply through the NATS services framework, so that `nats micro ls` finds them.
 //! Answers come from memory and carry the revision that they reflect; a question may ask to wait for one.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use async_nats::service::{self, ServiceExt};
 use bcs_schemas::{
     FieldError, Service, codec,
+    envelope::header,
     outcome::Outcome,
     query::{Answer, Answered, OutcomeQuery, Query, Refused, ServiceStatus},
 };
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, stream::SelectAll};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
 use crate::{
     Bus, Clock, Tasks,
     bus::{self, Error},
     machine::{LONGEST_WAIT, Live, Machine, StateMachine},
+    telemetry,
 };
-use bcs_schemas::envelope::header;
 
-/// The read endpoints of one service.
+/// Questions worked on at once; those behind them wait.
+const AT_ONCE: usize = 256;
+/// Between two tries to announce the endpoints again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Handler = Arc<dyn Fn(service::Request) -> Work + Send + Sync>;
+type Questions = SelectAll<Pin<Box<dyn futures::Stream<Item = (Handler, service::Request)> + Send>>>;
+
+/// The read endpoints of one service: named first, then opened together.
 pub struct Reads<S: StateMachine> {
     service: Service,
     machine: Machine<S>,
     clock: Clock,
-    tasks: Tasks,
-    /// The announcement ends with its last holder: every endpoint is one.
-    endpoints: Arc<service::Service>,
+    endpoints: Vec<Endpoint>,
+}
+
+struct Endpoint {
+    name: String,
+    subject: String,
+    handler: Handler,
 }
 
 impl<S: StateMachine> Reads<S> {
-    /// Announces the service, with the endpoints that every service has: its status, and outcomes by command id.
-    pub async fn open(
-        service: Service,
-        machine: Machine<S>,
-        bus: &Bus,
-        clock: &Clock,
-        tasks: &Tasks,
-    ) -> Result<Self, Error> {
-        let endpoints = bus
-            .client()
-            .service_builder()
-            .queue_group(service.as_str())
-            .description(format!("reads of {service}"))
-            .start(format!("bcs-{service}"), env!("CARGO_PKG_VERSION"))
-            .await
-            .map_err(|e| Error::nats(format!("announcing {service}"), e))?;
-        let reads = Self {
-            service,
-            machine,
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            endpoints: Arc::new(endpoints),
-        };
-        reads.serve_status().await?;
-        reads.serve_outcomes().await?;
-        Ok(reads)
+    /// With the endpoints that every service has: its status, and outcomes by command id.
+    pub fn new(service: Service, machine: Machine<S>, clock: &Clock) -> Self {
+        let mut reads = Self { service, machine, clock: clock.clone(), endpoints: Vec::new() };
+        reads.serve_status();
+        reads.serve_outcomes();
+        reads
     }
 
     /// Serves `bcs.qry.<service>.<kind>.<verb>`: `look` answers from the state, at the revision that was asked for.
-    pub async fn serve<T, F>(&self, kind: &str, verb: &str, look: F) -> Result<(), Error>
+    pub fn serve<T, F>(&mut self, kind: &str, verb: &str, look: F)
     where
         T: Serialize + Send + 'static,
         F: Fn(&Live<S>, &Query) -> Result<T, String> + Send + Sync + 'static,
@@ -84,11 +79,60 @@ impl<S: StateMachine> Reads<S> {
                     Err(message) => refused(message),
                 }
             }
-        })
-        .await
+        });
     }
 
-    async fn serve_status(&self) -> Result<(), Error> {
+    /// Announces the service and answers until the group stops. Questions come through a connection of their own: one
+    /// with a header that cannot be read costs the others a moment.
+    pub async fn open(self, bus: &Bus, tasks: &Tasks) -> Result<(), Error> {
+        let mut announced = Some(self.announce(bus).await?);
+        let (bus, group, stopping) = (bus.clone(), tasks.clone(), tasks.stopping());
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        tasks.spawn("reads", async move {
+            loop {
+                if let Some(open) = announced.take() {
+                    tokio::select! {
+                        () = stopping.cancelled() => return,
+                        () = open.inlet.ended() => (),
+                        () = answer_all(open.questions, &places, &group) => (),
+                    }
+                    tracing::warn!("questions cannot be heard, announcing the service again");
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => (),
+                }
+                match self.announce(&bus).await {
+                    Ok(open) => announced = Some(open),
+                    Err(error) => tracing::warn!(error = telemetry::chain(&error), "trying again"),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn announce(&self, bus: &Bus) -> Result<Open, Error> {
+        let inlet = bus.inlet("reads").await?;
+        let service = self.service;
+        let announcement = inlet
+            .client()
+            .service_builder()
+            .queue_group(service.as_str())
+            .description(format!("reads of {service}"))
+            .start(format!("bcs-{service}"), env!("CARGO_PKG_VERSION"))
+            .await
+            .map_err(|e| Error::nats(format!("announcing {service}"), e))?;
+        let mut questions = Questions::new();
+        for Endpoint { name, subject, handler } in &self.endpoints {
+            let endpoint = announcement.endpoint_builder().name(name).add(subject).await;
+            let asked = endpoint.map_err(|e| Error::nats(format!("serving {subject}"), e))?;
+            let handler = handler.clone();
+            questions.push(Box::pin(asked.map(move |question| (handler.clone(), question))));
+        }
+        Ok(Open { inlet, _announcement: announcement, questions })
+    }
+
+    fn serve_status(&mut self) {
         use std::sync::atomic::Ordering::Relaxed;
         let (machine, clock, service, started_at) =
             (self.machine.clone(), self.clock.clone(), self.service, self.clock.now());
@@ -105,11 +149,10 @@ impl<S: StateMachine> Reads<S> {
             };
             let answer = Answer::Ok(Answered { revision: live.seq, as_of: clock.now(), data });
             async move { answer }
-        })
-        .await
+        });
     }
 
-    async fn serve_outcomes(&self) -> Result<(), Error> {
+    fn serve_outcomes(&mut self) {
         let (machine, clock) = (self.machine.clone(), self.clock.clone());
         self.endpoint("outcome", "get", move |query: OutcomeQuery| {
             let (machine, clock) = (machine.clone(), clock.clone());
@@ -119,39 +162,44 @@ impl<S: StateMachine> Reads<S> {
                         let data: Option<Outcome> = data;
                         Answer::Ok(Answered { revision: machine.live().seq, as_of: clock.now(), data })
                     }
-                    Err(error) => refused(crate::telemetry::chain(&error)),
+                    Err(error) => refused(telemetry::chain(&error)),
                 }
             }
-        })
-        .await
+        });
     }
 
-    async fn endpoint<Q, T, F, Fut>(&self, kind: &str, verb: &str, handler: F) -> Result<(), Error>
+    fn endpoint<Q, T, F, Fut>(&mut self, kind: &str, verb: &str, look: F)
     where
         Q: DeserializeOwned + Send,
         T: Serialize + Send + 'static,
         F: Fn(Q) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Answer<T>> + Send,
     {
-        let subject = bcs_schemas::subject::query(self.service, kind, verb);
-        let builder = self.endpoints.endpoint_builder().name(format!("{kind}-{verb}"));
-        let mut questions =
-            builder.add(&subject).await.map_err(|e| Error::nats(format!("serving {subject}"), e))?;
-        let (handler, stopping, group) = (Arc::new(handler), self.tasks.stopping(), self.tasks.clone());
-        let announced = self.endpoints.clone();
-        self.tasks.spawn("read-endpoint", async move {
-            let _announced = announced;
-            loop {
-                let question = tokio::select! {
-                    () = stopping.cancelled() => break,
-                    question = questions.next() => question,
-                };
-                let Some(question) = question else { break };
-                let handler = handler.clone();
-                group.spawn("read", async move { answer(&*handler, question).await });
-            }
+        let look = Arc::new(look);
+        let handler: Handler = Arc::new(move |question| {
+            let look = look.clone();
+            Box::pin(async move { answer(&*look, question).await })
         });
-        Ok(())
+        let subject = bcs_schemas::subject::query(self.service, kind, verb);
+        self.endpoints.push(Endpoint { name: format!("{kind}-{verb}"), subject, handler });
+    }
+}
+
+/// Endpoints that are announced.
+struct Open {
+    inlet: Bus,
+    /// It ends when this is dropped.
+    _announcement: service::Service,
+    questions: Questions,
+}
+
+async fn answer_all(mut questions: Questions, places: &Arc<Semaphore>, group: &Tasks) {
+    while let Some((handler, question)) = questions.next().await {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        group.spawn("read", async move {
+            handler(question).await;
+            drop(place);
+        });
     }
 }
 

@@ -21,22 +21,19 @@ pub(crate) async fn open(
     observed: Arc<Observed>,
     deps: &Deps,
 ) -> Result<(), bus::Error> {
-    let reads = Reads::open(Service::Cluster, machine, &deps.bus, &deps.clock, &deps.tasks).await?;
+    let mut reads = Reads::new(Service::Cluster, machine, &deps.clock);
     let seen = observed.clone();
-    reads
-        .serve("cluster", "list", move |live, query| {
-            let wanted =
-                live.state.members.iter().filter(|(name, _)| query.name.as_ref().is_none_or(|n| n == *name));
-            Ok(wanted.map(|(name, member)| one(live, name, member, &seen)).collect::<Vec<_>>())
-        })
-        .await?;
-    reads
-        .serve("cluster", "get", move |live, query| {
-            let name = query.name.as_ref().ok_or("name: is missing")?;
-            let member = live.state.member(name).map_err(|rejection| rejection.message)?;
-            Ok(one(live, name, member, &observed))
-        })
-        .await
+    reads.serve("cluster", "list", move |live, query| {
+        let wanted =
+            live.state.members.iter().filter(|(name, _)| query.name.as_ref().is_none_or(|n| n == *name));
+        Ok(wanted.map(|(name, member)| one(live, name, member, &seen)).collect::<Vec<_>>())
+    });
+    reads.serve("cluster", "get", move |live, query| {
+        let name = query.name.as_ref().ok_or("name: is missing")?;
+        let member = live.state.member(name).map_err(|rejection| rejection.message)?;
+        Ok(one(live, name, member, &observed))
+    });
+    reads.open(&deps.bus, &deps.tasks).await
 }
 
 fn one(live: &Live<State>, name: &Name, member: &Member, observed: &Observed) -> ClusterView {

@@ -25,18 +25,17 @@ pub(crate) async fn open(
     statuses: &Statuses,
     deps: &Deps,
 ) -> Result<(), bus::Error> {
-    let reads = Reads::open(Service::Deploy, machine.clone(), &deps.bus, &deps.clock, &deps.tasks).await?;
+    let mut reads = Reads::new(Service::Deploy, machine.clone(), &deps.clock);
     let of = statuses.clone();
-    reads.serve("app", "list", move |live, query| Ok(list(live, query, &of))).await?;
+    reads.serve("app", "list", move |live, query| Ok(list(live, query, &of)));
     let of = statuses.clone();
-    reads
-        .serve("app", "get", move |live, query| {
-            let name = query.name.as_ref().ok_or("name: is missing")?;
-            let project = query.project.as_ref().ok_or("project: is missing")?;
-            let missing = || format!("there is no app {name} in project {project}");
-            list(live, query, &of).into_iter().next().ok_or_else(missing)
-        })
-        .await
+    reads.serve("app", "get", move |live, query| {
+        let name = query.name.as_ref().ok_or("name: is missing")?;
+        let project = query.project.as_ref().ok_or("project: is missing")?;
+        let missing = || format!("there is no app {name} in project {project}");
+        list(live, query, &of).into_iter().next().ok_or_else(missing)
+    });
+    reads.open(&deps.bus, &deps.tasks).await
 }
 
 fn list(live: &Live<Deploy>, query: &Query, statuses: &Statuses) -> Vec<AppView> {

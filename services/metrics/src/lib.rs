@@ -19,7 +19,7 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Metrics>
     let options = Options { journal_url: config.journal_of(Service::Metrics), admission: None };
     let machine: Machine<Metrics> = Machine::start(options, &deps.bus, &deps.clock, &deps.tasks).await?;
     machine.report_to(&deps.health);
-    Reads::open(Service::Metrics, machine.clone(), &deps.bus, &deps.clock, &deps.tasks).await?;
+    Reads::new(Service::Metrics, machine.clone(), &deps.clock).open(&deps.bus, &deps.tasks).await?;
     let views = collector::Views {
         clusters: deps.bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, ">"),
         workloads: deps.bus.bucket(bucket::WORKLOADS).await?.watch(&deps.tasks, ">"),

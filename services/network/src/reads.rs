@@ -10,10 +10,9 @@ pub(crate) async fn open(
     endpoints: View<Endpoint>,
     deps: &Deps,
 ) -> Result<(), bus::Error> {
-    let reads = Reads::open(Service::Network, machine.clone(), &deps.bus, &deps.clock, &deps.tasks).await?;
-    reads
-        .serve("address", "list", move |_, query| {
-            Ok(domain::in_use(endpoints.snapshot().values().map(|e| &**e), query))
-        })
-        .await
+    let mut reads = Reads::new(Service::Network, machine.clone(), &deps.clock);
+    reads.serve("address", "list", move |_, query| {
+        Ok(domain::in_use(endpoints.snapshot().values().map(|e| &**e), query))
+    });
+    reads.open(&deps.bus, &deps.tasks).await
 }

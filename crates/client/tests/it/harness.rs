@@ -55,6 +55,10 @@ impl Server {
         self.child = launch(self.port, &self.dir);
     }
 
+    pub(crate) fn address(&self) -> (&'static str, u16) {
+        ("127.0.0.1", self.port)
+    }
+
     pub(crate) fn config(&self) -> BusConfig {
         BusConfig { url: format!("nats://127.0.0.1:{}", self.port), ..BusConfig::default() }
     }
@@ -101,7 +105,6 @@ pub(crate) struct Running {
     pub(crate) machine: Machine<Ledger>,
     pub(crate) bus: Bus,
     tasks: Tasks,
-    _reads: Reads<Ledger>,
 }
 
 impl Running {
@@ -111,10 +114,10 @@ impl Running {
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let options = Options::<Ledger> { journal_url: server.journal(), admission: None };
         let machine = Machine::start(options, &bus, &clock, &tasks).await.expect("a machine");
-        let reads = Reads::open(Service::Deploy, machine.clone(), &bus, &clock, &tasks).await.expect("reads");
-        let effects = reads.serve("app", "effects", |live, _| Ok(live.state.effects.clone())).await;
-        effects.expect("an endpoint");
-        Self { machine, bus, tasks, _reads: reads }
+        let mut reads = Reads::new(Service::Deploy, machine.clone(), &clock);
+        reads.serve("app", "effects", |live, _| Ok(live.state.effects.clone()));
+        reads.open(&bus, &tasks).await.expect("reads");
+        Self { machine, bus, tasks }
     }
 
     pub(crate) async fn stop(self) {

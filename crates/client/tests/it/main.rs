@@ -9,3 +9,4 @@ mod harness;
 mod input;
 mod ledger;
 mod outages;
+mod poison;

@@ -69,7 +69,7 @@ impl Bus {
             max_message_size: spec.max_message_size,
             discard: if keeps_all { DiscardPolicy::New } else { DiscardPolicy::Old },
             storage: StorageType::File,
-            num_replicas: self.replicas,
+            num_replicas: self.config.replicas,
             duplicate_window: spec.duplicate_window,
             deny_delete: keeps_all,
             deny_purge: keeps_all,
@@ -90,7 +90,7 @@ impl Bus {
             description: purpose.to_owned(),
             history: 1,
             storage: StorageType::File,
-            num_replicas: self.replicas,
+            num_replicas: self.config.replicas,
             ..Default::default()
         };
         let created = self.jetstream.create_or_update_key_value(config).await;

@@ -51,9 +51,8 @@ impl Bus {
         F: Fn(Result<Q, FieldError>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = A> + Send,
     {
-        let subscription = self.client.subscribe(subject.clone()).await;
-        let mut questions = subscription.map_err(|e| Error::nats(format!("subscribing {subject}"), e))?;
-        let (client, handler, stopping) = (self.client.clone(), Arc::new(handler), tasks.stopping());
+        let (mut inlet, mut questions) = self.listen(&subject).await?;
+        let (bus, handler, stopping) = (self.clone(), Arc::new(handler), tasks.stopping());
         let group = tasks.clone();
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         tasks.spawn(name, async move {
@@ -61,10 +60,18 @@ impl Bus {
                 let question = tokio::select! {
                     () = stopping.cancelled() => break,
                     question = questions.next() => question,
+                    () = inlet.ended() => None,
                 };
-                let Some(question) = question else { break };
+                let Some(question) = question else {
+                    tracing::warn!(subject, "questions cannot be heard, subscribing again");
+                    match bus.listen(&subject).await {
+                        Ok(open) => (inlet, questions) = open,
+                        Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                    }
+                    continue;
+                };
                 let Ok(place) = places.clone().acquire_owned().await else { break };
-                let (client, handler) = (client.clone(), handler.clone());
+                let (client, handler) = (bus.client.clone(), handler.clone());
                 group.spawn(name, async move {
                     answer(&client, &*handler, question).await;
                     drop(place);
@@ -72,6 +79,14 @@ impl Bus {
             }
         });
         Ok(())
+    }
+
+    /// Through a connection of its own: a question with a header that cannot be read breaks it, and nothing else.
+    async fn listen(&self, subject: &str) -> Result<(Self, async_nats::Subscriber), Error> {
+        let inlet = self.inlet("questions").await?;
+        let subscribed = inlet.client.subscribe(subject.to_owned()).await;
+        let questions = subscribed.map_err(|e| Error::nats(format!("subscribing {subject}"), e))?;
+        Ok((inlet, questions))
     }
 }
 

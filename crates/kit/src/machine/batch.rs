@@ -14,7 +14,7 @@ use bcs_schemas::{
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Ctx, Fact, Incoming, Live, Request, StateMachine};
+use super::{Ctx, Error, Fact, Incoming, Live, Request, StateMachine};
 use crate::{
     Clock,
     journal::{OutcomeRow, Row},
@@ -25,8 +25,8 @@ use crate::{
 pub(super) enum Verdict {
     /// It has an outcome: a new one, or the one it had before.
     Outcome(Outcome),
-    /// The state machine panicked.
-    Panicked(String),
+    /// It has none, through its own fault.
+    Failed(Error),
 }
 
 /// A batch that was decided and not yet written.
@@ -99,7 +99,7 @@ impl<S: StateMachine> Batch<S> {
             Ok((events, next))
         }));
         match attempt {
-            Err(panic) => Verdict::Panicked(panic_text(&*panic).to_owned()),
+            Err(panic) => Verdict::Failed(Error::Panicked(panic_text(&*panic).to_owned())),
             Ok(Err(rejection)) => Verdict::Outcome(Rejection::outcome(rejection, Some(request.id))),
             Ok(Ok((events, _))) if request.plan => {
                 Verdict::Outcome(planned(request.id, self.live.revision(target), &events))

@@ -1,11 +1,11 @@
 //! The door through which commands come from the bus: a durable pull consumer. The bus keeps a command until its
 //! outcome is in the journal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     self, AckKind,
-    consumer::{AckPolicy, DeliverPolicy, pull},
+    consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
 };
 use bcs_schemas::{
     CommandId, FieldError, MessageSet,
@@ -13,23 +13,21 @@ use bcs_schemas::{
     envelope::{CommandHeaders, Mode, header},
     outcome::{Outcome, Rejection, RejectionCode},
     stream,
-    subject::Subject,
+    subject::{Subject, Target},
 };
 use futures::{FutureExt, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::Instrument;
 
-use super::{Admission, Done, Error, Incoming, Machine, Request, StateMachine};
+use super::{Admission, Done, Error, Incoming, Machine, Request, StateMachine, in_hand};
 use crate::{
     Bus, Clock, Tasks, bus,
     quarantine::{self, Letter},
     telemetry,
 };
 
-/// Deliveries of a message after which a panic on it is the last, and after which its attempts are counted.
+/// Deliveries of a message after which a panic on it is the last.
 const MOST_DELIVERIES: i64 = 5;
-/// Counted attempts that ended with neither an outcome nor a word: the process ended instead.
-const MOST_ATTEMPTS: u64 = 3;
 /// Commands looked at by admission at once.
 const ADMISSIONS: usize = 64;
 /// A command that is not settled after this long is delivered again: what a killed service had in hand waits no longer.
@@ -60,36 +58,83 @@ pub(super) async fn open<S: StateMachine>(
     let (bus, clock, group) = (bus.clone(), clock.clone(), tasks.clone());
     let door = Arc::new(Door { machine, bus, clock, name, admission, places, tasks: group });
     // A service that cannot open its door must not look started.
-    let mut messages = Some(door.messages().await?);
+    let opened = door.opened(true).await?;
     let stopping = tasks.stopping();
     tasks.spawn("command-door", async move {
-        while !stopping.is_cancelled() {
-            let opened = match messages.take() {
-                Some(messages) => Ok(messages),
-                None => door.messages().await,
-            };
-            door.take_in(opened).await;
+        let mut opened = Ok(opened);
+        loop {
+            match opened {
+                Ok(inlet) => door.take_in(inlet).await,
+                Err(error) => {
+                    let error = telemetry::chain(&error);
+                    tracing::warn!(error, "commands cannot be read, trying again");
+                }
+            }
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = tokio::time::sleep(Duration::from_millis(200)) => (),
             }
+            opened = door.opened(false).await;
         }
     });
     Ok(())
 }
 
-struct Door<S: StateMachine> {
-    machine: Machine<S>,
-    bus: Bus,
-    clock: Clock,
-    name: String,
+pub(super) struct Door<S: StateMachine> {
+    pub(super) machine: Machine<S>,
+    pub(super) bus: Bus,
+    pub(super) clock: Clock,
+    /// Of the consumer.
+    pub(super) name: String,
     admission: Option<Admission<S::Command>>,
     places: Arc<Semaphore>,
     tasks: Tasks,
 }
 
+/// A connection that nothing but commands come through, and their stream.
+struct Inlet {
+    bus: Bus,
+    messages: pull::Stream,
+}
+
+/// For each object with a command under way, what tells that it has been handed over.
+type Queues = HashMap<Target, oneshot::Receiver<()>>;
+
 impl<S: StateMachine> Door<S> {
-    async fn messages(&self) -> Result<pull::Stream, bus::Error> {
+    pub(super) fn stream() -> &'static str {
+        S::Command::SERVICE.command_stream()
+    }
+
+    /// Sorts out what was in hand, and begins to read where the last reader had settled everything.
+    async fn opened(&self, fresh: bool) -> Result<Inlet, Error> {
+        let mut consumer = self.consumer().await?;
+        let failed = |e| bus::Error::nats(format!("reading consumer {}", self.name), e);
+        if let Some(harmful) = self.sort_out(consumer.cached_info(), fresh).await? {
+            let info = consumer.info().await.map_err(|e| failed(e.into()))?;
+            // Read from the beginning, a harmful one would come again, unless everything before it is settled as well.
+            // Otherwise what was in hand with it comes when its time is up.
+            if info.ack_floor.stream_sequence >= harmful {
+                consumer.reset(None).await.map_err(|e| failed(e.into()))?;
+            }
+        } else if consumer.cached_info().num_ack_pending > 0 {
+            // What was in hand would come again behind newer commands.
+            consumer.reset(None).await.map_err(|e| failed(e.into()))?;
+        }
+        let bus = self.bus.inlet("door").await?;
+        let stream = bus.jetstream().get_stream_no_info(Self::stream()).await;
+        let stream = stream.map_err(|e| failed(e.into()))?;
+        let consumer: PullConsumer = stream.get_consumer(&self.name).await.map_err(failed)?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(256)
+            .expires(Duration::from_secs(30))
+            .heartbeat(Duration::from_secs(5))
+            .messages()
+            .await;
+        Ok(Inlet { bus, messages: messages.map_err(|e| failed(e.into()))? })
+    }
+
+    async fn consumer(&self) -> Result<PullConsumer, bus::Error> {
         let config = pull::Config {
             durable_name: Some(self.name.clone()),
             ack_policy: AckPolicy::Explicit,
@@ -100,45 +145,36 @@ impl<S: StateMachine> Door<S> {
             max_ack_pending: 2048,
             ..Default::default()
         };
-        let stream = S::Command::SERVICE.command_stream();
-        let consumer = self.bus.jetstream().create_consumer_on_stream(config, stream).await;
-        let consumer =
-            consumer.map_err(|e| bus::Error::nats(format!("opening consumer {}", self.name), e))?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(256)
-            .expires(Duration::from_secs(30))
-            .heartbeat(Duration::from_secs(5))
-            .messages()
-            .await;
-        messages.map_err(|e| bus::Error::nats(format!("reading consumer {}", self.name), e))
+        let consumer = self.bus.jetstream().create_consumer_on_stream(config, Self::stream()).await;
+        consumer.map_err(|e| bus::Error::nats(format!("opening consumer {}", self.name), e))
     }
 
-    /// Hands messages to the loop until the stream breaks or the group stops.
-    async fn take_in(self: &Arc<Self>, messages: Result<pull::Stream, bus::Error>) {
-        let mut messages = match messages {
-            Ok(messages) => messages,
-            Err(error) => {
-                return tracing::warn!(
-                    error = telemetry::chain(&error),
-                    "commands cannot be read, trying again"
-                );
-            }
-        };
+    /// Hands messages to the loop until the connection is lost or the group stops.
+    async fn take_in(self: &Arc<Self>, Inlet { bus, mut messages }: Inlet) {
         let stopping = self.tasks.stopping();
-        // A server that comes back may have forgotten that we wait; its silence would tell only after seconds.
-        let mut reconnected = std::pin::pin!(self.bus.reconnected());
-        loop {
-            let message = tokio::select! {
-                biased;
-                () = stopping.cancelled() => break,
-                () = &mut reconnected => return,
-                message = messages.next() => message,
-            };
-            match message {
-                Some(Ok(message)) => self.one(message).await,
-                Some(Err(error)) => return tracing::warn!(%error, "command stream broke, opening it again"),
-                None => return,
+        let mut queues = Queues::new();
+        {
+            // A server that comes back may have forgotten that we wait; its silence would tell only after seconds.
+            let mut lost = std::pin::pin!(async {
+                tokio::select! {
+                    () = bus.reconnected() => (),
+                    () = bus.ended() => (),
+                }
+            });
+            loop {
+                let message = tokio::select! {
+                    biased;
+                    () = stopping.cancelled() => break,
+                    () = &mut lost => return,
+                    message = messages.next() => message,
+                };
+                match message {
+                    Some(Ok(message)) => self.one(message, &mut queues).await,
+                    Some(Err(error)) => {
+                        return tracing::warn!(%error, "command stream broke, opening it again");
+                    }
+                    None => return,
+                }
             }
         }
         // What was fetched and not begun goes back at once, for whoever comes next.
@@ -147,23 +183,31 @@ impl<S: StateMachine> Door<S> {
                 tracing::debug!(%error, "message was not given back, it comes again by itself");
             }
         }
+        bus.close().await;
     }
 
-    async fn one(self: &Arc<Self>, message: jetstream::Message) {
+    async fn one(self: &Arc<Self>, message: jetstream::Message, queues: &mut Queues) {
         let (incoming, admit) = match self.read(message).await {
             Some(read) => read,
             None => return,
         };
         let Some((admission, target, command)) = admit else { return self.hand_over(incoming).await };
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
+        queues.retain(|_, before| matches!(before.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        let (handed_over, after) = oneshot::channel();
+        let before = queues.insert(target.clone(), after);
         let door = self.clone();
         self.tasks.spawn("command-admission", async move {
             let mut incoming = incoming;
             if let Err(rejection) = admission(target, command).await {
                 incoming.request = Err(rejection);
             }
+            // A look at the world takes as long as it takes; commands for one object keep their order all the same.
+            if let Some(before) = before {
+                let _ = before.await;
+            }
             door.hand_over(incoming).await;
-            drop(place);
+            drop((handed_over, place));
         });
     }
 
@@ -196,9 +240,7 @@ impl<S: StateMachine> Door<S> {
             return None;
         }
         // A command without an id is known by its place in the stream, which a redelivery shares.
-        let stream = S::Command::SERVICE.command_stream();
-        let id = headers.id.unwrap_or_else(|| CommandId::derived(stream, &position.to_string()));
-        let delivery = self.harmless(delivery, id, deliveries).await?;
+        let id = headers.id.unwrap_or_else(|| in_hand::derived(Self::stream(), position));
         let target = subject.ok().map(|s| s.target);
         let admit = match (&self.admission, &target, &read) {
             (Some(admission), Some(target), Ok(command)) => {
@@ -206,7 +248,7 @@ impl<S: StateMachine> Door<S> {
             }
             _ => None,
         };
-        let span = process_span(S::Command::SERVICE.command_stream(), &id, &delivery.message, deliveries);
+        let span = process_span(Self::stream(), &id, &delivery.message, deliveries);
         telemetry::continue_trace(&span, headers.traceparent.as_deref().filter(|_| deliveries == 1));
         let incoming = Incoming {
             id,
@@ -222,27 +264,6 @@ impl<S: StateMachine> Door<S> {
             done: Done::Bus(delivery),
         };
         Some((incoming, admit))
-    }
-
-    /// Gives back a delivery that may be tried. One that came back often is counted before each try; when that did not
-    /// end with an outcome several times, it takes the process down with it and goes into quarantine.
-    async fn harmless(&self, delivery: Delivery, id: CommandId, deliveries: i64) -> Option<Delivery> {
-        if deliveries <= MOST_DELIVERIES {
-            return Some(delivery);
-        }
-        match self.machine.attempt(id).await {
-            Ok(attempts) if attempts <= MOST_ATTEMPTS => Some(delivery),
-            Ok(_) => {
-                self.quarantine(delivery, "exhausted", "was tried again and again and never got an outcome")
-                    .await;
-                None
-            }
-            Err(error) => {
-                tracing::warn!(error = telemetry::chain(&error), "attempt cannot be noted, trying later");
-                delivery.later().await;
-                None
-            }
-        }
     }
 
     fn understand(
@@ -318,11 +339,7 @@ fn reply_to(message: &jetstream::Message, headers: &Result<CommandHeaders, Field
 }
 
 /// What admission has to look at.
-type Admit<S> = Option<(
-    Admission<<S as StateMachine>::Command>,
-    bcs_schemas::subject::Target,
-    <S as StateMachine>::Command,
-)>;
+type Admit<S> = Option<(Admission<<S as StateMachine>::Command>, Target, <S as StateMachine>::Command)>;
 
 impl Delivery {
     /// Answers the sender, if it waits, and settles the message.
@@ -343,21 +360,14 @@ impl Delivery {
     }
 
     /// Tries again a little later; after some deliveries, quarantine. Says whether it came to that.
-    pub(super) async fn panicked(self, words: &str) -> bool {
+    pub(super) async fn failed(self, code: &str, words: &str) -> bool {
         let deliveries = self.message.info().map(|info| info.delivered).unwrap_or(1);
         if deliveries >= MOST_DELIVERIES {
-            return self.quarantine("panicked", words).await;
+            return self.quarantine(code, words).await;
         }
         let pause = Duration::from_secs(1 << deliveries.clamp(0, 4));
         self.settle(AckKind::Nak(Some(pause))).await;
         false
-    }
-
-    /// Tries again later: soon at first, then at growing pauses.
-    pub(super) async fn later(self) {
-        let deliveries = self.message.info().map(|info| info.delivered).unwrap_or(1);
-        let pause = Duration::from_secs(1 << deliveries.clamp(1, 6).saturating_sub(1));
-        self.settle(AckKind::Nak(Some(pause.min(Duration::from_secs(30))))).await;
     }
 
     /// Gives it back untouched, for whoever comes next.
@@ -385,8 +395,10 @@ impl Delivery {
         }
     }
 
+    /// Through the service's own connection: the one that the message came through may be lost already.
     async fn settle(&self, kind: AckKind) {
-        if let Err(error) = self.message.ack_with(kind).await {
+        let Some(reply) = self.message.reply.clone() else { return };
+        if let Err(error) = self.bus.client().publish(reply, kind.into()).await {
             // It will be delivered again, and its stored outcome answers it.
             tracing::debug!(%error, "message was not settled");
         }

@@ -48,6 +48,7 @@ pub(super) async fn start<S: StateMachine>(
         stream: S::Event::SERVICE.event_stream(),
         published,
         noted: published,
+        end: None,
     };
     tasks.spawn("event-publisher", async move {
         tokio::select! {
@@ -68,6 +69,8 @@ struct Publisher {
     published: u64,
     /// What the journal knows of it.
     noted: u64,
+    /// Where the stream ends, while nobody but us can have written to it.
+    end: Option<u64>,
 }
 
 impl Publisher {
@@ -116,10 +119,9 @@ impl Publisher {
         let mut pause = Duration::from_millis(50);
         let rows = rows.iter().skip_while(|row| row.seq <= self.published).collect::<Vec<_>>();
         let mut left = rows.as_slice();
-        let mut in_flight = IN_FLIGHT;
         while !left.is_empty() {
             let before = self.published;
-            let result = self.publish_some(&left[..left.len().min(in_flight)]).await;
+            let result = self.publish_some(left).await;
             let done = left.iter().take_while(|row| row.seq <= self.published).count();
             left = &left[done..];
             if let Err(error) = result {
@@ -128,8 +130,6 @@ impl Publisher {
                     at = self.published + 1,
                     "event was not published, trying again"
                 );
-                // Until they are through again one by one, no event can overtake another.
-                in_flight = 1;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
@@ -139,21 +139,29 @@ impl Publisher {
         }
     }
 
-    /// Sends all, then awaits the acknowledgements in order; stops at the first that fails.
+    /// Sends some, then awaits the acknowledgements in order; stops at the first that fails. Each says behind which
+    /// position of the stream it belongs, so the server refuses what would overtake a failed one. While the end of the
+    /// stream is not known, one event goes alone and tells it.
     async fn publish_some(&mut self, rows: &[&Row]) -> Result<(), bus::Error> {
-        let mut acks = Vec::with_capacity(rows.len());
-        for row in rows {
-            acks.push((row.seq, self.send(row).await?));
+        let end = self.end.take();
+        let count = if end.is_some() { rows.len().min(IN_FLIGHT) } else { 1 };
+        let mut acks = Vec::with_capacity(count);
+        for (ahead, row) in (0..).zip(&rows[..count]) {
+            acks.push((row.seq, self.send(row, end.map(|end| end + ahead)).await?));
         }
+        let mut last = None;
         for (seq, ack) in acks {
-            ack.await.map_err(|e| bus::Error::nats(format!("publishing event {seq}"), e))?;
+            let ack = ack.await.map_err(|e| bus::Error::nats(format!("publishing event {seq}"), e))?;
             self.published = seq;
             self.stats.published.store(seq, Ordering::Relaxed);
+            // One that the stream has already says nothing about its end.
+            last = (!ack.duplicate).then_some(ack.sequence);
         }
+        self.end = last;
         Ok(())
     }
 
-    async fn send(&self, row: &Row) -> Result<PublishAckFuture, bus::Error> {
+    async fn send(&self, row: &Row, behind: Option<u64>) -> Result<PublishAckFuture, bus::Error> {
         let failed = |problem: String| bus::Error::nats(format!("reading event {}", row.seq), problem);
         let type_name: TypeName = row.type_name.parse().map_err(failed)?;
         let target: Target = row.target.parse().map_err(|e| failed(format!("{e}")))?;
@@ -171,10 +179,13 @@ impl Publisher {
             correlation: row.correlation,
             traceparent: row.traceparent.clone(),
         };
-        let message = jetstream::message::PublishMessage::build()
+        let mut message = jetstream::message::PublishMessage::build()
             .payload(row.payload.clone())
             .headers(bus::headers(headers.write()))
             .expected_stream(self.stream);
+        if let Some(end) = behind {
+            message = message.expected_last_sequence(end);
+        }
         let sent = self.bus.jetstream().send_publish(subject.to_string(), message).await;
         sent.map_err(|e| bus::Error::nats(format!("publishing event {}", row.seq), e))
     }

@@ -1,6 +1,7 @@
 //! The loop itself, and the handle that the rest of the process holds.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,6 +11,7 @@ use std::{
 
 use bcs_schemas::{CommandId, outcome::Outcome, subject::Target};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Admission, Done, Error, Incoming, Live, Request, StateMachine, batch, batch::Verdict, door, fold,
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     Bus, Clock, Tasks,
-    journal::{self, Journal, Row},
+    journal::{Journal, Row},
     telemetry,
 };
 
@@ -25,6 +27,9 @@ use crate::{
 const BATCH: usize = 256;
 /// Decisions that a listener may lag behind.
 const TOUCHED: usize = 4096;
+/// Between two tries to write a batch.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Outcomes are kept this long.
 const OUTCOMES_KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
@@ -103,8 +108,8 @@ impl<S: StateMachine> Machine<S> {
             rows,
             stats: stats.clone(),
         };
-        let stopping = tasks.stopping();
-        tasks.spawn("command-loop", runner.run(requests, stopping));
+        tasks.spawn("command-loop", runner.run(requests, tasks.stopping()));
+        tasks.spawn("outcome-tidy", tidy(journal.clone(), clock.clone(), tasks.stopping()));
         Ok(Self { inbox, live: live_receiver, touched, journal, stats })
     }
 
@@ -134,8 +139,14 @@ impl<S: StateMachine> Machine<S> {
         fold::replay(&self.journal, until).await
     }
 
-    pub(super) async fn attempt(&self, id: CommandId) -> Result<u64, Error> {
-        Ok(self.journal.attempt(id).await?)
+    /// Notes one more attempt of each command that has no outcome; how many there were.
+    pub(super) async fn count_attempts(&self, ids: &[CommandId]) -> Result<HashMap<CommandId, u64>, Error> {
+        let known = self.journal.outcomes(ids).await?;
+        let mut counts = HashMap::new();
+        for id in ids.iter().filter(|id| !known.contains_key(id)) {
+            counts.insert(*id, self.journal.attempt(*id).await?);
+        }
+        Ok(counts)
     }
 
     /// Position of the last event in the journal, whoever wrote it.
@@ -189,12 +200,7 @@ struct Runner<S: StateMachine> {
 }
 
 impl<S: StateMachine> Runner<S> {
-    async fn run(
-        self,
-        mut requests: mpsc::Receiver<Incoming<S>>,
-        stopping: tokio_util::sync::CancellationToken,
-    ) {
-        let mut tidy = tokio::time::interval(Duration::from_secs(3600));
+    async fn run(self, mut requests: mpsc::Receiver<Incoming<S>>, stopping: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -204,17 +210,14 @@ impl<S: StateMachine> Runner<S> {
                     if received == 0 {
                         break;
                     }
-                    self.work(std::mem::take(&mut batch)).await;
+                    self.work(std::mem::take(&mut batch), &stopping).await;
                 }
-                _ = tidy.tick() => self.forget_old_outcomes().await,
             }
         }
         requests.close();
-        while let Some(left) = requests.recv().await {
-            // What was not decided goes back at once; nobody has to wait for the redelivery.
-            if let Done::Bus(delivery) = left.done {
-                delivery.give_back().await;
-            }
+        let mut left = Vec::new();
+        while requests.recv_many(&mut left, BATCH).await > 0 {
+            give_back(std::mem::take(&mut left)).await;
         }
         let live = self.live.borrow().clone();
         if let Err(error) = fold::keep(&self.journal, &live).await {
@@ -222,34 +225,49 @@ impl<S: StateMachine> Runner<S> {
         }
     }
 
-    /// Decides and writes a batch, again if another writer was faster, and settles it.
-    async fn work(&self, batch: Vec<Incoming<S>>) {
-        let mut attempts = 0;
-        let decided = loop {
-            match self.decide_and_write(&batch).await {
-                Err(Error::Journal(journal::Error::Fenced)) if attempts < 5 => {
-                    attempts += 1;
-                    tracing::warn!(attempts, "another writer was faster, reading the journal again");
-                    if let Err(error) = self.reload().await {
-                        break Err(error);
+    /// Decides and writes a batch and settles it. While the database is in trouble the batch waits here, in its order, and
+    /// with it what comes behind; when the loop is told to stop it goes back.
+    async fn work(&self, batch: Vec<Incoming<S>>, stopping: &CancellationToken) {
+        let mut pause = SHORTEST_PAUSE;
+        let trouble = loop {
+            let error = match self.decide_and_write(&batch).await {
+                Ok(verdicts) => {
+                    for (incoming, verdict) in batch.into_iter().zip(verdicts) {
+                        self.settle(incoming, verdict).await;
                     }
+                    return;
                 }
-                other => break other,
+                Err(error) => error,
+            };
+            // The commit may have reached the journal though we were told otherwise, or another writer was faster.
+            let error = self.reload().await.err().unwrap_or(error);
+            if !error.is_transient() {
+                break error;
+            }
+            tracing::warn!(
+                error = telemetry::chain(&error),
+                commands = batch.len(),
+                "not written, trying again"
+            );
+            tokio::select! {
+                () = stopping.cancelled() => return give_back(batch).await,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         };
-        match decided {
-            Ok(verdicts) => {
-                for (incoming, verdict) in batch.into_iter().zip(verdicts) {
-                    self.settle(incoming, verdict).await;
-                }
+        self.one_by_one(batch, &trouble, stopping).await;
+    }
+
+    /// Something in the batch is at fault, and only that shall suffer.
+    async fn one_by_one(&self, batch: Vec<Incoming<S>>, trouble: &Error, stopping: &CancellationToken) {
+        if batch.len() > 1 {
+            tracing::warn!(error = telemetry::chain(trouble), "not written, trying the commands one by one");
+            for one in batch {
+                Box::pin(self.work(vec![one], stopping)).await;
             }
-            Err(error) => {
-                // The commit may have reached the journal though we were told otherwise.
-                if let Err(error) = self.reload().await {
-                    tracing::warn!(error = telemetry::chain(&error), "journal cannot be read");
-                }
-                self.put_off(batch, &error).await;
-            }
+            return;
+        }
+        for one in batch {
+            self.settle(one, Verdict::Failed(Error::Unwritten(telemetry::chain(trouble)))).await;
         }
     }
 
@@ -309,36 +327,37 @@ impl<S: StateMachine> Runner<S> {
         }
         match (incoming.done, verdict) {
             (Done::Local(waiter), Verdict::Outcome(outcome)) => drop(waiter.send(Ok(outcome))),
-            (Done::Local(waiter), Verdict::Panicked(words)) => drop(waiter.send(Err(Error::Panicked(words)))),
+            (Done::Local(waiter), Verdict::Failed(error)) => drop(waiter.send(Err(error))),
             (Done::Bus(delivery), Verdict::Outcome(outcome)) => delivery.answer(&outcome).await,
-            (Done::Bus(delivery), Verdict::Panicked(words)) => {
-                tracing::error!(command = %incoming.id, panic = words, "decision panicked");
-                if delivery.panicked(&words).await {
+            (Done::Bus(delivery), Verdict::Failed(error)) => {
+                let words = telemetry::chain(&error);
+                tracing::error!(command = %incoming.id, error = words, "no outcome");
+                if delivery.failed(error.code(), &words).await {
                     self.stats.quarantined.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
     }
+}
 
-    /// Nothing was written: the bus keeps the commands and brings them again.
-    async fn put_off(&self, batch: Vec<Incoming<S>>, error: &Error) {
-        tracing::error!(
-            error = telemetry::chain(error),
-            commands = batch.len(),
-            "batch was not written, trying later"
-        );
-        for incoming in batch {
-            match incoming.done {
-                Done::Bus(delivery) => delivery.later().await,
-                Done::Local(waiter) => drop(waiter.send(Err(Error::Unwritten(telemetry::chain(error))))),
-            }
+/// Nothing was written: whoever comes next gets the commands at once.
+async fn give_back<S: StateMachine>(batch: Vec<Incoming<S>>) {
+    for incoming in batch {
+        if let Done::Bus(delivery) = incoming.done {
+            delivery.give_back().await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
 
-    async fn forget_old_outcomes(&self) {
-        let before = self.clock.now() - OUTCOMES_KEPT;
-        match self.journal.forget_outcomes(before).await {
+/// Forgets old outcomes now and then, beside the loop.
+async fn tidy(journal: Journal, clock: Clock, stopping: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            _ = every.tick() => (),
+        }
+        match journal.forget_outcomes(clock.now() - OUTCOMES_KEPT).await {
             Ok(0) => (),
             Ok(forgotten) => tracing::info!(forgotten, "old outcomes forgotten"),
             Err(error) => tracing::warn!(error = telemetry::chain(&error), "old outcomes were not forgotten"),
