@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use bcs_schemas::Name;
 use clap::{ArgAction, Args, Parser};
 
 use crate::{Failure, command::Command, output, output::Format, session::Session};
@@ -20,7 +19,8 @@ Exit codes:
   1  failed: it could not be done, or does not move on
   2  usage: the command line or a file is wrong; nothing was sent
   3  rejected: the platform refused it and says why
-  4  timed out: not finished in time; the platform goes on without us";
+  4  timed out: not finished in time; the platform goes on without us
+  130  Ctrl-C while waiting; the platform goes on without us";
 
 /// Runs containers on many clusters, and keeps every registry right.
 #[derive(Debug, Parser)]
@@ -40,10 +40,18 @@ pub struct Global {
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub output: Format,
     /// Project (tenant); the one of the context when absent
-    #[arg(short, long, global = true, env = "BCS_PROJECT", hide_env_values = true)]
-    pub project: Option<Name>,
-    /// Look at all projects
-    #[arg(short = 'A', long, global = true, conflicts_with = "project")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "BCS_PROJECT",
+        hide_env_values = true,
+        alias = "namespace",
+        short_alias = 'n'
+    )]
+    pub project: Option<String>,
+    /// Look at all projects, whichever is chosen
+    #[arg(short = 'A', long, global = true)]
     pub all_projects: bool,
     /// Context of the configuration file
     #[arg(long, global = true, env = "BCS_CONTEXT", hide_env_values = true, value_name = "NAME")]
@@ -100,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_on_the_command_line_is_a_usage_error() {
-        for line in ["bcs", "bcs get pods", "bcs get apps -o xml", "bcs scale app shop-web", "bcs apply"] {
+        for line in ["bcs", "bcs get nothing", "bcs get apps -o xml", "bcs scale app shop-web", "bcs apply"] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }

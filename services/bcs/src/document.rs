@@ -19,8 +19,8 @@ const MOST_BYTES: u64 = 4 << 20;
 pub(crate) fn read_all(files: &[String], settings: &[Setting]) -> Result<Vec<Resource>, Failure> {
     let mut resources = Vec::new();
     let mut mistakes = Vec::new();
-    for file in files {
-        let (name, text) = text_of(file)?;
+    for file in expanded(files)? {
+        let (name, text) = text_of(&file)?;
         match parse(&text) {
             Ok(values) if values.is_empty() => mistakes.push(format!("{name}: holds no document")),
             Ok(values) => {
@@ -47,6 +47,33 @@ fn said(error: &FieldError) -> String {
         .any(|kind| problem.starts_with(&format!("invalid type: {kind} ")));
     let hint = if unquoted && problem.ends_with("expected a string") { ": write it in quotes" } else { "" };
     if field == "." { problem.clone() } else { format!("{error}{hint}") }
+}
+
+/// Directories become the documents in them, in the order of their names.
+fn expanded(files: &[String]) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    for file in files {
+        let directory = Path::new(file);
+        if file == "-" || !directory.is_dir() {
+            all.push(file.clone());
+            continue;
+        }
+        let wrong = |e: std::io::Error| Failure::usage(format!("{file}: {e}"));
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(directory).map_err(wrong)? {
+            let path = entry.map_err(wrong)?.path();
+            let document = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|w| e == *w));
+            if document && path.is_file() {
+                found.push(path.display().to_string());
+            }
+        }
+        if found.is_empty() {
+            return Err(Failure::usage(format!("{file}: holds no file that ends in .yaml, .yml or .json")));
+        }
+        found.sort();
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 fn text_of(file: &str) -> Result<(String, String), Failure> {

@@ -17,6 +17,8 @@ pub enum Exit {
     Rejected = 3,
     /// It was not finished in time, and goes on without us.
     TimedOut = 4,
+    /// Ctrl-C while waiting; it goes on without us.
+    Interrupted = 130,
 }
 
 /// Why a command did not end well.

@@ -14,6 +14,7 @@ pub mod output;
 mod progress;
 mod selector;
 pub mod session;
+mod spelling;
 pub mod up;
 mod view;
 mod wait;
@@ -27,12 +28,12 @@ pub use failure::{Exit, Failure};
 
 /// Reads the command line, does it, and says how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(spelling::apart(std::env::args_os()));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::failed(format!("no runtime: {error}")).report(),
     };
-    let code = match runtime.block_on(cli.run()) {
+    let code = match runtime.block_on(cli.run()).and_then(|()| output::complete()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     };

@@ -1,7 +1,13 @@
 //! The one place that writes to the terminal. Colours appear only where a terminal shows them; a closed pipe is no
 //! error, for whoever closed it has read enough.
 
-use std::io::Write;
+use std::{
+    io::{self, ErrorKind, Write},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -36,15 +42,41 @@ pub fn no_color() {
     anstream::ColorChoice::Never.write_global();
 }
 
+/// Nobody reads what we write any more.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+/// Why an answer could not be written.
+static LOST: OnceLock<String> = OnceLock::new();
+
+fn written(done: io::Result<()>) {
+    match done {
+        Ok(()) => (),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => CLOSED.store(true, Ordering::Relaxed),
+        Err(e) => drop(LOST.set(e.to_string())),
+    }
+}
+
+/// Whether whoever read our answers has gone, so that further ones are in vain.
+pub fn closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// An answer that could not be written is none: a full disk must not look like success.
+pub fn complete() -> Result<(), Failure> {
+    match LOST.get() {
+        None => Ok(()),
+        Some(why) => Err(Failure::failed(format!("the answer could not be written: {why}"))),
+    }
+}
+
 /// A line that was asked for.
 pub fn line(text: impl AsRef<str>) {
-    let _ = writeln!(anstream::stdout(), "{}", text.as_ref().trim_end_matches('\n'));
+    written(writeln!(anstream::stdout(), "{}", text.as_ref().trim_end_matches('\n')));
 }
 
 /// Bytes that were asked for, as they are.
 pub fn raw(bytes: &[u8]) {
-    let mut out = std::io::stdout();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    let mut out = io::stdout();
+    written(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
 /// A line about what goes on.
@@ -57,9 +89,27 @@ pub fn error(text: &str) {
     note(format!("{} {text}", color::bad("error:")));
 }
 
-/// Whether somebody looks at what goes on.
+/// Whether somebody looks at what goes on, on a terminal that can draw over what it shows.
 pub fn terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
+    io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether what goes on is shown in colours.
+pub fn colors() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// An answer for programs: only the names, or all of it as one document.
+pub fn answer<T: Serialize>(
+    format: Format,
+    names: impl IntoIterator<Item = String>,
+    value: &T,
+) -> Result<(), Failure> {
+    if format == Format::Name {
+        names.into_iter().for_each(line);
+        return Ok(());
+    }
+    data(format, value)
 }
 
 /// A value as a program or a file wants it.

@@ -75,7 +75,9 @@ impl Progress {
 fn bar(name: &str) -> ProgressBar {
     let bar = ProgressBar::new(1).with_prefix(name.to_owned()).with_message("accepted");
     // The template is a literal: if it were wrong, the plain style would still show the same numbers.
-    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24.green}] {pos}/{len} {wide_msg}") {
+    let colored = "{prefix} [{bar:24.green}] {pos}/{len} {wide_msg}";
+    let plain = "{prefix} [{bar:24}] {pos}/{len} {wide_msg}";
+    if let Ok(style) = ProgressStyle::with_template(if output::colors() { colored } else { plain }) {
         bar.set_style(style.progress_chars("=> "));
     }
     bar

@@ -45,14 +45,28 @@ impl Session {
 
     /// The context that was chosen, with what the command line says instead.
     pub fn context(&self) -> Result<Context, Failure> {
-        let mut context = Contexts::load(&self.config_path()?)?.pick(self.global.context.as_deref())?;
-        if let Some(url) = &self.global.nats {
+        let mut context = Contexts::load(&self.config_path()?)?.pick(self.chosen_context())?;
+        if let Some(url) = self.global.nats.as_ref().filter(|url| !url.is_empty()) {
             context.url.clone_from(url);
         }
-        if let Some(project) = &self.global.project {
-            context.project = Some(project.clone());
+        // An empty variable is none, as for the others.
+        if let Some(project) = self.global.project.as_ref().filter(|project| !project.is_empty()) {
+            let project = Name::new(project).map_err(|e| Failure::usage(format!("project: {e}")))?;
+            context.project = Some(project);
         }
         Ok(context)
+    }
+
+    /// Name of the context that holds, if there is one.
+    pub fn context_name(&self) -> Result<Option<String>, Failure> {
+        match self.chosen_context() {
+            Some(name) => Ok(Some(name.to_owned())),
+            None => Ok(Contexts::load(&self.config_path()?)?.current),
+        }
+    }
+
+    fn chosen_context(&self) -> Option<&str> {
+        self.global.context.as_deref().filter(|name| !name.is_empty())
     }
 
     /// The project that is meant when a document or a command names none.

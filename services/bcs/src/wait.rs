@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bcs_client::Client;
 use bcs_schemas::{
-    Name,
+    Millis, Name,
     query::{AppPhase, AppView, Query},
 };
 use tokio::time::Instant;
 
-use crate::{Failure, progress::Progress};
+use crate::{Exit, Failure, progress::Progress};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -74,9 +74,11 @@ pub(crate) async fn wait(
     client: &Client,
     watched: &[Watched],
     goal: Goal,
-    timeout: Duration,
+    timeout: Millis,
 ) -> Result<(), Failure> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.std();
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     let mut progress = Progress::new(watched.iter().map(|w| w.name.to_string()));
     let mut open: BTreeMap<(Name, Name), Verdict> = BTreeMap::new();
     for app in watched {
@@ -89,7 +91,15 @@ pub(crate) async fn wait(
             progress.end();
             return Err(late(&open, timeout));
         }
-        match look(client, watched, &open, goal, deadline).await {
+        let found = tokio::select! {
+            biased;
+            _ = &mut interrupted => {
+                progress.end();
+                return Err(stopped());
+            }
+            found = look(client, watched, &open, goal, deadline) => found,
+        };
+        match found {
             Ok(found) => {
                 for ((project, name), view, verdict) in found {
                     progress.show(name.as_str(), view.as_ref(), &verdict);
@@ -142,13 +152,19 @@ async fn look(
     Ok(found)
 }
 
-fn late(open: &BTreeMap<(Name, Name), Verdict>, timeout: Duration) -> Failure {
+fn stopped() -> Failure {
+    let message =
+        "waiting was interrupted, the platform goes on without us: look with `bcs get apps`".to_owned();
+    Failure { exit: Exit::Interrupted, message }
+}
+
+fn late(open: &BTreeMap<(Name, Name), Verdict>, timeout: Millis) -> Failure {
     let line = |((_, name), verdict): (&(Name, Name), &Verdict)| match verdict {
         Verdict::Going(how) | Verdict::Done(how) | Verdict::Stuck(how) => format!("app/{name}: {how}"),
     };
     let lines: Vec<String> = open.iter().map(line).collect();
     Failure::timed_out(format!(
-        "not finished after {timeout:?}, the platform goes on without us:\n  {}\n  look with `bcs get apps` and `bcs describe app NAME`",
+        "not finished after {timeout}, the platform goes on without us:\n  {}\n  look with `bcs get apps` and `bcs describe app NAME`",
         lines.join("\n  ")
     ))
 }

@@ -29,14 +29,14 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub struct Arguments {
-    /// File of resource documents (YAML or JSON), - for standard input
+    /// File of resource documents (YAML or JSON), directory of such files, - for standard input
     #[arg(short, long = "file", required = true, value_name = "FILE")]
     files: Vec<String>,
     /// Set a value below spec in every App, such as image.tag=v2
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<Setting>,
     /// Wait until every application is available
-    #[arg(long, conflicts_with = "plan")]
+    #[arg(short, long, conflicts_with = "plan")]
     wait: bool,
     /// How long to wait
     #[arg(long, default_value = "5m")]
@@ -58,7 +58,8 @@ impl Arguments {
         let _log = session.log()?;
         let client = session.connect().await?;
         let mode = if self.plan { Mode::Plan } else { Mode::Apply };
-        let (mut watched, mut outcomes, mut worst) = (Vec::new(), Vec::new(), None::<Failure>);
+        let (mut watched, mut outcomes, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let mut worst = None::<Failure>;
         for Order { target, resource } in orders {
             let app = matches!(resource, Resource::App(_));
             let outcome = match send(&client, session, &target, resource, mode).await {
@@ -75,6 +76,7 @@ impl Arguments {
                     if session.format().for_people() {
                         tell(&target, &accepted);
                     }
+                    names.push(short(&target));
                     if app {
                         let Target { project, name, .. } = target;
                         watched.push(Watched { project, name, revision: accepted.revision });
@@ -90,10 +92,10 @@ impl Arguments {
             }
         }
         if !session.format().for_people() {
-            output::data(session.format(), &outcomes)?;
+            output::answer(session.format(), names, &outcomes)?;
         }
         if self.wait {
-            wait::wait(&client, &watched, Goal::Available, self.timeout.std()).await?;
+            wait::wait(&client, &watched, Goal::Available, self.timeout).await?;
         }
         worst.map_or(Ok(()), Err)
     }

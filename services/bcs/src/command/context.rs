@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bcs_schemas::Name;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::{
     Failure,
@@ -65,13 +66,13 @@ impl Arguments {
     pub(super) fn run(self, session: &Session) -> Result<(), Failure> {
         let path = session.config_path()?;
         let mut contexts = Contexts::load(&path)?;
-        match self.action {
+        let (name, what) = match self.action {
             Action::List => return list(session, &contexts),
             Action::Show => return show(session),
             Action::Use { name } => {
                 contexts.pick(Some(&name))?;
-                output::line(format!("context {name} is used from now on"));
-                contexts.current = Some(name);
+                contexts.current = Some(name.clone());
+                (name, "is used from now on".to_owned())
             }
             Action::Add { name, url, credentials, site, default_project } => {
                 let absolute = |file: PathBuf| {
@@ -80,23 +81,32 @@ impl Arguments {
                 let credentials = credentials.map(absolute).transpose()?;
                 let context = Context { url, credentials, site, project: default_project };
                 contexts.contexts.insert(name.clone(), context);
-                output::line(format!("context {name} is in {}", path.display()));
-                contexts.current.get_or_insert(name);
+                contexts.current.get_or_insert_with(|| name.clone());
+                (name, format!("is in {}", path.display()))
             }
             Action::Remove { name } => {
                 contexts.pick(Some(&name))?;
                 contexts.contexts.remove(&name);
                 contexts.current = contexts.current.filter(|current| *current != name);
-                output::line(format!("context {name} was removed"));
+                (name, "was removed".to_owned())
             }
-        }
-        contexts.save(&path)
+        };
+        contexts.save(&path)?;
+        say(session, &name, &what)
     }
+}
+
+fn say(session: &Session, name: &str, what: &str) -> Result<(), Failure> {
+    if session.format().for_people() {
+        output::line(format!("context {name} {what}"));
+        return Ok(());
+    }
+    output::answer(session.format(), [name.to_owned()], &json!({ "context": name }))
 }
 
 fn list(session: &Session, contexts: &Contexts) -> Result<(), Failure> {
     if !session.format().for_people() {
-        return output::data(session.format(), contexts);
+        return output::answer(session.format(), contexts.contexts.keys().cloned(), contexts);
     }
     if contexts.contexts.is_empty() {
         output::note("there are no contexts: `bcs up` writes one, or use `bcs context add`");
@@ -114,7 +124,7 @@ fn list(session: &Session, contexts: &Contexts) -> Result<(), Failure> {
 fn show(session: &Session) -> Result<(), Failure> {
     let context = session.context()?;
     if !session.format().for_people() {
-        return output::data(session.format(), &context);
+        return output::answer(session.format(), session.context_name()?, &context);
     }
     let bus = context.bus();
     output::line(format!("url          {}", bus.url));

@@ -10,7 +10,7 @@ use super::label::send_to_cluster;
 use crate::{Failure, session::Session};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bcs cordon sim-a sim-a-0")]
+#[command(after_help = "Example:\n  bcs cordon sim-a sim-a-node-1")]
 pub struct Arguments {
     /// The cluster
     cluster: Name,
@@ -19,7 +19,7 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bcs uncordon sim-a sim-a-0")]
+#[command(after_help = "Example:\n  bcs uncordon sim-a sim-a-node-1")]
 pub struct Release {
     /// The cluster
     cluster: Name,

@@ -15,7 +15,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Kind {
     /// Drain and stop every instance of an application, then forget it
-    #[command(after_help = "Example:\n  bcs delete app shop-web --wait")]
+    #[command(alias = "apps", after_help = "Example:\n  bcs delete app shop-web --wait")]
     App {
         /// The application
         name: Name,
@@ -31,7 +31,7 @@ enum Kind {
         timeout: Millis,
     },
     /// Let a cluster go; what runs there goes on running
-    #[command(after_help = "Example:\n  bcs delete cluster sim-b")]
+    #[command(alias = "clusters", after_help = "Example:\n  bcs delete cluster sim-b")]
     Cluster {
         /// The cluster
         name: Name,

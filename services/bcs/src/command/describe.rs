@@ -28,13 +28,13 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Kind {
     /// An application: spec, status, why it waits, instances with their registrations, recent events
-    #[command(after_help = "Example:\n  bcs describe app shop-web")]
+    #[command(alias = "apps", after_help = "Example:\n  bcs describe app shop-web")]
     App {
         /// The application
         name: Name,
     },
     /// A cluster: health, nodes, registries, recent events
-    #[command(after_help = "Example:\n  bcs describe cluster sim-a")]
+    #[command(alias = "clusters", after_help = "Example:\n  bcs describe cluster sim-a")]
     Cluster {
         /// The cluster
         name: Name,
@@ -72,7 +72,7 @@ async fn app(session: &Session, client: &Client, name: Name) -> Result<(), Failu
     let events: Vec<_> = events.iter().map(super::events::as_json).collect();
     let all =
         json!({ "app": view, "endpoints": endpoints, "registrations": registrations, "events": events });
-    output::data(session.format(), &all)
+    output::answer(session.format(), [short(&target)], &all)
 }
 
 async fn cluster(session: &Session, client: &Client, name: Name) -> Result<(), Failure> {
@@ -90,7 +90,7 @@ async fn cluster(session: &Session, client: &Client, name: Name) -> Result<(), F
     }
     let events: Vec<_> = events.iter().map(super::events::as_json).collect();
     let all = json!({ "cluster": view, "nodes": nodes, "registries": registries, "events": events });
-    output::data(session.format(), &all)
+    output::answer(session.format(), [short(&target)], &all)
 }
 
 async fn recent(client: &Client, target: &Target, service: Service) -> Result<Vec<EventRecord>, Failure> {

@@ -51,22 +51,36 @@ impl Arguments {
             Action::Ls => list(session, &quarantine::list(client.bus()).await?, client.clock().now()),
             Action::Show { number } => {
                 let found = quarantine::show(client.bus(), number).await?;
-                show(session, &found.ok_or_else(|| missing(number))?.1)
+                show(session, number, &found.ok_or_else(|| missing(number))?.1)
             }
             Action::Replay { number } => {
                 let id = quarantine::replay(client.bus(), number, client.fresh_id()).await?;
                 let id = id.ok_or_else(|| missing(number))?;
-                output::line(format!("message {number} was published again as command {id}"));
-                Ok(())
+                if session.format().for_people() {
+                    output::line(format!("message {number} was published again as command {id}"));
+                    return Ok(());
+                }
+                let replayed = json!({ "number": number, "command_id": id });
+                output::answer(session.format(), [id.to_string()], &replayed)
             }
             Action::Drop { numbers } => {
+                let mut dropped = Vec::new();
+                let mut outcome = Ok(());
                 for number in numbers {
                     if !quarantine::drop_letter(client.bus(), number).await? {
-                        return Err(missing(number));
+                        outcome = Err(missing(number));
+                        break;
                     }
-                    output::line(format!("message {number} was dropped"));
+                    if session.format().for_people() {
+                        output::line(format!("message {number} was dropped"));
+                    }
+                    dropped.push(number);
                 }
-                Ok(())
+                if !session.format().for_people() {
+                    let names: Vec<String> = dropped.iter().map(u64::to_string).collect();
+                    output::answer(session.format(), names, &json!({ "dropped": dropped }))?;
+                }
+                outcome
             }
         }
     }
@@ -80,7 +94,7 @@ fn list(session: &Session, letters: &[(u64, Quarantined)], now: jiff::Timestamp)
     if !session.format().for_people() {
         let all: Vec<_> =
             letters.iter().map(|(number, l)| json!({ "number": number, "message": l })).collect();
-        return output::data(session.format(), &all);
+        return output::answer(session.format(), letters.iter().map(|(number, _)| number.to_string()), &all);
     }
     if letters.is_empty() {
         output::note("nothing lies in quarantine");
@@ -99,9 +113,9 @@ fn list(session: &Session, letters: &[(u64, Quarantined)], now: jiff::Timestamp)
     Ok(())
 }
 
-fn show(session: &Session, letter: &Quarantined) -> Result<(), Failure> {
+fn show(session: &Session, number: u64, letter: &Quarantined) -> Result<(), Failure> {
     if !session.format().for_people() {
-        return output::data(session.format(), letter);
+        return output::answer(session.format(), [number.to_string()], letter);
     }
     let payload = quarantine::unhex(&letter.payload_hex);
     let readable = std::str::from_utf8(&payload).ok().filter(|text| !text.chars().any(char::is_control));

@@ -1,7 +1,7 @@
 //! `bcs events`: the durable record of every decision.
 
-use bcs_client::{EventRecord, Position};
-use bcs_schemas::{Millis, Service, subject::Target};
+use bcs_client::{EventRecord, Events, Position};
+use bcs_schemas::{Millis, Name, Service, subject::Target};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub struct Arguments {
-    /// Go on showing what happens
+    /// Go on showing what happens; as JSON, one document a line
     #[arg(short, long)]
     follow: bool,
     /// Begin this long ago, such as 10m; with --follow now, else with the oldest
@@ -25,13 +25,14 @@ pub struct Arguments {
     /// Only of this service: cluster, deploy, network, metrics
     #[arg(long)]
     service: Option<Service>,
-    /// Only about this object: demo/app/shop-web
-    #[arg(long, value_name = "PROJECT/KIND/NAME")]
-    object: Option<Target>,
+    /// Only about this object: shop-web, app/shop-web, cluster/sim-a or demo/app/shop-web
+    #[arg(long, value_name = "[PROJECT/][KIND/]NAME")]
+    object: Option<String>,
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let object = self.object.as_deref().map(|object| about(object, session)).transpose()?;
         let _log = session.log()?;
         let client = session.connect().await?;
         let from = match (self.since, self.follow) {
@@ -40,12 +41,18 @@ impl Arguments {
             (None, false) => Position::All,
         };
         let services: Vec<Service> = self.service.into_iter().collect();
-        let mut events = match &self.object {
+        let mut events = match &object {
             Some(object) => client.events_about(object, &services, from).await?,
             None => client.events(&services, from).await?,
         };
+        if !self.follow && session.format() == Format::Json {
+            return all(&mut events).await;
+        }
         while let Some(event) = events.next_past().await {
             show(session.format(), &event)?;
+            if output::closed() {
+                return Ok(());
+            }
         }
         if !self.follow {
             return Ok(());
@@ -56,13 +63,45 @@ impl Arguments {
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) => show(session.format(), &event)?,
+                    Some(event) => {
+                        show(session.format(), &event)?;
+                        if output::closed() {
+                            return Ok(());
+                        }
+                    }
                     None => return Ok(()),
                 },
                 _ = tokio::signal::ctrl_c() => return Ok(()),
             }
         }
     }
+}
+
+/// The object that is meant: clusters belong to the platform, all else to the project.
+fn about(object: &str, session: &Session) -> Result<Target, Failure> {
+    let full = match object.split('/').collect::<Vec<_>>().as_slice() {
+        [name] => format!("{}/app/{name}", session.project()?),
+        ["cluster", name] => format!("{}/cluster/{name}", Name::system()),
+        [kind, name] => format!("{}/{kind}/{name}", session.project()?),
+        _ => object.to_owned(),
+    };
+    full.parse().map_err(|e| {
+        Failure::usage(format!("{object:?} is no object: expected such as demo/app/shop-web: {e}"))
+    })
+}
+
+/// All of them as one document, written as they come: there may be more than fit into memory.
+async fn all(events: &mut Events) -> Result<(), Failure> {
+    let mut before = "{\"items\": [\n";
+    while let Some(event) = events.next_past().await {
+        output::line(format!("{before}{}", as_json(&event)));
+        before = ",";
+        if output::closed() {
+            return Ok(());
+        }
+    }
+    output::line(if before == "," { "]}" } else { "{\"items\": []}" });
+    Ok(())
 }
 
 /// One event a line, so that a follower sees each as it comes; JSON too, one document a line.

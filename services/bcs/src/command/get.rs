@@ -26,8 +26,9 @@ Examples:
 pub struct Arguments {
     /// What to list
     kind: Kind,
-    /// Only this one; instances also by the name of their application
-    name: Option<String>,
+    /// Only these; instances also by the name of their application
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Only those with these labels: tier=web,zone!=b
     #[arg(short = 'l', long)]
     selector: Option<Selector>,
@@ -36,13 +37,13 @@ pub struct Arguments {
 /// Kinds of things that can be listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
-    #[value(alias = "app")]
+    #[value(aliases = ["app", "application", "applications"])]
     Apps,
     #[value(alias = "cluster")]
     Clusters,
-    #[value(alias = "node")]
+    #[value(aliases = ["node", "no"])]
     Nodes,
-    #[value(alias = "endpoint")]
+    #[value(aliases = ["endpoint", "ep", "instance", "instances", "pod", "pods", "po"])]
     Endpoints,
     #[value(alias = "registration")]
     Registrations,
@@ -115,17 +116,21 @@ impl Arguments {
         }
         if let Some(selector) = &self.selector {
             if listing.items.iter().any(|item| item.labels().is_none()) {
-                return Err(Failure::usage(format!("a {} has no labels to select by", T::KIND)));
+                return Err(Failure::usage(format!("kind {} has no labels to select by", T::KIND)));
             }
             listing.items.retain(|item| item.labels().is_some_and(|labels| selector.fits(labels)));
         }
-        if let Some(name) = &self.name {
-            listing.items.retain(|item| item.answers_to(name));
-            if listing.items.is_empty() {
+        if !self.names.is_empty() {
+            listing.items.retain(|item| self.names.iter().any(|name| item.answers_to(name)));
+            let missing = |name: &&String| !listing.items.iter().any(|item| item.answers_to(name));
+            if let Some(name) = self.names.iter().find(missing) {
                 let place = scope.map(|scope| format!(" in project {scope}")).unwrap_or_default();
                 return Err(Failure::failed(format!("{} {name} does not exist{place}", T::KIND)));
             }
-            listing.single = matches!(listing.items.as_slice(), [one] if one.name() == *name);
+            listing.single = matches!(
+                (listing.items.as_slice(), self.names.as_slice()),
+                ([one], [name]) if one.name() == *name
+            );
         }
         listing.show(session.format())
     }

@@ -14,7 +14,7 @@ use super::apply::tell;
 use crate::{
     Failure, output,
     selector::pair,
-    session::{DECIDED_WITHIN, Session, accepted, target},
+    session::{DECIDED_WITHIN, Session, accepted, short, target},
 };
 
 #[derive(Debug, Args)]
@@ -90,7 +90,7 @@ pub(super) async fn send_to_cluster<P: Payload>(
         tell(&target, &accepted);
         return Ok(());
     }
-    output::data(session.format(), &accepted)
+    output::answer(session.format(), [short(&target)], &accepted)
 }
 
 #[cfg(test)]

@@ -54,12 +54,12 @@ impl Arguments {
                 output::line(format!("the bus keeps command {id}"));
                 return Ok(());
             }
-            return output::data(session.format(), &json!({ "command_id": id }));
+            return output::answer(session.format(), [id.clone()], &json!({ "command_id": id }));
         };
         if session.format().for_people() {
             tell(&outcome);
         } else {
-            output::data(session.format(), &outcome)?;
+            output::answer(session.format(), [id], &outcome)?;
         }
         match outcome {
             Outcome::Accepted(_) => Ok(()),

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::apply::tell;
 use crate::{
     Failure, output,
-    session::{DECIDED_WITHIN, Session, accepted, target},
+    session::{DECIDED_WITHIN, Session, accepted, short, target},
     wait::{self, Goal, Watched},
 };
 
@@ -25,7 +25,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Kind {
     /// Replace every instance of an application by a fresh one
-    #[command(after_help = AFTER)]
+    #[command(alias = "apps", after_help = AFTER)]
     App {
         /// The application
         name: Name,
@@ -62,9 +62,9 @@ pub(super) async fn send_and_wait<P: Payload>(
     if session.format().for_people() {
         tell(&target, &accepted);
     } else {
-        output::data(session.format(), &accepted)?;
+        output::answer(session.format(), [short(&target)], &accepted)?;
     }
     let Some(goal) = goal else { return Ok(()) };
     let watched = [Watched { project, name: name.clone(), revision: accepted.revision }];
-    wait::wait(&client, &watched, goal, timeout.std()).await
+    wait::wait(&client, &watched, goal, timeout).await
 }

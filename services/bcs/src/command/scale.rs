@@ -20,7 +20,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Kind {
     /// Change the number of instances of an application
-    #[command(after_help = AFTER)]
+    #[command(alias = "apps", after_help = AFTER)]
     App {
         /// The application
         name: Name,

@@ -46,7 +46,8 @@ impl Arguments {
             let registries: Vec<_> = registries.unwrap_or_default().into_values().collect();
             let all =
                 json!({ "as_of": now, "services": services, "clusters": clusters, "registries": registries });
-            output::data(session.format(), &all)?;
+            let names = services.iter().map(|row| format!("service/{}", row.service));
+            output::answer(session.format(), names, &all)?;
         } else {
             output::line(format!(
                 "{}  {}\n",

@@ -16,6 +16,6 @@ impl Arguments {
             output::line(format!("bcs {version}"));
             return Ok(());
         }
-        output::data(session.format(), &json!({ "version": version }))
+        output::answer(session.format(), ["bcs".to_owned()], &json!({ "version": version }))
     }
 }

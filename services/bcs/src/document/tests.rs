@@ -73,6 +73,19 @@ fn every_mistake_names_file_document_field_and_expectation() {
 }
 
 #[test]
+fn a_directory_stands_for_the_documents_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    let read = || read_all(std::slice::from_ref(&path), &[]);
+    assert!(read().expect_err("is empty").message.contains("holds no file"));
+    for (file, app) in [("b.yml", "second"), ("a.yaml", "first"), ("notes.txt", "No Name")] {
+        std::fs::write(dir.path().join(file), SHOP.replace("shop-web", app)).expect("writes");
+    }
+    let names = read().expect("is right").iter().map(|r| r.metadata().name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names, ["first", "second"]);
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let text = format!("{}---\n{}", SHOP.replace("shop-web", "A"), SHOP.replace("8080", "0"));
     assert_eq!(read(&text, &[]).expect_err("two mistakes").lines().count(), 2);
