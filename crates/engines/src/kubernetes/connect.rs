@@ -2,6 +2,7 @@
 //! quotes the file: it holds credentials.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -118,6 +119,25 @@ pub async fn connect(spec: &ClusterSpec, clock: Clock) -> Result<(Kubernetes, De
     }
 }
 
+/// What a kubeconfig and the files that it names hold, told only so far that a change is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+/// Reads the kubeconfig and the files that it names. Taken before [`open`], so that a change in between is noticed by the
+/// next one.
+pub async fn fingerprint(spec: &ClusterSpec) -> Result<Fingerprint, Error> {
+    let file = &spec.kubeconfig.file;
+    let text = text(file).await?;
+    let mut kubeconfig = parse(&text, file)?;
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    for path in paths(&mut kubeconfig) {
+        // One that comes or goes is a change too.
+        tokio::fs::read(path).await.ok().hash(&mut hasher);
+    }
+    Ok(Fingerprint(hasher.finish()))
+}
+
 /// Where the server is, without the user and password that a URL may carry.
 fn shown(config: &Config) -> String {
     let url = &config.cluster_url;
@@ -151,27 +171,36 @@ async fn configure(spec: &ClusterSpec) -> Result<Config, Error> {
 }
 
 async fn read(file: &Path) -> Result<Kubeconfig, Error> {
-    let text = tokio::fs::read_to_string(file).await.map_err(|e| match e.kind() {
+    parse(&text(file).await?, file)
+}
+
+async fn text(file: &Path) -> Result<String, Error> {
+    tokio::fs::read_to_string(file).await.map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Error::Missing(file.to_owned()),
         io::ErrorKind::InvalidData => Error::Unparsable { file: file.to_owned(), at: String::new() },
         kind => Error::Unreadable { file: file.to_owned(), kind },
-    })?;
-    let mut kubeconfig = Kubeconfig::from_yaml(&text)
+    })
+}
+
+fn parse(text: &str, file: &Path) -> Result<Kubeconfig, Error> {
+    let mut kubeconfig = Kubeconfig::from_yaml(text)
         .map_err(|e| Error::Unparsable { file: file.to_owned(), at: position(&e) })?;
-    absolute(&mut kubeconfig, file);
+    // Paths in a kubeconfig are relative to the file, not to whoever reads it.
+    if let Some(folder) = file.parent() {
+        for path in paths(&mut kubeconfig) {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    }
     Ok(kubeconfig)
 }
 
-/// Paths in a kubeconfig are relative to the file, not to whoever reads it.
-fn absolute(kubeconfig: &mut Kubeconfig, file: &Path) {
-    let Some(folder) = file.parent() else { return };
+/// The files that a kubeconfig names.
+fn paths(kubeconfig: &mut Kubeconfig) -> impl Iterator<Item = &mut String> {
     let clusters = kubeconfig.clusters.iter_mut().filter_map(|c| c.cluster.as_mut());
     let authorities = clusters.map(|c| &mut c.certificate_authority);
     let users = kubeconfig.auth_infos.iter_mut().filter_map(|u| u.auth_info.as_mut());
     let keys = users.flat_map(|u| [&mut u.client_certificate, &mut u.client_key, &mut u.token_file]);
-    for path in authorities.chain(keys).filter_map(Option::as_mut) {
-        *path = folder.join(&*path).to_string_lossy().into_owned();
-    }
+    authorities.chain(keys).filter_map(Option::as_mut)
 }
 
 fn position(error: &KubeconfigError) -> String {

@@ -1,17 +1,18 @@
 //! The agent of one cluster: carries out steps, publishes what it observes, and says every few seconds that it lives.
 //! It runs inside the service, or alone inside the cluster, and dials out to the bus either way.
 
+mod connection;
 mod heartbeat;
 mod observer;
 mod outbox;
 mod steps;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bcs_engines::{Engine, kubernetes::connect};
+use bcs_engines::Engine;
 use bcs_kit::{Bus, Clock, Tasks, bus};
 use bcs_schemas::{Name, observation::Capacity, resource::ClusterSpec};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::AgentConfig;
 
@@ -51,8 +52,15 @@ impl Agent {
         let (slot, engine) = watch::channel(Slot::Err("the agent is starting".to_owned()));
         let (summary_sender, summary) = watch::channel(Summary::default());
         let (marks_sender, marks) = mpsc::channel(256);
-        let observer = Box::pin(observer::Observer::open(&self, marks, summary_sender)).await?;
-        heartbeat::start(&self, tasks, engine.clone(), summary).await?;
+        let doubt = Arc::new(Notify::new());
+        let observer = observer::Observer::open(&self, marks, summary_sender, doubt.clone());
+        let observer = Box::pin(observer).await?;
+        heartbeat::start(
+            &self,
+            tasks,
+            heartbeat::Senses { engine: engine.clone(), summary, doubt: doubt.clone() },
+        )
+        .await?;
         steps::serve(&self, tasks, engine.clone(), marks_sender).await?;
         let stopping = tasks.stopping();
         let open = stopping.clone();
@@ -60,7 +68,7 @@ impl Agent {
         tasks.spawn("agent-engine", async move {
             tokio::select! {
                 () = open.cancelled() => (),
-                () = agent.open(slot) => (),
+                () = connection::keep(agent, slot, doubt) => (),
             }
         });
         tasks.spawn("agent-observer", async move {
@@ -71,24 +79,5 @@ impl Agent {
         });
         tracing::info!(cluster = %self.cluster, "agent started");
         Ok(())
-    }
-
-    /// Opens the engine, with growing pauses between attempts.
-    async fn open(self, slot: watch::Sender<Slot>) {
-        let mut pause = Duration::from_millis(500);
-        loop {
-            match connect::open(&self.spec, self.clock.clone()).await {
-                Ok(engine) => {
-                    let _ = slot.send_replace(Ok(Arc::new(engine)));
-                    return slot.closed().await;
-                }
-                Err(error) => {
-                    tracing::warn!(cluster = %self.cluster, %error, "no engine, trying again");
-                    let _ = slot.send_replace(Err(error.to_string()));
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(self.config.longest_pause.std());
-        }
     }
 }

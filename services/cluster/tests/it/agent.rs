@@ -15,7 +15,7 @@ fn key() -> WorkloadKey {
     WorkloadKey { project: name("demo"), app: name("shop"), revision: name("r1") }
 }
 
-fn scale_up(replicas: u32) -> Step {
+pub(crate) fn scale_up(replicas: u32) -> Step {
     let template: Template = serde_json::from_value(json!({
         "image": { "repository": "shop", "tag": "1" }, "stop_timeout": "1s",
         "ports": [{ "name": "http", "port": 8080 }],
@@ -32,7 +32,7 @@ fn instance(endpoint: &Endpoint) -> Instance {
     Instance { name: endpoint.instance.clone(), uid: endpoint.uid.clone() }
 }
 
-fn ready(count: usize) -> impl FnMut(Vec<Endpoint>) -> Result<Vec<Endpoint>, String> {
+pub(crate) fn ready(count: usize) -> impl FnMut(Vec<Endpoint>) -> Result<Vec<Endpoint>, String> {
     move |all| {
         let ready: Vec<Endpoint> = all.iter().filter(|e| e.phase == EndpointPhase::Ready).cloned().collect();
         if ready.len() == count && all.len() == count { Ok(ready) } else { Err(format!("{all:?}")) }

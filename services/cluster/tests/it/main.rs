@@ -4,4 +4,5 @@
 
 mod admission;
 mod agent;
+mod rotation;
 mod site;

@@ -97,3 +97,25 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up() {
     assert!(matches!(&error, Error::Unreachable { .. }), "{error}");
     assert!(error.transient() && error.to_string().contains("no answer within 10 s"), "{error}");
 }
+
+#[tokio::test]
+async fn a_change_of_the_kubeconfig_or_of_a_file_that_it_names_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, key) = (folder.path().join("kubeconfig"), folder.path().join("client.key"));
+    let with_key = |server: &str| kubeconfig(server).replace("token: hush-hush", "client-key: client.key");
+    let spec = spec(&file, None);
+    let write = |path: &Path, text: &str| std::fs::write(path, text).expect("written");
+    write(&file, &with_key("http://127.0.0.1:9"));
+    let print = async || fingerprint(&spec).await.expect("can be read");
+    let mut seen = vec![print().await];
+    assert_eq!(print().await, seen[0], "nothing changed");
+    write(&key, "one");
+    seen.push(print().await);
+    write(&key, "two");
+    seen.push(print().await);
+    write(&file, &with_key("http://127.0.0.1:10"));
+    seen.push(print().await);
+    for (index, print) in seen.iter().enumerate() {
+        assert!(!seen[..index].contains(print), "change {index} was not noticed");
+    }
+}

@@ -1,27 +1,35 @@
 //! Probes the engine every few seconds and says what came of it.
 
+use std::sync::Arc;
+
 use bcs_engines::Description;
 use bcs_kit::{Tasks, bus, telemetry::chain};
 use bcs_schemas::{FieldError, bucket::CLUSTERS, observation::ClusterHealth, query::Query, subject};
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    sync::{Notify, watch},
+    time::MissedTickBehavior,
+};
 
 use super::{Agent, Slot, Summary};
+
+/// What a heartbeat is made from.
+#[derive(Clone)]
+pub(super) struct Senses {
+    pub(super) engine: watch::Receiver<Slot>,
+    pub(super) summary: watch::Receiver<Summary>,
+    /// Told when the engine does not answer.
+    pub(super) doubt: Arc<Notify>,
+}
 
 #[derive(Clone)]
 struct Probe {
     agent: Agent,
-    engine: watch::Receiver<Slot>,
-    summary: watch::Receiver<Summary>,
+    senses: Senses,
 }
 
 /// Beats until the group stops; also answers those who want to know at once.
-pub(super) async fn start(
-    agent: &Agent,
-    tasks: &Tasks,
-    engine: watch::Receiver<Slot>,
-    summary: watch::Receiver<Summary>,
-) -> Result<(), bus::Error> {
-    let probe = Probe { agent: agent.clone(), engine, summary };
+pub(super) async fn start(agent: &Agent, tasks: &Tasks, senses: Senses) -> Result<(), bus::Error> {
+    let probe = Probe { agent: agent.clone(), senses };
     let bucket = agent.bus.bucket(CLUSTERS).await?;
     let at_once = probe.clone();
     let subject = subject::agent_probe(agent.bus.site(), &agent.cluster);
@@ -56,7 +64,7 @@ pub(super) async fn start(
 impl Probe {
     async fn take(&self) -> ClusterHealth {
         let outcome = self.ask().await;
-        let Summary { synced, nodes, nodes_ready, capacity, obstacle } = self.summary.borrow().clone();
+        let Summary { synced, nodes, nodes_ready, capacity, obstacle } = self.senses.summary.borrow().clone();
         let reachable = outcome.is_ok();
         let (version, reason) = match outcome {
             Ok(description) => (Some(description.version), obstacle),
@@ -76,11 +84,15 @@ impl Probe {
     }
 
     async fn ask(&self) -> Result<Description, String> {
-        let engine = self.engine.borrow().clone()?;
+        let engine = self.senses.engine.borrow().clone()?;
         let within = self.agent.config.probe_timeout;
-        match tokio::time::timeout(within.std(), engine.probe()).await {
+        let answer = match tokio::time::timeout(within.std(), engine.probe()).await {
             Ok(probed) => probed.map_err(|e| e.to_string()),
             Err(_) => Err(format!("no answer within {within}")),
+        };
+        if answer.is_err() {
+            self.senses.doubt.notify_one();
         }
+        answer
     }
 }

@@ -1,6 +1,6 @@
 //! From the engine's news to the buckets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bcs_engines::{Kind, News, Observed};
 use bcs_kit::{Bus, Clock, bus};
@@ -9,8 +9,11 @@ use bcs_schemas::{
     bucket::{ENDPOINTS, NODES, WORKLOADS, of_cluster},
     observation::{Endpoint, Node, Workload},
 };
-use futures::{FutureExt, StreamExt, stream::BoxStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use futures::{
+    FutureExt, StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Agent, Slot, Summary, outbox::Outbox};
 use crate::domain::{
@@ -44,6 +47,8 @@ pub(super) struct Observer {
     nodes: Outbox<Node>,
     marks: mpsc::Receiver<Mark>,
     summary: watch::Sender<Summary>,
+    /// Told when a watch fails.
+    doubt: Arc<Notify>,
     eyesight: Eyesight,
     /// The buckets are to be compared with what was written.
     doubted: bool,
@@ -57,6 +62,7 @@ impl Observer {
         agent: &Agent,
         marks: mpsc::Receiver<Mark>,
         summary: watch::Sender<Summary>,
+        doubt: Arc<Notify>,
     ) -> Result<Self, bus::Error> {
         let (bus, ours) = (&agent.bus, of_cluster(&agent.cluster));
         Ok(Self {
@@ -68,6 +74,7 @@ impl Observer {
             nodes: Outbox::open(bus.bucket(NODES).await?, &ours).await?,
             marks,
             summary,
+            doubt,
             eyesight: Eyesight::default(),
             // It may take long until there is an engine.
             doubted: true,
@@ -75,13 +82,9 @@ impl Observer {
         })
     }
 
-    /// Observes for ever, once there is an engine.
+    /// Observes for ever, through whatever engine there is.
     pub(super) async fn observe(mut self, mut engine: watch::Receiver<Slot>) {
-        let mut news = match engine.wait_for(Result::is_ok).await.as_deref() {
-            Ok(Ok(engine)) => engine.watch(self.cluster.clone()),
-            // The sender is gone: the agent stops.
-            _ => return,
-        };
+        let mut news = self.look_through(&mut engine);
         let mut clean = true;
         let mut told = Vec::new();
         let mut audits = tokio::time::interval(AUDIT);
@@ -90,6 +93,7 @@ impl Observer {
         loop {
             let pause = if clean && !self.doubted { LOOK } else { AGAIN };
             tokio::select! {
+                Ok(()) = engine.changed() => news = self.look_through(&mut engine),
                 Some(one) = news.next() => self.take(one),
                 Some(mark) = self.marks.recv() => told.push(self.mark(mark)),
                 () = &mut reconnected => {
@@ -110,6 +114,14 @@ impl Observer {
             }
             self.settled |= clean && !self.doubted && self.complete();
             self.sum_up();
+        }
+    }
+
+    /// The news of the present engine. What was known stays known until this one has listed everything.
+    fn look_through(&self, engine: &mut watch::Receiver<Slot>) -> BoxStream<'static, News> {
+        match &*engine.borrow_and_update() {
+            Ok(engine) => engine.watch(self.cluster.clone()),
+            Err(_) => stream::pending().boxed(),
         }
     }
 
@@ -151,6 +163,7 @@ impl Observer {
             News::ListEnded(Kind::Nodes) => self.nodes.list_ended(),
             News::Failed(kind, reason) => {
                 self.eyesight.failed(kind, reason.clone(), self.clock.now());
+                self.doubt.notify_one();
                 tracing::warn!(cluster = %self.cluster, ?kind, reason, "watch failed, trying again");
             }
         }
