@@ -111,6 +111,16 @@ pub struct NodeUncordoned {
     pub generation: u64,
 }
 
+/// `cluster.node-gone`: the node is not in its cluster any more, and what was asked of it is void. A node of the same name
+/// that comes later is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeGone {
+    /// Name of the node in its cluster.
+    pub node: String,
+    /// Generation of the intent that is void.
+    pub generation: u64,
+}
+
 message_set! {
     /// What `cluster` has decided.
     ClusterEvent of Cluster, strict: false {
@@ -120,6 +130,7 @@ message_set! {
         ClusterHealthChanged => "cluster" "health-changed" v 1,
         NodeCordoned => "cluster" "node-cordoned" v 1,
         NodeUncordoned => "cluster" "node-uncordoned" v 1,
+        NodeGone => "cluster" "node-gone" v 1,
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     MessageSet, Millis, Name, TypeName,
     cluster::{
         ClusterCommand, ClusterEvent, ClusterHealthChanged, ClusterImported, ClusterLabelled, ClusterRemoved,
-        CordonNode, Health, ImportCluster, LabelCluster, NodeCordoned, NodeUncordoned, RemoveCluster,
-        UncordonNode,
+        CordonNode, Health, ImportCluster, LabelCluster, NodeCordoned, NodeGone, NodeUncordoned,
+        RemoveCluster, UncordonNode,
     },
     codec::ContentType,
     deploy::{
@@ -149,5 +149,6 @@ fn cluster_events() -> Vec<ClusterEvent> {
         changed.into(),
         NodeCordoned { node: "node-1".to_owned(), generation: 2 }.into(),
         NodeUncordoned { node: "node-1".to_owned(), generation: 3 }.into(),
+        NodeGone { node: "node-1".to_owned(), generation: 3 }.into(),
     ]
 }

@@ -8,6 +8,7 @@ pub(crate) mod diagnosis;
 
 use bcs_kit::kv::View;
 use bcs_schemas::{
+    Name,
     observation::{ClusterHealth, Node},
     subject::Target,
 };
@@ -18,6 +19,20 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 pub(crate) struct Observed {
     pub(crate) clusters: View<ClusterHealth>,
     pub(crate) nodes: View<Node>,
+}
+
+impl Observed {
+    /// Whether a node is known to be not there: only an agent that has seen everything can say that.
+    pub(crate) fn lacks(&self, cluster: &Name, node: &str) -> bool {
+        let clusters = self.clusters.snapshot();
+        let complete = clusters.get(cluster.as_str()).is_some_and(|health| health.synced);
+        complete && self.nodes.is_synced() && !self.nodes.snapshot().contains_key(&node_key(cluster, node))
+    }
+}
+
+/// Key of a node in its bucket.
+pub(crate) fn node_key(cluster: &Name, node: &str) -> String {
+    format!("{cluster}.{node}")
 }
 
 /// Waits for the next decision about anything; false when there will be none.

@@ -5,7 +5,7 @@ use bcs_schemas::{
     FieldError, Name,
     cluster::{
         ClusterCommand, ClusterEvent, ClusterHealthChanged, ClusterImported, ClusterLabelled, ClusterRemoved,
-        ImportCluster, NodeCordoned, NodeUncordoned,
+        ImportCluster, NodeCordoned, NodeGone, NodeUncordoned,
     },
     outcome::{Rejection, RejectionCode},
     resource::{Labels, validate_labels},
@@ -41,6 +41,11 @@ impl StateMachine for State {
                 let from = self.member(name)?.health;
                 let changed = ClusterHealthChanged { from, to: *to, reason: reason.clone() };
                 (from != *to).then(|| changed.into())
+            }
+            Request::Internal(Internal::ForgetNode { node, generation }) => {
+                let asked = self.member(name)?.nodes.get(node);
+                let void = asked.is_some_and(|asked| asked.generation == *generation);
+                void.then(|| NodeGone { node: node.clone(), generation: *generation }.into())
             }
         };
         Ok(event.into_iter().map(|event| (target.clone(), event)).collect())

@@ -24,6 +24,9 @@ impl State {
                 m.since = at;
             }),
             ClusterEvent::NodeCordoned(it) => self.ask(name, &it.node, true, it.generation),
+            ClusterEvent::NodeGone(it) => self.change(name, |m| {
+                m.nodes.remove(&it.node);
+            }),
             ClusterEvent::NodeUncordoned(it) => self.ask(name, &it.node, false, it.generation),
         }
     }

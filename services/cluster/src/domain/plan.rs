@@ -11,14 +11,17 @@ pub struct Known {
     pub cordoned: Option<bool>,
     /// Last generation that the agent has carried out.
     pub done: Option<u64>,
+    /// Whether a complete list lacks the node.
+    pub absent: bool,
 }
 
 /// A closed node is kept closed. An opened one is opened once: whoever closes it in the cluster itself afterwards has a
-/// reason of their own.
+/// reason of their own. Of a node that seems to be gone the engine is asked once more: only it knows, and if it is there
+/// after all, the step does what was asked.
 pub fn plan(node: &str, asked: Cordon, known: Known) -> Option<StepRequest> {
     let done = known.done.is_some_and(|generation| generation >= asked.generation);
     let undone_since = asked.cordoned && known.cordoned == Some(false);
-    (!done || undone_since).then(|| StepRequest {
+    (!done || undone_since || known.absent).then(|| StepRequest {
         generation: asked.generation,
         traceparent: None,
         not_after: None,
@@ -44,8 +47,9 @@ mod tests {
         ];
         for (cordoned, done, seen, expected) in cases {
             let asked = Cordon { cordoned, generation: 7 };
-            let step = plan("n1", asked, Known { cordoned: seen, done });
+            let step = plan("n1", asked, Known { cordoned: seen, done, absent: false });
             assert_eq!(step.is_some(), expected, "{asked:?} {done:?} {seen:?}");
+            assert!(plan("n1", asked, Known { cordoned: None, done, absent: true }).is_some());
             assert!(step.is_none_or(|s| s.generation == 7));
         }
     }

@@ -57,4 +57,11 @@ pub enum Internal {
         /// One sentence that says why.
         reason: String,
     },
+    /// The node is gone, and with it what was asked of it.
+    ForgetNode {
+        /// Its name.
+        node: String,
+        /// The intent that is void; a newer one is not.
+        generation: u64,
+    },
 }

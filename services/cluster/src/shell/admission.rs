@@ -76,19 +76,13 @@ impl Admit {
         }
     }
 
-    /// Only an agent that has seen everything can say that something is not there.
     fn exists(&self, cluster: &Name, node: &str) -> Result<(), Rejection> {
-        let clusters = self.observed.clusters.snapshot();
-        let complete = clusters.get(cluster.as_str()).is_some_and(|health| health.synced);
-        if !complete || !self.observed.nodes.is_synced() {
+        if !self.observed.lacks(cluster, node) {
             return Ok(());
         }
         let nodes = self.observed.nodes.snapshot();
         let names: Vec<&str> =
             nodes.values().filter(|n| n.cluster == *cluster).map(|n| n.name.as_str()).collect();
-        if names.contains(&node) {
-            return Ok(());
-        }
         let some: Vec<&str> = names.iter().copied().take(10).collect();
         let more = if names.len() > some.len() { ", …" } else { "" };
         let message =

@@ -1,4 +1,4 @@
-//! Lets agents close and open nodes until what was asked is so.
+//! Lets agents close and open nodes until what was asked is so, or the node is gone.
 
 use std::{
     collections::BTreeMap,
@@ -9,21 +9,22 @@ use std::{
 
 use bcs_kit::{
     Bus, Clock,
-    machine::Machine,
+    machine::{self, Machine, target},
     reconcile::{self, Reconciler},
     run::Deps,
 };
 use bcs_schemas::{
-    Name,
+    CommandId, Name,
     step::{StepRequest, StepResult},
     subject,
 };
 use jiff::SignedDuration;
 
-use super::{Observed, decided};
+use super::{Observed, decided, node_key};
 use crate::domain::{
     State,
     plan::{Known, plan},
+    state::Internal,
 };
 
 /// How long an agent may take over a step.
@@ -49,6 +50,8 @@ pub(crate) enum Error {
     Bus(#[from] bcs_kit::bus::Error),
     #[error("agent could not do it: {0}")]
     Failed(String),
+    #[error("what was asked of a node that is gone could not be made void")]
+    Machine(#[from] machine::Error),
 }
 
 struct Cordons {
@@ -90,7 +93,20 @@ impl Cordons {
     fn known(&self, key: &NodeKey) -> Known {
         let seen = self.observed.nodes.snapshot();
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
-        Known { cordoned: seen.get(&format!("{}.{}", key.cluster, key.node)).map(|n| n.cordoned), done }
+        Known {
+            cordoned: seen.get(&node_key(&key.cluster, &key.node)).map(|n| n.cordoned),
+            done,
+            absent: self.observed.lacks(&key.cluster, &key.node),
+        }
+    }
+
+    async fn forget(&self, key: &NodeKey, generation: u64) -> Result<(), Error> {
+        let id = CommandId::derived(&key.to_string(), &format!("gone, so void is {generation}"));
+        let target = target(&Name::system(), "cluster", &key.cluster);
+        let wish = Internal::ForgetNode { node: key.node.clone(), generation };
+        self.machine.submit(id, target, wish).await?;
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Ok(())
     }
 
     /// Nodes that are not as asked, as far as is known.
@@ -125,7 +141,8 @@ impl Reconciler for Cordons {
     async fn reconcile(&self, key: &NodeKey) -> Result<Option<Duration>, Error> {
         let live = self.machine.live();
         let asked = live.state.members.get(&key.cluster).and_then(|m| m.nodes.get(&key.node)).copied();
-        let Some(step) = asked.and_then(|asked| plan(&key.node, asked, self.known(key))) else {
+        let known = self.known(key);
+        let Some(step) = asked.and_then(|asked| plan(&key.node, asked, known)) else {
             return Ok(None);
         };
         let not_after =
@@ -140,6 +157,11 @@ impl Reconciler for Cordons {
             }
             StepResult::Stale { stamped } => {
                 Err(Error::Failed(format!("the node carries generation {stamped}, somebody else leads it")))
+            }
+            // The complete list and the engine agree.
+            StepResult::Refused { reason } if known.absent => {
+                tracing::info!(%key, reason, "the node is gone, what was asked of it is void");
+                self.forget(key, step.generation).await.map(|()| None)
             }
             StepResult::Failed { reason } | StepResult::Refused { reason } => Err(Error::Failed(reason)),
         }

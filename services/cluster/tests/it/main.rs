@@ -4,5 +4,6 @@
 
 mod admission;
 mod agent;
+mod node;
 mod rotation;
 mod site;

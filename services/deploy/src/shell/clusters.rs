@@ -28,7 +28,8 @@ async fn take_in(machine: &Machine<Deploy>, received: Received<ClusterEvent>) ->
         ClusterEvent::ClusterRemoved(_) => Internal::ForgetCluster,
         ClusterEvent::ClusterHealthChanged(_)
         | ClusterEvent::NodeCordoned(_)
-        | ClusterEvent::NodeUncordoned(_) => {
+        | ClusterEvent::NodeUncordoned(_)
+        | ClusterEvent::NodeGone(_) => {
             return Ok(());
         }
     };

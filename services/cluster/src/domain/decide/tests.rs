@@ -127,6 +127,20 @@ fn generations_never_go_back_not_even_over_a_removal() {
 }
 
 #[test]
+fn what_was_asked_of_a_node_that_is_gone_is_void_and_what_was_asked_since_is_not() {
+    let mut world = World::default();
+    world.command("sim-a", import("/a", &[])).expect("accepted");
+    world.command("sim-a", cordon_n1()).expect("accepted");
+    let gone = |generation| Request::Internal(Internal::ForgetNode { node: "n1".to_owned(), generation });
+    assert_eq!(world.ask("sim-a", &gone(1)), Ok(vec![]), "an older intent than the one that stands");
+    let void = world.ask("sim-a", &gone(2)).expect("accepted");
+    assert_eq!(void, [NodeGone { node: "n1".to_owned(), generation: 2 }.into()]);
+    assert_eq!(world.ask("sim-a", &gone(2)), Ok(vec![]), "it is void already");
+    let again = world.command("sim-a", cordon_n1()).expect("accepted");
+    assert!(matches!(&again[..], [ClusterEvent::NodeCordoned(it)] if it.generation == 3));
+}
+
+#[test]
 fn health_is_written_only_when_it_changes() {
     let mut world = World::default();
     world.command("sim-a", import("/a", &[])).expect("accepted");
