@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData};
 use async_nats::jetstream::{
     self,
     consumer::{DeliverPolicy, ReplayPolicy, push},
-    kv::{Operation, UpdateErrorKind},
+    kv::{CreateErrorKind, Operation, UpdateErrorKind},
 };
 use bcs_schemas::{
     bucket::{Bucket, Keyed},
@@ -82,6 +82,16 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
     pub async fn put_at(&self, key: &str, value: &T) -> Result<u64, Error> {
         let payload = codec::encode(value)?;
         self.store.put(key, payload).await.map_err(|e| self.failed(&format!("writing {key}"), e))
+    }
+
+    /// Writes only if the key does not exist, or was deleted; `None` when it does exist.
+    pub async fn put_new(&self, key: &str, value: &T) -> Result<Option<u64>, Error> {
+        let payload = codec::encode(value)?;
+        match self.store.create(key, payload).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(e) if e.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(self.failed(&format!("creating {key}"), e)),
+        }
     }
 
     /// Writes only if the key has this revision (0: does not exist); `None` when it has another.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod health;
 pub mod journal;
 pub mod kv;
+pub mod lease;
 pub mod machine;
 pub mod quarantine;
 pub mod reads;

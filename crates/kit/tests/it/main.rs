@@ -1,0 +1,6 @@
+//! The kit on a real bus.
+
+#![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
+
+mod lease;
+mod server;
