@@ -2,6 +2,7 @@
 
 mod provision;
 mod request;
+mod restore;
 pub(crate) use request::{form_of, write};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

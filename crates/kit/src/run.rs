@@ -145,6 +145,7 @@ where
         let bus = connect(&common.bus, service).await?;
         bus.provision().await?;
         bus.supervise(&tasks);
+        bus.keep_provisioned(&tasks);
         let health = Health::new();
         let watched = bus.clone();
         health

@@ -41,6 +41,7 @@ pub(super) async fn start(
     buses.push(bus.clone());
     bus.provision().await?;
     bus.supervise(tasks);
+    bus.keep_provisioned(tasks);
     let watched = bus.clone();
     health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
