@@ -73,6 +73,11 @@ pub fn app_prefix(cluster: &Name, project: &Name, app: &Name) -> String {
     format!("{cluster}.{project}.{app}.")
 }
 
+/// Key of the lease of the agent that has a cluster.
+pub fn agent_lease(cluster: &Name) -> String {
+    format!("agent.{cluster}")
+}
+
 impl Keyed for Endpoint {
     fn key(&self) -> String {
         format!("{}{}", app_prefix(&self.cluster, &self.project, &self.app), self.instance)

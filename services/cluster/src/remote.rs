@@ -1,12 +1,19 @@
 //! The agent as a process of its own, inside the member cluster: it dials out to the bus, so the cluster needs no open
-//! port. Everything that it needs comes on the command line.
+//! port. Everything that it needs comes on the command line. It tells of its health like a service.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bcs_kit::{
     Bus, Clock, Tasks,
     bus::BusConfig,
-    run::stop_signal,
+    health::{self, Health},
+    run::{ProcessConfig, stop_signal},
     telemetry::{self, TelemetryConfig, chain},
 };
 use bcs_schemas::{
@@ -18,7 +25,10 @@ use bcs_schemas::{
 };
 use clap::Parser;
 
-use crate::{config::AgentConfig, shell::agent::Agent};
+use crate::{
+    config::AgentConfig,
+    shell::agent::{Agent, Metrics, Report},
+};
 
 /// How long tasks may wind down.
 const WIND_DOWN: Duration = Duration::from_secs(10);
@@ -47,6 +57,9 @@ pub struct Arguments {
     /// Credentials file for the bus
     #[arg(long)]
     pub credentials: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are served; a free port on loopback, which is logged, when absent
+    #[arg(long)]
+    pub health_address: Option<SocketAddr>,
 }
 
 /// Runs the agent until SIGINT or SIGTERM.
@@ -62,44 +75,80 @@ pub fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         let tasks = Tasks::new();
-        tokio::select! {
-            () = stop_signal() => (),
-            () = tasks.stopping().cancelled_owned() => (),
-            () = Box::pin(run(arguments, &tasks)) => (),
+        let ended = tokio::select! {
+            () = stop_signal() => Ok(()),
+            ended = Box::pin(run(arguments, &tasks)) => ended,
+        };
+        let stopped = tasks.stop(WIND_DOWN).await;
+        match ended {
+            Ok(()) if stopped => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::FAILURE,
+            Err(error) => complain(&error),
         }
-        if tasks.stop(WIND_DOWN).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     });
     drop(guard);
     code
 }
 
-/// Starts the agent and stays; a bus that cannot be reached, or has no buckets yet, is tried for ever.
-pub async fn run(arguments: Arguments, tasks: &Tasks) {
+/// Why an agent ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Health cannot be served.
+    #[error("health is not served: choose another address with --health-address")]
+    Health(#[from] health::Error),
+    /// A task panicked, or the client of the bus ended; the log says which.
+    #[error("the agent broke and must be started again")]
+    Broken,
+}
+
+/// Runs the agent until one of `tasks` breaks; a bus that cannot be reached is tried for ever.
+pub async fn run(arguments: Arguments, tasks: &Tasks) -> Result<(), Error> {
+    let health = Health::new();
+    let report = Metrics::register(&health).of(&arguments.cluster);
+    let reached = Arc::new(OnceLock::<Bus>::new());
+    let (bus, agent) = (reached.clone(), report.clone());
+    let connected = move || bus.get().is_some_and(Bus::connected);
+    health.check("bus", move || if connected() { Ok(()) } else { Err("not connected".to_owned()) });
+    health.check("agent", move || agent.ready());
+    let address = arguments.health_address.unwrap_or_else(|| ProcessConfig::default().health_address);
+    let address = health.serve(tasks, address).await?;
+    tracing::info!(%address, "health is served");
+    let stopping = tasks.stopping();
+    let bus = tokio::select! {
+        () = stopping.cancelled() => return Err(Error::Broken),
+        bus = connect(&arguments) => bus,
+    };
+    let bus = reached.get_or_init(|| bus);
+    bus.supervise(tasks);
+    agent_of(arguments, bus, report).start(tasks);
+    stopping.cancelled().await;
+    Err(Error::Broken)
+}
+
+async fn connect(arguments: &Arguments) -> Bus {
+    let Arguments { cluster, nats, site, credentials, .. } = arguments.clone();
+    let config = BusConfig { url: nats, site, credentials, ..BusConfig::default() };
     loop {
-        let group = tasks.child();
-        match Box::pin(start(arguments.clone(), &group)).await {
-            Ok(()) => return group.stopping().cancelled().await,
-            Err(error) => tracing::warn!(error = chain(&error), "agent did not start, trying again"),
+        match Bus::connect(&config, &format!("agent-{cluster}")).await {
+            Ok(bus) => return bus,
+            Err(error) => tracing::warn!(error = chain(&error), "bus is not reached, trying again"),
         }
-        group.stop(WIND_DOWN).await;
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-async fn start(arguments: Arguments, tasks: &Tasks) -> Result<(), bcs_kit::bus::Error> {
-    let Arguments { cluster, kubeconfig, context, nats, site, credentials } = arguments;
+fn agent_of(arguments: Arguments, bus: &Bus, report: Report) -> Agent {
+    let Arguments { cluster, kubeconfig, context, .. } = arguments;
     // The kubeconfig may be named from where the agent was started.
     let file = std::path::absolute(&kubeconfig).unwrap_or(kubeconfig);
-    let config = BusConfig { url: nats, site, credentials, ..BusConfig::default() };
-    let bus = Bus::connect(&config, &format!("agent-{cluster}")).await?;
     let spec = ClusterSpec {
         engine: EngineKind::Kubernetes,
         kubeconfig: SecretRef { file },
         context,
         agent: AgentPlace::Remote,
     };
-    let agent = Agent { cluster, spec, config: AgentConfig::default(), bus, clock: Clock::system() };
-    agent.start(tasks).await
+    let (bus, clock) = (bus.clone(), Clock::system());
+    Agent { cluster, spec, config: AgentConfig::default(), bus, clock, report }
 }
 
 fn complain(error: &(dyn std::error::Error + 'static)) -> ExitCode {

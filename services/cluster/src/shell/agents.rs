@@ -9,13 +9,16 @@ use bcs_schemas::{
     resource::{ClusterSpec, cluster::AgentPlace},
 };
 
-use super::{agent::Agent, decided};
+use super::{
+    agent::{Agent, Metrics},
+    decided,
+};
 use crate::{config::AgentConfig, domain::State};
 
-/// An agent that could not be started is tried again this often.
-const AGAIN: Duration = Duration::from_secs(5);
-/// How long an agent may take to finish what it does.
-const WIND_DOWN: Duration = Duration::from_secs(5);
+/// How often the agents are compared with the state, beside every decision.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long an agent may take to finish what it does, and to give its lease away.
+const WIND_DOWN: Duration = Duration::from_secs(8);
 
 struct Running {
     spec: ClusterSpec,
@@ -26,12 +29,14 @@ struct Agents {
     config: AgentConfig,
     machine: Machine<State>,
     deps: Deps,
+    metrics: Metrics,
     running: BTreeMap<Name, Running>,
 }
 
 /// Follows the state until the group stops.
 pub(crate) fn start(config: AgentConfig, machine: Machine<State>, deps: &Deps) {
-    let agents = Agents { config, machine, deps: deps.clone(), running: BTreeMap::new() };
+    let metrics = Metrics::register(&deps.health);
+    let agents = Agents { config, machine, deps: deps.clone(), metrics, running: BTreeMap::new() };
     deps.tasks.spawn("agents", agents.follow());
 }
 
@@ -39,12 +44,12 @@ impl Agents {
     async fn follow(mut self) {
         let stopping = self.deps.tasks.stopping();
         let mut touched = self.machine.touched();
-        let mut again = tokio::time::interval(AGAIN);
+        let mut looks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
                 more = decided(&mut touched) => if !more { break },
-                _ = again.tick() => (),
+                _ = looks.tick() => (),
             }
             let wanted = wanted(&self.machine.live().state);
             self.match_up(wanted).await;
@@ -79,14 +84,10 @@ impl Agents {
                 config: self.config,
                 bus: self.deps.bus.clone(),
                 clock: self.deps.clock.clone(),
+                report: self.metrics.of(&name),
             };
-            match Box::pin(agent.start(&tasks)).await {
-                Ok(()) => drop(self.running.insert(name, Running { spec, tasks })),
-                Err(error) => {
-                    tracing::warn!(cluster = %name, error = chain(&error), "agent did not start, trying again");
-                    tasks.stop(WIND_DOWN).await;
-                }
-            }
+            agent.start(&tasks);
+            self.running.insert(name, Running { spec, tasks });
         }
     }
 

@@ -1,15 +1,16 @@
 //! The agent: steps in, observations out.
 
-use bcs_kit::Tasks;
+use std::{collections::BTreeMap, fmt::Debug};
+
 use bcs_schemas::{
-    bucket::{ENDPOINTS, Keyed, WORKLOADS},
+    bucket::{Bucket, CLUSTERS, ENDPOINTS, Keyed, NODES, WORKLOADS},
     observation::{Endpoint, EndpointPhase},
     resource::{Labels, app::Template},
     step::{Instance, Step, StepRequest, StepResult, WorkloadKey},
 };
 use serde_json::json;
 
-use crate::site::{LONG, Site, import, name, until};
+use crate::site::{LONG, Site, name, until};
 
 fn key() -> WorkloadKey {
     WorkloadKey { project: name("demo"), app: name("shop"), revision: name("r1") }
@@ -99,35 +100,6 @@ async fn an_agent_that_restarts_removes_what_went_away_and_keeps_the_rest() {
 }
 
 #[tokio::test]
-async fn a_remote_agent_serves_a_cluster_that_the_service_cannot_reach() {
-    let site = Site::open().await;
-    let nowhere = std::path::Path::new("/nonexistent/only-the-agent-has-it");
-    site.send("far", import(nowhere, "remote")).await;
-    let arguments = bcs_cluster::remote::Arguments {
-        cluster: name("far"),
-        kubeconfig: site.kubeconfig(),
-        context: None,
-        nats: site.bus_url.clone(),
-        site: name("local"),
-        credentials: None,
-    };
-    let remote = Tasks::new();
-    let (tasks, stopping) = (remote.clone(), remote.stopping());
-    remote.spawn("remote", async move {
-        tokio::select! {
-            () = stopping.cancelled() => (),
-            () = bcs_cluster::remote::run(arguments, &tasks) => (),
-        }
-    });
-    site.health("far", bcs_schemas::cluster::Health::Healthy).await;
-    let endpoints = site.view(ENDPOINTS).await;
-    assert_eq!(site.step("far", 1, scale_up(2)).await, StepResult::Done);
-    until(&endpoints, ready(2)).await;
-    assert!(remote.stop(LONG).await);
-    site.close().await;
-}
-
-#[tokio::test]
 async fn a_bucket_that_comes_back_otherwise_is_mended() {
     let mut site = Site::open().await;
     site.with_cluster("sim-a").await;
@@ -163,4 +135,64 @@ async fn a_step_that_comes_too_late_is_not_begun() {
     assert_eq!(site.ask("sim-a", ask("2999-01-01T00:00:00Z", 1)).await, StepResult::Done);
     let endpoints = site.view(ENDPOINTS).await;
     until(&endpoints, ready(1)).await;
+    site.close().await;
+}
+
+/// What the bucket itself holds, as soon as it can be read.
+async fn held<T: Keyed>(site: &Site, bucket: Bucket<T>) -> Result<BTreeMap<String, T>, String> {
+    let store = site.bus.bucket(bucket).await.map_err(|e| e.to_string())?;
+    store.list(">").await.map_err(|e| e.to_string())
+}
+
+async fn holds_again<T: Keyed + PartialEq + Debug>(
+    site: &Site,
+    bucket: Bucket<T>,
+    wanted: &BTreeMap<String, T>,
+) {
+    let deadline = tokio::time::Instant::now() + LONG;
+    loop {
+        let found = held(site, bucket).await;
+        if found.as_ref() == Ok(wanted) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{} holds {found:?}, not {wanted:?}", bucket.name);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_forgot_everything_is_told_again_without_asking_the_cluster() {
+    let mut site = Site::open().await;
+    site.with_cluster("sim-a").await;
+    let (endpoints, workloads) = (site.view(ENDPOINTS).await, site.view(WORKLOADS).await);
+    site.step("sim-a", 1, scale_up(3)).await;
+    let three = until(&endpoints, ready(3)).await;
+    assert_eq!(site.step("sim-a", 1, drain(&instance(&three[0]))).await, StepResult::Done);
+    until(&workloads, |all| match &all[..] {
+        [one] if one.ready == 3 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let told = (
+        held(&site, ENDPOINTS).await.expect("reads"),
+        held(&site, WORKLOADS).await.expect("reads"),
+        held(&site, NODES).await.expect("reads"),
+    );
+    assert_eq!((told.0.len(), told.1.len(), told.2.len()), (3, 1, 3));
+    let lists = site.metrics("bcs_agent_relists_total").await;
+    assert_eq!(lists.len(), 3, "one of each kind: {lists:?}");
+
+    site.wipe_bus();
+    holds_again(&site, ENDPOINTS, &told.0).await;
+    holds_again(&site, WORKLOADS, &told.1).await;
+    holds_again(&site, NODES, &told.2).await;
+    // A heartbeat from before may still be in the view: ask the bucket.
+    let deadline = tokio::time::Instant::now() + LONG;
+    while !held(&site, CLUSTERS).await.is_ok_and(|all| all.values().any(|h| h.synced && h.reachable)) {
+        assert!(tokio::time::Instant::now() < deadline, "its heartbeat does not come back");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(site.metrics("bcs_agent_relists_total").await, lists);
+    assert_eq!(site.step("sim-a", 1, scale_up(4)).await, StepResult::Done);
+    site.close().await;
 }

@@ -5,5 +5,6 @@
 mod admission;
 mod agent;
 mod node;
+mod remote;
 mod rotation;
 mod site;

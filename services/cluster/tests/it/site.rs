@@ -46,6 +46,8 @@ pub(crate) struct Site {
     pub(crate) bus_url: String,
     pub(crate) dir: TempDir,
     service: Tasks,
+    /// Where the service tells of its health.
+    health: String,
     pub(crate) views: Tasks,
     server: Server,
 }
@@ -59,8 +61,17 @@ impl Site {
         let sim = bcs_kubesim::start(bcs_kubesim::Config::default()).await.expect("a simulator");
         sim.write_kubeconfig(dir.path().join("kubeconfig")).expect("a kubeconfig");
         let client = Client::over(bus.clone(), Clock::system()).await.expect("a client");
-        let mut site =
-            Self { sim, bus, client, bus_url, dir, service: Tasks::new(), views: Tasks::new(), server };
+        let mut site = Self {
+            sim,
+            bus,
+            client,
+            bus_url,
+            dir,
+            service: Tasks::new(),
+            health: String::new(),
+            views: Tasks::new(),
+            server,
+        };
         site.start().await;
         site
     }
@@ -79,7 +90,11 @@ impl Site {
             ..Config::default()
         };
         let (clock, bus, tasks) = (Clock::system(), self.bus.clone(), self.service.clone());
-        let deps = Deps { clock, bus, tasks, health: Health::new() };
+        bus.keep_provisioned(&tasks);
+        let health = Health::new();
+        let address = health.serve(&tasks, ([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        self.health = format!("http://{address}");
+        let deps = Deps { clock, bus, tasks, health };
         Box::pin(bcs_cluster::run(&config, &deps)).await.expect("starts");
     }
 
@@ -88,6 +103,20 @@ impl Site {
         let _ = self.server.0.kill();
         let _ = self.server.0.wait();
         self.server = run(&self.dir.path().join("nats.conf"));
+    }
+
+    /// The bus goes away and comes back with nothing.
+    pub(crate) fn wipe_bus(&mut self) {
+        let _ = self.server.0.kill();
+        let _ = self.server.0.wait();
+        std::fs::remove_dir_all(self.dir.path().join("nats")).expect("removes the data");
+        self.server = run(&self.dir.path().join("nats.conf"));
+    }
+
+    /// The metrics of the service whose names begin so, with their values.
+    pub(crate) async fn metrics(&self, prefix: &str) -> Vec<String> {
+        let text = get(&format!("{}/metrics", self.health)).await.expect("is served").1;
+        text.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
     }
 
     pub(crate) async fn stop(&self) {
@@ -153,6 +182,12 @@ impl Site {
     }
 }
 
+/// Status and text of a page.
+pub(crate) async fn get(url: &str) -> Result<(u16, String), reqwest::Error> {
+    let answer = reqwest::get(url).await?;
+    Ok((answer.status().as_u16(), answer.text().await?))
+}
+
 /// Waits until the bucket looks as wanted.
 pub(crate) async fn until<T: Keyed, R>(
     view: &View<T>,
@@ -183,10 +218,14 @@ pub(crate) fn rejected(outcome: Outcome) -> Rejected {
     }
 }
 
-fn launch(dir: &TempDir) -> (Server, String) {
+/// An address that nobody listens on.
+pub(crate) fn free_address() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
+    listener.local_addr().expect("an address")
+}
+
+fn launch(dir: &TempDir) -> (Server, String) {
+    let port = free_address().port();
     // Streams reserve more than a small disk has; a server counts what is reserved.
     let text = format!(
         "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, max_file_store: 1TB, sync_interval: always }}\n",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bcs_engines::Description;
-use bcs_kit::{Tasks, bus, telemetry::chain};
+use bcs_kit::{Tasks, bus, lease::Lease, telemetry::chain};
 use bcs_schemas::{FieldError, bucket::CLUSTERS, observation::ClusterHealth, query::Query, subject};
 use tokio::{
     sync::{Notify, watch},
@@ -28,7 +28,12 @@ struct Probe {
 }
 
 /// Beats until the group stops; also answers those who want to know at once.
-pub(super) async fn start(agent: &Agent, tasks: &Tasks, senses: Senses) -> Result<(), bus::Error> {
+pub(super) async fn start(
+    agent: &Agent,
+    tasks: &Tasks,
+    lease: &Lease,
+    senses: Senses,
+) -> Result<(), bus::Error> {
     let probe = Probe { agent: agent.clone(), senses };
     let bucket = agent.bus.bucket(CLUSTERS).await?;
     let at_once = probe.clone();
@@ -38,7 +43,7 @@ pub(super) async fn start(agent: &Agent, tasks: &Tasks, senses: Senses) -> Resul
         async move { probe.take().await }
     };
     agent.bus.serve(tasks, "agent-probe", subject, answer).await?;
-    let stopping = tasks.stopping();
+    let (stopping, lease) = (tasks.stopping(), lease.clone());
     tasks.spawn("agent-heartbeat", async move {
         // A pause of zero would panic the timer.
         let pause = probe.agent.config.heartbeat.std().max(std::time::Duration::from_millis(10));
@@ -53,6 +58,9 @@ pub(super) async fn start(agent: &Agent, tasks: &Tasks, senses: Senses) -> Resul
                 () = stopping.cancelled() => break,
                 health = probe.take() => health,
             };
+            if !lease.holds() {
+                continue;
+            }
             if let Err(error) = bucket.put(&health).await {
                 tracing::warn!(cluster = %health.cluster, error = chain(&error), "heartbeat was not written");
             }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bcs_engines::{Kind, News, Observed};
-use bcs_kit::{Bus, Clock, bus};
+use bcs_kit::{Bus, Clock, bus, lease::Lease};
 use bcs_schemas::{
     Name,
     bucket::{ENDPOINTS, NODES, WORKLOADS, of_cluster},
@@ -15,7 +15,7 @@ use futures::{
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{Agent, Slot, Summary, outbox::Outbox};
+use super::{Agent, Report, Slot, Summary, metrics::Standing, outbox::Outbox};
 use crate::domain::{
     eyesight::Eyesight,
     mirror::{drained, sum},
@@ -38,17 +38,24 @@ pub(super) struct Mark {
     pub(super) written: oneshot::Sender<bool>,
 }
 
+/// Whom it tells, and whether it may.
+pub(super) struct Sink {
+    pub(super) lease: Lease,
+    pub(super) summary: watch::Sender<Summary>,
+    /// Told when a watch fails.
+    pub(super) doubt: Arc<Notify>,
+}
+
 pub(super) struct Observer {
     cluster: Name,
+    report: Report,
     bus: Bus,
     clock: Clock,
     endpoints: Outbox<Endpoint>,
     workloads: Outbox<Workload>,
     nodes: Outbox<Node>,
     marks: mpsc::Receiver<Mark>,
-    summary: watch::Sender<Summary>,
-    /// Told when a watch fails.
-    doubt: Arc<Notify>,
+    sink: Sink,
     eyesight: Eyesight,
     /// The buckets are to be compared with what was written.
     doubted: bool,
@@ -61,20 +68,19 @@ impl Observer {
     pub(super) async fn open(
         agent: &Agent,
         marks: mpsc::Receiver<Mark>,
-        summary: watch::Sender<Summary>,
-        doubt: Arc<Notify>,
+        sink: Sink,
     ) -> Result<Self, bus::Error> {
         let (bus, ours) = (&agent.bus, of_cluster(&agent.cluster));
         Ok(Self {
             cluster: agent.cluster.clone(),
+            report: agent.report.clone(),
             bus: bus.clone(),
             clock: agent.clock.clone(),
-            endpoints: Outbox::open(bus.bucket(ENDPOINTS).await?, &ours).await?,
-            workloads: Outbox::open(bus.bucket(WORKLOADS).await?, &ours).await?,
-            nodes: Outbox::open(bus.bucket(NODES).await?, &ours).await?,
+            endpoints: Outbox::open(bus.bucket(ENDPOINTS).await?, &ours, &agent.report).await?,
+            workloads: Outbox::open(bus.bucket(WORKLOADS).await?, &ours, &agent.report).await?,
+            nodes: Outbox::open(bus.bucket(NODES).await?, &ours, &agent.report).await?,
             marks,
-            summary,
-            doubt,
+            sink,
             eyesight: Eyesight::default(),
             // It may take long until there is an engine.
             doubted: true,
@@ -128,6 +134,7 @@ impl Observer {
     /// Compares the buckets with what was written.
     async fn audit(&mut self) {
         let found = [self.endpoints.audit().await, self.workloads.audit().await, self.nodes.audit().await];
+        self.report.mended(found.iter().flatten().sum());
         self.doubted = found.contains(&None);
         self.settled &= found.iter().all(|differing| *differing == Some(0));
     }
@@ -144,7 +151,11 @@ impl Observer {
     fn take(&mut self, news: News) {
         match &news {
             News::Seen(it) => self.eyesight.works(it.kind()),
-            News::Gone(kind, _) | News::ListEnded(kind) => self.eyesight.works(*kind),
+            News::Gone(kind, _) => self.eyesight.works(*kind),
+            News::ListEnded(kind) => {
+                self.report.listed(*kind);
+                self.eyesight.works(*kind);
+            }
             // That a list began says only that it was asked for.
             News::ListBegan(_) | News::Failed(..) => {}
         }
@@ -163,7 +174,7 @@ impl Observer {
             News::ListEnded(Kind::Nodes) => self.nodes.list_ended(),
             News::Failed(kind, reason) => {
                 self.eyesight.failed(kind, reason.clone(), self.clock.now());
-                self.doubt.notify_one();
+                self.sink.doubt.notify_one();
                 tracing::warn!(cluster = %self.cluster, ?kind, reason, "watch failed, trying again");
             }
         }
@@ -179,6 +190,11 @@ impl Observer {
     /// Endpoints first: traffic hangs on them. Who waits for one is told as soon as that one is written, whatever becomes
     /// of the rest.
     async fn flush(&mut self, told: &mut Vec<(String, oneshot::Sender<bool>)>) -> bool {
+        // What may not be written now stays due, and what somebody waits for counts as not written.
+        if !self.sink.lease.holds() {
+            told.clear();
+            return false;
+        }
         let endpoints = self.endpoints.flush().await;
         for (key, written) in told.drain(..) {
             // Whoever asked may have given up.
@@ -197,6 +213,9 @@ impl Observer {
         let blind = self.eyesight.blind(self.clock.now());
         let synced = self.settled && blind.is_none();
         let obstacle = blind.or_else(|| self.eyesight.obstacle()).filter(|_| !synced);
-        self.summary.send_replace(Summary { synced, nodes, nodes_ready, capacity, obstacle });
+        let unseen =
+            || obstacle.clone().unwrap_or_else(|| "not everything was seen and written yet".to_owned());
+        self.report.stands(Standing::Leading(if synced { Ok(()) } else { Err(unseen()) }));
+        self.sink.summary.send_replace(Summary { synced, nodes, nodes_ready, capacity, obstacle });
     }
 }

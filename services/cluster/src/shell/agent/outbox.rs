@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bcs_kit::{bus, kv::Store, telemetry::chain};
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 
+use super::Report;
 use crate::domain::mirror::{Mirror, Observation};
 
 /// Writes under way at once.
@@ -17,15 +19,29 @@ pub(super) struct Outbox<T> {
     store: Store<T>,
     filter: String,
     pub(super) mirror: Mirror<T>,
-    /// By key: a value to put, or none to delete.
-    due: BTreeMap<String, Option<T>>,
+    report: Report,
+    due: BTreeMap<String, Due<T>>,
+}
+
+/// A write of one key that is not through yet.
+struct Due<T> {
+    /// To put; none to delete.
+    value: Option<T>,
+    since: Instant,
+}
+
+impl<T> Due<T> {
+    fn now(value: Option<T>) -> Self {
+        Self { value, since: Instant::now() }
+    }
 }
 
 impl<T: Observation> Outbox<T> {
     /// Begins with what stands in the bucket under `filter`.
-    pub(super) async fn open(store: Store<T>, filter: &str) -> Result<Self, bus::Error> {
+    pub(super) async fn open(store: Store<T>, filter: &str, report: &Report) -> Result<Self, bus::Error> {
         let mirror = Mirror::new(store.list(filter).await?);
-        Ok(Self { store, filter: filter.to_owned(), mirror, due: BTreeMap::new() })
+        let (filter, report) = (filter.to_owned(), report.clone());
+        Ok(Self { store, filter, mirror, report, due: BTreeMap::new() })
     }
 
     pub(super) fn seen(&mut self, value: T) {
@@ -35,19 +51,19 @@ impl<T: Observation> Outbox<T> {
 
     pub(super) fn put(&mut self, changed: Option<T>) {
         if let Some(value) = changed {
-            self.due.insert(value.key(), Some(value));
+            self.due.insert(value.key(), Due::now(Some(value)));
         }
     }
 
     pub(super) fn gone(&mut self, key: String) {
         if self.mirror.gone(&key) {
-            self.due.insert(key, None);
+            self.due.insert(key, Due::now(None));
         }
     }
 
     pub(super) fn list_ended(&mut self) {
         let lost = self.mirror.list_ended();
-        self.due.extend(lost.into_iter().map(|key| (key, None)));
+        self.due.extend(lost.into_iter().map(|key| (key, Due::now(None))));
     }
 
     /// Whether a write of this key is not through yet.
@@ -64,7 +80,7 @@ impl<T: Observation> Outbox<T> {
                 let differing = self.mirror.differing(&found);
                 let count = differing.len();
                 for (key, value) in differing {
-                    self.due.entry(key).or_insert(value);
+                    self.due.entry(key).or_insert_with(|| Due::now(value));
                 }
                 if count > 0 {
                     tracing::info!(bucket, count, "bucket holds something else than was written, mending it");
@@ -84,13 +100,16 @@ impl<T: Observation> Outbox<T> {
 
     /// Writes what is due; whether all of it was written.
     pub(super) async fn flush(&mut self) -> bool {
-        let store = &self.store;
-        let writes = std::mem::take(&mut self.due).into_iter().map(|(key, value)| async move {
-            let written = match &value {
+        let (store, report) = (&self.store, &self.report);
+        let writes = std::mem::take(&mut self.due).into_iter().map(|(key, due)| async move {
+            let written = match &due.value {
                 Some(value) => store.put(value).await.map(drop),
                 None => store.delete(&key).await,
             };
-            written.err().map(|error| (key, value, error))
+            if written.is_ok() {
+                report.written(due.since.elapsed());
+            }
+            written.err().map(|error| (key, due, error))
         });
         let failed: Vec<_> =
             stream::iter(writes).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await;
@@ -104,8 +123,8 @@ impl<T: Observation> Outbox<T> {
                 "observations were not written, trying again"
             );
         }
-        for (key, value, _) in failed {
-            self.due.entry(key).or_insert(value);
+        for (key, due, _) in failed {
+            self.due.entry(key).or_insert(due);
         }
         self.due.is_empty()
     }

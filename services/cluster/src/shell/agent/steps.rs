@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bcs_kit::{Tasks, bus};
+use bcs_kit::{Tasks, bus, lease::Lease};
 use bcs_schemas::{
     FieldError,
     bucket::app_prefix,
@@ -16,29 +16,33 @@ use super::{Agent, Slot, observer::Mark};
 /// How long a mark may take to reach the bucket before the step counts as failed.
 const PUBLISH: Duration = Duration::from_secs(5);
 
+/// What steps are carried out with.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) lease: Lease,
+    pub(super) engine: watch::Receiver<Slot>,
+    pub(super) marks: mpsc::Sender<Mark>,
+}
+
 #[derive(Clone)]
 struct Executor {
     agent: Agent,
-    engine: watch::Receiver<Slot>,
-    marks: mpsc::Sender<Mark>,
+    means: Means,
 }
 
 /// Serves steps until the group stops.
-pub(super) async fn serve(
-    agent: &Agent,
-    tasks: &Tasks,
-    engine: watch::Receiver<Slot>,
-    marks: mpsc::Sender<Mark>,
-) -> Result<(), bus::Error> {
+pub(super) async fn serve(agent: &Agent, tasks: &Tasks, means: Means) -> Result<(), bus::Error> {
     let subject = subject::agent_steps(agent.bus.site(), &agent.cluster);
-    let executor = Executor { agent: agent.clone(), engine, marks };
+    let executor = Executor { agent: agent.clone(), means };
     let handler = move |request: Result<StepRequest, FieldError>| {
         let executor = executor.clone();
         async move {
-            match request {
+            let result = match request {
                 Ok(request) => executor.execute(&request).await,
                 Err(error) => StepResult::Refused { reason: format!("step is not understood: {error}") },
-            }
+            };
+            executor.agent.report.step(&result);
+            result
         }
     };
     agent.bus.serve(tasks, "agent-step", subject, handler).await
@@ -52,7 +56,13 @@ impl Executor {
             let reason = format!("the step was to begin before {not_after}, and it is {now} here: ask again");
             return StepResult::Failed { reason };
         }
-        let slot = self.engine.borrow().clone();
+        // What lay unread while the process was paused is perhaps somebody else's business by now. A step that begins just
+        // before the lease is lost is fenced by the generation and the version that every write compares.
+        if !self.means.lease.holds() {
+            let reason = "this agent is not sure any more that the cluster is its own: ask again".to_owned();
+            return StepResult::Failed { reason };
+        }
+        let slot = self.means.engine.borrow().clone();
         let engine = match slot {
             Ok(engine) => engine,
             Err(reason) => return StepResult::Failed { reason },
@@ -73,7 +83,7 @@ impl Executor {
         let prefix = app_prefix(&self.agent.cluster, &workload.project, &workload.app);
         let (written, told) = oneshot::channel();
         let mark = Mark { key: format!("{prefix}{}", instance.name), uid: instance.uid.clone(), written };
-        let published = async { self.marks.send(mark).await.is_ok() && told.await == Ok(true) };
+        let published = async { self.means.marks.send(mark).await.is_ok() && told.await == Ok(true) };
         if tokio::time::timeout(PUBLISH, published).await == Ok(true) {
             return StepResult::Done;
         }
