@@ -7,6 +7,7 @@ use bcs_kit::{
     Bus, Clock, Tasks,
     bus::BusConfig,
     health::Health,
+    lease,
     run::{Deps, ServiceConfig},
     telemetry::chain,
 };
@@ -45,6 +46,10 @@ pub(super) async fn start(
     let watched = bus.clone();
     health.check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
     let deps = Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health: health.clone() };
+    // A former run that was killed is dead for certain: this one has its folder.
+    for (cluster, _, _) in CLUSTERS {
+        lease::forfeit(&deps.bus, &bucket::agent_lease(&name(cluster)?)).await?;
+    }
     Box::pin(services(data, &config, &deps, buses)).await?;
     forget_registries(up, &deps).await?;
     let owner = data.owner(&deps.clock)?;
