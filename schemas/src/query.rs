@@ -24,6 +24,13 @@ pub struct Query {
     pub name: Option<Name>,
     /// Answer once this position of the journal is reflected.
     pub wait_for: Option<u64>,
+    /// A list: give at most so many, and no more than fit into one message. Without it everything is given, or refused
+    /// when it does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// A list: go on after the page that ended with this [`Answered::next`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// A question about the outcome of a command.
@@ -53,6 +60,10 @@ pub struct Answered<T> {
     pub as_of: Timestamp,
     /// The data.
     pub data: T,
+    /// There is more of the list: ask again with this as `after`. Each page reflects its own revision; what exists all the
+    /// while is on exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Why a question was not answered.

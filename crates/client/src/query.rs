@@ -17,6 +17,9 @@ use crate::{Client, Error};
 /// How long an answer from memory may take.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// Most things on one page. Fewer come when they are large.
+const PAGE: u32 = 1000;
+
 impl Client {
     /// Asks anything that a service answers: `bcs.qry.<service>.<kind>.<verb>`.
     pub async fn query<Q, T>(&self, subject: &str, question: &Q) -> Result<Answered<T>, Error>
@@ -79,14 +82,29 @@ impl Client {
         Ok(Some(info.num_pending + u64::try_from(info.num_ack_pending).unwrap_or_default()))
     }
 
-    async fn list<T: DeserializeOwned>(
+    /// A list of any kind. Pages are followed to the end, and the revision is the oldest of theirs; a question with a
+    /// limit of its own gets just its page.
+    pub async fn list<T: DeserializeOwned>(
         &self,
         service: Service,
         kind: &str,
         query: &Query,
-    ) -> Result<Answered<T>, Error> {
+    ) -> Result<Answered<Vec<T>>, Error> {
         let within = if query.wait_for.is_some() { PATIENCE } else { AT_ONCE };
-        self.ask(subject::query(service, kind, "list"), query, within).await
+        let subject = subject::query(service, kind, "list");
+        if query.limit.is_some() {
+            return self.ask(subject, query, within).await;
+        }
+        let mut page = Query { limit: Some(PAGE), ..query.clone() };
+        let mut all: Answered<Vec<T>> = self.ask(subject.clone(), &page, within).await?;
+        while let Some(after) = all.next.take() {
+            page.after = Some(after);
+            let more: Answered<Vec<T>> = self.ask(subject.clone(), &page, within).await?;
+            all.data.extend(more.data);
+            all.revision = all.revision.min(more.revision);
+            all.next = more.next;
+        }
+        Ok(all)
     }
 
     async fn ask<Q, T>(&self, subject: String, question: &Q, within: Duration) -> Result<Answered<T>, Error>
@@ -102,6 +120,6 @@ impl Client {
 }
 
 fn first<T>(found: Answered<Vec<T>>) -> Answered<Option<T>> {
-    let Answered { revision, as_of, data } = found;
-    Answered { revision, as_of, data: data.into_iter().next() }
+    let Answered { revision, as_of, data, .. } = found;
+    Answered { revision, as_of, data: data.into_iter().next(), next: None }
 }

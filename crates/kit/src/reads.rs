@@ -1,6 +1,8 @@
 //! Read endpoints: core request and reply through the NATS services framework, so that `nats micro ls` finds them.
 //! Answers come from memory and carry the revision that they reflect; a question may ask to wait for one.
 
+mod page;
+
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use async_nats::service::{self, ServiceExt};
@@ -22,8 +24,12 @@ use crate::{
     telemetry,
 };
 
+pub use self::page::Page;
+
 /// Questions worked on at once; those behind them wait.
 const AT_ONCE: usize = 256;
+/// How many of them may wait for a revision. The rest are for those that can be answered at once.
+const WAITING: usize = 128;
 /// Between two tries to announce the endpoints again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -37,6 +43,7 @@ pub struct Reads<S: StateMachine> {
     machine: Machine<S>,
     clock: Clock,
     endpoints: Vec<Endpoint>,
+    waiting: Arc<Semaphore>,
 }
 
 struct Endpoint {
@@ -48,7 +55,8 @@ struct Endpoint {
 impl<S: StateMachine> Reads<S> {
     /// With the endpoints that every service has: its status, and outcomes by command id.
     pub fn new(service: Service, machine: Machine<S>, clock: &Clock) -> Self {
-        let mut reads = Self { service, machine, clock: clock.clone(), endpoints: Vec::new() };
+        let waiting = Arc::new(Semaphore::new(WAITING));
+        let mut reads = Self { service, machine, clock: clock.clone(), endpoints: Vec::new(), waiting };
         reads.serve_status();
         reads.serve_outcomes();
         reads
@@ -60,24 +68,40 @@ impl<S: StateMachine> Reads<S> {
         T: Serialize + Send + 'static,
         F: Fn(&Live<S>, &Query) -> Result<T, String> + Send + Sync + 'static,
     {
+        self.serve_pages(kind, verb, move |live, query| look(live, query).map(|data| (data, None)));
+    }
+
+    /// Serves `bcs.qry.<service>.<kind>.list`: `look` adds what fits the question to the page, in the order of the
+    /// positions and beginning after [`Query::after`], until the page has no more room.
+    pub fn serve_list<T, F>(&mut self, kind: &str, look: F)
+    where
+        T: Serialize + Send + 'static,
+        F: Fn(&Live<S>, &Query, &mut Page<T>) -> Result<(), String> + Send + Sync + 'static,
+    {
+        self.serve_pages(kind, "list", move |live, query| {
+            let mut page = Page::new(query.limit);
+            look(live, query, &mut page)?;
+            Ok(page.end())
+        });
+    }
+
+    fn serve_pages<T, F>(&mut self, kind: &str, verb: &str, look: F)
+    where
+        T: Serialize + Send + 'static,
+        F: Fn(&Live<S>, &Query) -> Result<(T, Option<String>), String> + Send + Sync + 'static,
+    {
         let (machine, clock, look) = (self.machine.clone(), self.clock.clone(), Arc::new(look));
+        let waiting = self.waiting.clone();
         self.endpoint(kind, verb, move |query: Query| {
-            let (machine, clock, look) = (machine.clone(), clock.clone(), look.clone());
+            let (machine, clock, look, waiting) =
+                (machine.clone(), clock.clone(), look.clone(), waiting.clone());
             async move {
-                let live = match query.wait_for {
-                    Some(seq) => machine.live_at(seq, LONGEST_WAIT).await,
-                    None => machine.live(),
+                let answered = async {
+                    let live = at_revision(&machine, query.wait_for, &waiting).await?;
+                    let (data, next) = look(&live, &query)?;
+                    Ok(Answered { revision: live.seq, as_of: clock.now(), data, next })
                 };
-                if let Some(seq) = query.wait_for.filter(|seq| live.seq < *seq) {
-                    return refused(format!(
-                        "revision {seq} was not reached in {LONGEST_WAIT:?}, now at {}",
-                        live.seq
-                    ));
-                }
-                match look(&live, &query) {
-                    Ok(data) => Answer::Ok(Answered { revision: live.seq, as_of: clock.now(), data }),
-                    Err(message) => refused(message),
-                }
+                answered.await.map_or_else(refused, Answer::Ok)
             }
         });
     }
@@ -147,7 +171,7 @@ impl<S: StateMachine> Reads<S> {
                 commands: stats.commands.load(Relaxed),
                 quarantined: stats.quarantined.load(Relaxed),
             };
-            let answer = Answer::Ok(Answered { revision: live.seq, as_of: clock.now(), data });
+            let answer = Answer::Ok(Answered { revision: live.seq, as_of: clock.now(), data, next: None });
             async move { answer }
         });
     }
@@ -160,7 +184,8 @@ impl<S: StateMachine> Reads<S> {
                 match machine.outcome(query.command_id).await {
                     Ok(data) => {
                         let data: Option<Outcome> = data;
-                        Answer::Ok(Answered { revision: machine.live().seq, as_of: clock.now(), data })
+                        let revision = machine.live().seq;
+                        Answer::Ok(Answered { revision, as_of: clock.now(), data, next: None })
                     }
                     Err(error) => refused(telemetry::chain(&error)),
                 }
@@ -203,6 +228,24 @@ async fn answer_all(mut questions: Questions, places: &Arc<Semaphore>, group: &T
     }
 }
 
+/// The state once it has reached a revision.
+async fn at_revision<S: StateMachine>(
+    machine: &Machine<S>,
+    wait_for: Option<u64>,
+    waiting: &Semaphore,
+) -> Result<Arc<Live<S>>, String> {
+    let live = machine.live();
+    let Some(seq) = wait_for.filter(|seq| live.seq < *seq) else { return Ok(live) };
+    let _place = waiting.try_acquire().map_err(|_| {
+        format!("{WAITING} questions wait for a revision already: ask again, or without wait_for")
+    })?;
+    let live = machine.live_at(seq, LONGEST_WAIT).await;
+    if live.seq < seq {
+        return Err(format!("revision {seq} was not reached in {LONGEST_WAIT:?}, now at {}", live.seq));
+    }
+    Ok(live)
+}
+
 async fn answer<Q, T, F, Fut>(handler: &F, question: service::Request)
 where
     Q: DeserializeOwned,
@@ -222,7 +265,7 @@ where
     let mut payload = bus::write(form, &answer).unwrap_or_else(|e| Bytes::from(e.into_bytes()));
     if payload.len() > LARGEST_ANSWER {
         let words = format!(
-            "the answer has {} bytes, {LARGEST_ANSWER} fit: ask for one project or one name",
+            "the answer has {} bytes, {LARGEST_ANSWER} fit: ask with a limit, or for one name",
             payload.len()
         );
         payload = bus::write(form, &refused::<T>(words)).unwrap_or_default();

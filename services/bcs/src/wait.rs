@@ -141,7 +141,7 @@ async fn look(
     }
     let mut found = Vec::new();
     for (project, revision) in projects {
-        let query = Query { project: Some(project.clone()), name: None, wait_for: Some(revision) };
+        let query = Query { project: Some(project.clone()), wait_for: Some(revision), ..Query::default() };
         let Ok(answer) = tokio::time::timeout_at(deadline, client.apps(&query)).await else { break };
         let views = answer?.data;
         for key in open.keys().filter(|(of, _)| of == project) {

@@ -23,10 +23,15 @@ pub(crate) async fn open(
 ) -> Result<(), bus::Error> {
     let mut reads = Reads::new(Service::Cluster, machine, &deps.clock);
     let seen = observed.clone();
-    reads.serve("cluster", "list", move |live, query| {
-        let wanted =
-            live.state.members.iter().filter(|(name, _)| query.name.as_ref().is_none_or(|n| n == *name));
-        Ok(wanted.map(|(name, member)| one(live, name, member, &seen)).collect::<Vec<_>>())
+    reads.serve_list("cluster", move |live, query, page| {
+        let after = |name: &Name| query.after.as_deref().is_none_or(|after| name.as_str() > after);
+        let asked = |name: &Name| query.name.as_ref().is_none_or(|n| n == name);
+        for (name, member) in live.state.members.iter().filter(|(name, _)| asked(name) && after(name)) {
+            if !page.add(|| name.to_string(), one(live, name, member, &seen)) {
+                break;
+            }
+        }
+        Ok(())
     });
     reads.serve("cluster", "get", move |live, query| {
         let name = query.name.as_ref().ok_or("name: is missing")?;

@@ -1,9 +1,11 @@
 //! Read endpoints of applications.
 
+use std::ops::Bound;
+
 use bcs_kit::{
     bus,
     machine::{Live, Machine},
-    reads::Reads,
+    reads::{Page, Reads},
     run::Deps,
 };
 use bcs_schemas::{
@@ -27,23 +29,43 @@ pub(crate) async fn open(
 ) -> Result<(), bus::Error> {
     let mut reads = Reads::new(Service::Deploy, machine.clone(), &deps.clock);
     let of = statuses.clone();
-    reads.serve("app", "list", move |live, query| Ok(list(live, query, &of)));
+    reads.serve_list("app", move |live, query, page| list(live, query, &of, page));
     let of = statuses.clone();
     reads.serve("app", "get", move |live, query| {
         let name = query.name.as_ref().ok_or("name: is missing")?;
         let project = query.project.as_ref().ok_or("project: is missing")?;
         let missing = || format!("there is no app {name} in project {project}");
-        list(live, query, &of).into_iter().next().ok_or_else(missing)
+        let key = AppKey { project: project.clone(), name: name.clone() };
+        live.state.apps.get(&key).map(|app| view(live, &key, app, &of)).ok_or_else(missing)
     });
     reads.open(&deps.bus, &deps.tasks).await
 }
 
-fn list(live: &Live<Deploy>, query: &Query, statuses: &Statuses) -> Vec<AppView> {
+fn list(
+    live: &Live<Deploy>,
+    query: &Query,
+    statuses: &Statuses,
+    page: &mut Page<AppView>,
+) -> Result<(), String> {
+    let after = query.after.as_ref().map(|after| after.parse::<AppKey>()).transpose();
+    let from = match after.map_err(|e| format!("after: {e}: expected `next` of the page before"))? {
+        Some(key) => Bound::Excluded(key),
+        None => Bound::Unbounded,
+    };
     let wanted = |key: &AppKey| {
         query.project.as_ref().is_none_or(|p| *p == key.project)
             && query.name.as_ref().is_none_or(|n| *n == key.name)
     };
-    let view = |(key, app): (&AppKey, &App)| AppView {
+    for (key, app) in live.state.apps.range((from, Bound::Unbounded)).filter(|(key, _)| wanted(key)) {
+        if !page.add(|| key.to_string(), view(live, key, app, statuses)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn view(live: &Live<Deploy>, key: &AppKey, app: &App, statuses: &Statuses) -> AppView {
+    AppView {
         project: key.project.clone(),
         name: key.name.clone(),
         labels: app.labels.clone(),
@@ -52,8 +74,7 @@ fn list(live: &Live<Deploy>, query: &Query, statuses: &Statuses) -> Vec<AppView>
         revision: live.revision(&key.target()),
         created_at: app.created_at,
         status: statuses.get(key).status.unwrap_or_else(|| not_looked_at(app)),
-    };
-    live.state.apps.iter().filter(|(key, _)| wanted(key)).map(view).collect()
+    }
 }
 
 fn not_looked_at(app: &App) -> AppStatus {

@@ -1,5 +1,7 @@
 //! Pure: which addresses are in use, from what is observed.
 
+use std::{fmt, net::IpAddr};
+
 use bcs_schemas::{
     observation::{Endpoint, EndpointPhase},
     query::{AddressView, Query},
@@ -27,8 +29,35 @@ pub(crate) fn in_use<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, query: &
             })
         })
         .collect();
-    views.sort_by(|a, b| (a.address, &a.cluster).cmp(&(b.address, &b.cluster)));
+    views.sort_by_cached_key(Position::of);
     views
+}
+
+/// Where an address stands in the list: `10.1.2.3/sim-a/shop-web-1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    address: IpAddr,
+    /// Cluster and instance.
+    owner: String,
+}
+
+impl Position {
+    pub(crate) fn of(view: &AddressView) -> Self {
+        Self { address: view.address, owner: format!("{}/{}", view.cluster, view.instance) }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("after: {text:?} is no position: expected `next` of the page before");
+        let (address, owner) = text.split_once('/').ok_or_else(wrong)?;
+        let address = address.parse().map_err(|_| wrong())?;
+        Ok(Self { address, owner: owner.to_owned() })
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.owner)
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +104,17 @@ mod tests {
         assert_eq!(ask(Query::default()), ["api-3", "web-9"]);
         assert_eq!(ask(Query { name: Some(name("web")), ..Query::default() }), ["web-9"]);
         assert!(ask(Query { project: Some(name("other")), ..Query::default() }).is_empty());
+    }
+
+    #[test]
+    fn a_position_reads_back_and_stands_where_its_address_stands() {
+        let all = [9, 10, 3].map(|last| endpoint("web", last, EndpointPhase::Ready));
+        let views = in_use(all.iter(), &Query::default());
+        let positions: Vec<Position> = views.iter().map(Position::of).collect();
+        assert!(positions.is_sorted(), "{positions:?}");
+        for position in positions {
+            assert_eq!(Position::parse(&position.to_string()), Ok(position));
+        }
+        assert!(Position::parse("nonsense").is_err_and(|e| e.starts_with("after: ")));
     }
 }

@@ -116,6 +116,16 @@ impl Running {
         let machine = Machine::start(options, &bus, &clock, &tasks).await.expect("a machine");
         let mut reads = Reads::new(Service::Deploy, machine.clone(), &clock);
         reads.serve("app", "effects", |live, _| Ok(live.state.effects.clone()));
+        reads.serve_list("app", |live, query, page| {
+            let after = |name: &str| query.after.as_deref().is_none_or(|after| name > after);
+            for (name, _) in live.state.apps.iter().filter(|(name, _)| after(name)) {
+                // Some kilobytes each, as real ones have.
+                if !page.add(|| name.clone(), (name.clone(), "x".repeat(5000))) {
+                    break;
+                }
+            }
+            Ok(())
+        });
         reads.open(&bus, &tasks).await.expect("reads");
         Self { machine, bus, tasks }
     }

@@ -9,4 +9,5 @@ mod harness;
 mod input;
 mod ledger;
 mod outages;
+mod pages;
 mod poison;

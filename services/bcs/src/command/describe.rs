@@ -58,7 +58,7 @@ fn missing(target: &Target) -> Failure {
 async fn app(session: &Session, client: &Client, name: Name) -> Result<(), Failure> {
     let project = session.project()?;
     let target = target(&project, "app", &name);
-    let query = Query { project: Some(project.clone()), name: Some(name.clone()), wait_for: None };
+    let query = Query { project: Some(project.clone()), name: Some(name.clone()), ..Query::default() };
     let answer = client.app(&query).await?;
     let view = answer.data.ok_or_else(|| missing(&target))?;
     let filter = format!("*.{project}.{name}.>");

@@ -80,7 +80,7 @@ impl Arguments {
         answer: Answered<Vec<T>>,
         scope: Option<Name>,
     ) -> Result<(), Failure> {
-        let Answered { revision, as_of, data } = answer;
+        let Answered { revision, as_of, data, .. } = answer;
         self.show(
             session,
             Listing { items: data, as_of, revision: Some(revision), with_project: false, single: false },
