@@ -232,6 +232,9 @@ pub struct RegistryStatus {
     pub registry: Name,
     /// Kind of driver: `etcd`, `file`.
     pub driver: String,
+    /// Name of the sidecar, if it has one: what it finds under its own name and keeps no more, it removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<Name>,
     /// Whether the last call succeeded.
     pub reachable: bool,
     /// What it said instead, when it did not.

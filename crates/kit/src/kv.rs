@@ -75,6 +75,15 @@ impl<T> Store<T> {
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         self.store.delete(key).await.map_err(|e| self.failed(&format!("deleting {key}"), e))
     }
+
+    /// Removes a key unless it was written after this revision; whether it was removed.
+    pub async fn delete_if(&self, key: &str, revision: u64) -> Result<bool, Error> {
+        match self.store.delete_expect_revision(key, Some(revision)).await {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(e) => Err(self.failed(&format!("deleting {key}"), e)),
+        }
+    }
 }
 
 impl<T: Serialize + DeserializeOwned> Store<T> {

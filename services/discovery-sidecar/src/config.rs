@@ -22,6 +22,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where health and metrics are served.
     pub health_address: std::net::SocketAddr,
+    /// What this sidecar is called. Once it has a name, it removes at its start what it said, under this name, about
+    /// registries that it is not configured with any more: nobody waits for those then. No two sidecars of a platform may
+    /// have the same name if they keep registries of the same cluster.
+    pub name: Option<Name>,
     /// The cluster whose instances are written; every cluster when absent.
     pub cluster: Option<Name>,
     /// Who we are in a registry that others write to as well: a name that no other installation has, required for etcd;
@@ -68,6 +72,7 @@ impl Default for Config {
             bus: process.bus,
             telemetry: process.telemetry,
             health_address: process.health_address,
+            name: None,
             cluster: None,
             owner: None,
             registries: Vec::new(),

@@ -15,7 +15,7 @@ use bcs_kit::run::Deps;
 use bcs_schemas::{FieldError, Name, bucket};
 
 pub use config::{Config, OnStop};
-use shell::{Platform, worker};
+use shell::{Platform, former, worker};
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
         return Err(Error::Config(errors));
     }
     let platform = Box::pin(Platform::open(config, &deps)).await?;
+    if let Some(name) = platform.config.name.clone() {
+        deps.tasks.spawn("sidecar-former", former::forget(platform.clone(), name));
+    }
     match platform.config.cluster.clone() {
         Some(cluster) => start(&platform, &cluster),
         None => deps.tasks.spawn("sidecar-clusters", follow_clusters(platform)),

@@ -1,6 +1,7 @@
 //! The edge to the world: the bus on one side, registries on the other, and a worker that moves between them.
 
 pub(crate) mod call;
+pub(crate) mod former;
 pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod worker;

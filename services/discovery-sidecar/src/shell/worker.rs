@@ -100,6 +100,7 @@ impl Worker {
             cluster: owner.cluster,
             registry: owner.registry,
             driver: able.kind.to_owned(),
+            sidecar: config.name.clone(),
             reachable: false,
             reason: None,
             epoch: 0,

@@ -79,6 +79,41 @@ async fn a_second_sidecar_takes_over_and_the_first_comes_back_when_it_is_silent(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_a_sidecar_keeps_no_more_is_forgotten_and_those_of_others_are_not() {
+    let nats = Nats::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |called: &str| {
+        document(called, serde_json::json!({ "file": { "directory": directory.path().join(called) } }))
+    };
+    let named = |called: &str, registries: &[&str]| Config {
+        name: Some(name(called)),
+        takeover_after: "1s".parse().expect("a duration"),
+        beat_every: "200ms".parse().expect("a duration"),
+        ..config(registries.iter().map(|registry| file(registry)).collect())
+    };
+    nats.put(&endpoint(1)).await;
+    let first = nats.sidecar(named("first", &["kept", "former"])).await;
+    let other = nats.sidecar(named("other", &["silent"])).await;
+    let living = nats.sidecar(named("first", &["living"])).await;
+    nats.wait_for("uid-1", 4, RegistrationState::Confirmed).await;
+    assert!(first.stop(LONG).await && other.stop(LONG).await);
+
+    let first = nats.sidecar(named("first", &["kept"])).await;
+    wait_until(LONG, async || {
+        let known =
+            nats.bus.bucket(bucket::REGISTRIES).await.expect("a bucket").list(">").await.expect("lists");
+        match known.keys().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["sim-a.kept", "sim-a.living", "sim-a.silent"] => Ok(()),
+            keys => Err(format!("{keys:?}")),
+        }
+    })
+    .await;
+    let said = nats.registrations().await;
+    assert_eq!(said.iter().map(|r| r.registry.as_str()).collect::<Vec<_>>(), ["kept", "living", "silent"]);
+    assert!(first.stop(LONG).await && living.stop(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn entries_stay_when_it_stops_unless_it_is_told_to_take_them_along() {
     let (nats, etcd) = (Nats::start().await, Etcd::start().await);
     nats.put(&endpoint(1)).await;

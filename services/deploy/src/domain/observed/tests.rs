@@ -85,6 +85,7 @@ impl World {
         all.endpoints.insert(endpoint.key(), Arc::new(endpoint));
         for registry in ["dns", "etcd"] {
             let status = RegistryStatus {
+                sidecar: None,
                 cluster: name("sim-a"),
                 registry: name(registry),
                 driver: "file".to_owned(),
