@@ -15,6 +15,7 @@ use bcs_kit::run::Deps;
 use bcs_schemas::{FieldError, Name, bucket};
 
 pub use config::{Config, OnStop};
+pub use shell::board::Board;
 use shell::{Platform, former, worker};
 
 /// Why the sidecar does not start.
@@ -30,11 +31,22 @@ pub enum Error {
 
 /// Starts a worker per registry and cluster and returns; they run until `deps.tasks` stops.
 pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
+    let board = Board::new(&deps.health, deps.clock.clone());
+    Box::pin(run_beside(config, deps, board)).await
+}
+
+/// As [`run`], beside other sidecars of the same process, which show their numbers on the same board.
+pub async fn run_beside(config: Config, deps: Deps, board: Board) -> Result<(), Error> {
     let errors = config.validate();
     if !errors.is_empty() {
         return Err(Error::Config(errors));
     }
-    let platform = Box::pin(Platform::open(config, &deps)).await?;
+    let platform = Box::pin(Platform::open(config, &deps, board)).await?;
+    let (endpoints, clusters) = (platform.endpoints.clone(), platform.clusters.clone());
+    deps.health.check("observations", move || match endpoints.is_synced() && clusters.is_synced() {
+        true => Ok(()),
+        false => Err("not read yet".to_owned()),
+    });
     if let Some(name) = platform.config.name.clone() {
         deps.tasks.spawn("sidecar-former", former::forget(platform.clone(), name));
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use bcs_client::Client;
+use bcs_discovery_sidecar::Board;
 use bcs_kit::{
     Bus, Clock, Tasks,
     bus::BusConfig,
@@ -53,8 +54,9 @@ pub(super) async fn start(
     Box::pin(services(data, &config, &deps, buses)).await?;
     forget_registries(up, &deps).await?;
     let owner = data.owner(&deps.clock)?;
+    let board = Board::new(&deps.health, deps.clock.clone());
     for (name, _, _) in CLUSTERS {
-        sidecar(up, data, name, &owner, &deps).await?;
+        sidecar(up, data, name, &owner, (&deps, &board)).await?;
     }
     let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
     membership::converge(data, clusters, &client).await?;
@@ -116,7 +118,13 @@ async fn forget_registries(up: &Up, deps: &Deps) -> Result<(), Failure> {
 }
 
 /// One sidecar for each cluster: the file registry always, etcd when it was asked for.
-async fn sidecar(up: &Up, data: &DataDir, cluster: &str, owner: &Name, deps: &Deps) -> Result<(), Failure> {
+async fn sidecar(
+    up: &Up,
+    data: &DataDir,
+    cluster: &str,
+    owner: &Name,
+    (deps, board): (&Deps, &Board),
+) -> Result<(), Failure> {
     let mut registries = vec![registry("file", Driver::File { directory: data.registry() })?];
     if let Some(url) = &up.etcd {
         registries.push(registry("etcd", Driver::Etcd(EtcdDriver::plain(vec![url.clone()])))?);
@@ -127,7 +135,7 @@ async fn sidecar(up: &Up, data: &DataDir, cluster: &str, owner: &Name, deps: &De
         registries,
         ..Default::default()
     };
-    let started = bcs_discovery_sidecar::run(config, deps.clone()).await;
+    let started = bcs_discovery_sidecar::run_beside(config, deps.clone(), board.clone()).await;
     started.map_err(|e| Failure::failed(format!("sidecar of {cluster} does not start: {}", chain(&e))))
 }
 

@@ -67,6 +67,8 @@ pub struct Engine {
     trusted: bool,
     reads: u32,
     failures: u32,
+    failures_ever: u64,
+    writes: u64,
     drift_repaired: u64,
     trouble: Option<String>,
 }
@@ -100,6 +102,12 @@ pub struct Counts {
     pub oldest: Option<jiff::Timestamp>,
     /// Entries changed by somebody else and repaired.
     pub drift_repaired: u64,
+    /// Entries that the registry refuses.
+    pub quarantined: u64,
+    /// Changes that it confirmed.
+    pub writes: u64,
+    /// Calls of it that failed.
+    pub failures: u64,
 }
 
 impl Engine {
@@ -125,6 +133,8 @@ impl Engine {
             trusted: false,
             reads: 0,
             failures: 0,
+            failures_ever: 0,
+            writes: 0,
             drift_repaired: 0,
             trouble: None,
         }
@@ -189,9 +199,15 @@ impl Engine {
 
     /// Numbers for the heartbeat.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts { drift_repaired: self.drift_repaired, ..Counts::default() };
+        let mut counts = Counts {
+            drift_repaired: self.drift_repaired,
+            writes: self.writes,
+            failures: self.failures_ever,
+            ..Counts::default()
+        };
         for slot in self.slots.values() {
             counts.entries += u64::from(slot.seen.is_some());
+            counts.quarantined += u64::from(slot.fault.is_some());
             if slot.need().is_some() {
                 counts.pending += 1;
                 counts.oldest = match (counts.oldest, slot.since) {

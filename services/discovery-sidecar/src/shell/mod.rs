@@ -1,5 +1,6 @@
 //! The edge to the world: the bus on one side, registries on the other, and a worker that moves between them.
 
+pub(crate) mod board;
 pub(crate) mod call;
 pub(crate) mod former;
 pub(crate) mod lease;
@@ -22,6 +23,7 @@ use bcs_schemas::{
 use futures::{StreamExt, stream};
 
 use crate::{Config, filter};
+use board::Board;
 
 /// How soon a reading that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -30,6 +32,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(crate) struct Platform {
     pub(crate) config: Arc<Config>,
+    pub(crate) board: Board,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) bus: Bus,
@@ -44,12 +47,13 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    pub(crate) async fn open(config: Config, deps: &Deps) -> Result<Self, bus::Error> {
+    pub(crate) async fn open(config: Config, deps: &Deps, board: Board) -> Result<Self, bus::Error> {
         let bus = &deps.bus;
         let of_ours = filter(config.cluster.as_ref());
         let beats = config.cluster.as_ref().map_or_else(|| ">".to_owned(), ToString::to_string);
         let marks = bus.jetstream().get_key_value(bucket::ENDPOINTS.name).await;
         Ok(Self {
+            board,
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
             bus: bus.clone(),

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Platform, Proof,
+    board::Panel,
     call::{self, Call, Drifts},
     lease::{Lease, Watched},
     report::Outbox,
@@ -65,6 +66,8 @@ struct Worker {
     patience: Duration,
     read_at: Duration,
     beat_at: Duration,
+    /// The registry was read as a whole.
+    read_once: bool,
     /// Of the cluster.
     pulse: Pulse,
     status: RegistryStatus,
@@ -72,6 +75,7 @@ struct Worker {
 
 /// Starts the worker and its outbox.
 pub(crate) fn spawn(platform: &Platform, cluster: &Name, registry: &Registry) {
+    platform.board.show(cluster, &registry.metadata.name, Panel::default());
     let worker = Worker::new(platform, cluster, registry);
     platform.tasks.spawn("sidecar-reports", worker.outbox.clone().run(platform.clone()));
     platform.tasks.spawn("sidecar-worker", worker.run());
@@ -127,6 +131,7 @@ impl Worker {
             patience: Duration::ZERO,
             read_at: Duration::ZERO,
             beat_at: Duration::ZERO,
+            read_once: false,
             pulse: Pulse::default(),
             status,
         }
@@ -211,6 +216,14 @@ impl Worker {
         }
     }
 
+    /// Another sidecar keeps the registry, and this one is ready to follow it.
+    fn show_standby(&self) {
+        if matches!(self.link, Link::Standby(_)) {
+            let panel = Panel { ready: true, ..Panel::default() };
+            self.platform.board.show(&self.status.cluster, &self.status.registry, panel);
+        }
+    }
+
     const fn leads(&self) -> bool {
         matches!(self.link, Link::Down | Link::Up)
     }
@@ -273,7 +286,7 @@ impl Worker {
 
     fn report(&mut self, now: Now) {
         if !self.leads() {
-            return;
+            return self.show_standby();
         }
         let reports = self.engine.reports(now);
         self.outbox.push(reports);
@@ -285,6 +298,21 @@ impl Worker {
         }
         self.beat_at = now.up + self.platform.config.beat_every.std();
         let counts = self.engine.counts();
+        self.read_once |= reachable;
+        let panel = Panel {
+            ready: self.read_once,
+            reason: reason.clone(),
+            leads: true,
+            reachable,
+            entries: counts.entries,
+            pending: counts.pending,
+            quarantined: counts.quarantined,
+            oldest: counts.oldest,
+            writes: counts.writes,
+            failures: counts.failures,
+            drift_repaired: counts.drift_repaired,
+        };
+        self.platform.board.show(&self.status.cluster, &self.status.registry, panel);
         self.status = RegistryStatus {
             reachable,
             reason,

@@ -14,6 +14,7 @@ use bcs_schemas::{
     },
     resource::Registry,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
@@ -66,6 +67,17 @@ pub(crate) async fn wait_until<T>(within: Duration, mut look: impl AsyncFnMut() 
 }
 
 pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Status and body, as a client without any library sees them.
+pub(crate) async fn http(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("asks");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("is answered");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, answer)
+}
 
 /// An etcd server that can be stopped and started with its data.
 pub(crate) struct Etcd {
@@ -200,15 +212,13 @@ impl Nats {
 
     /// A sidecar in this process; it runs until its tasks stop.
     pub(crate) async fn sidecar(&self, config: bcs_discovery_sidecar::Config) -> Tasks {
-        let tasks = Tasks::new();
-        let deps = Deps {
-            clock: Clock::system(),
-            bus: self.bus.clone(),
-            tasks: tasks.clone(),
-            health: Health::new(),
-        };
-        bcs_discovery_sidecar::run(config, deps).await.expect("starts");
-        tasks
+        let deps = self.deps();
+        bcs_discovery_sidecar::run(config, deps.clone()).await.expect("starts");
+        deps.tasks
+    }
+
+    pub(crate) fn deps(&self) -> Deps {
+        Deps { clock: Clock::system(), bus: self.bus.clone(), tasks: Tasks::new(), health: Health::new() }
     }
 
     pub(crate) async fn beat(&self, synced: bool) {

@@ -63,3 +63,68 @@ async fn what_somebody_else_removes_is_put_back_within_seconds_and_counted() {
     .await;
     tasks.stop(LONG).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_once_it_has_read_everything_and_tells_prometheus_how_it_stands() {
+    let (nats, mut etcd) = (Nats::start().await, Etcd::start().await);
+    etcd.down();
+    nats.put(&endpoint(1)).await;
+    let deps = nats.deps();
+    let address = deps.health.serve(&deps.tasks, ([127, 0, 0, 1], 0).into()).await.expect("serves");
+    bcs_discovery_sidecar::run(config(vec![etcd.registry("dns")]), deps.clone()).await.expect("starts");
+    let ready = async |code: u16, words: &str| {
+        wait_until(LONG, async || match http(address, "/readyz").await {
+            (found, body) if found == code && body.contains(words) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    };
+    ready(503, "registries: dns for sim-a: etcd: ").await;
+    etcd.up().await;
+    ready(200, "ready").await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    let shows = async |wanted: &[&str]| {
+        wait_until(LONG, async || {
+            let (_, body) = http(address, "/metrics").await;
+            let found = |line: &&str| {
+                let (name, value) = line.split_once(' ').expect("a name and a value");
+                let line = format!("bcs_sidecar_{name}{{cluster=\"sim-a\",registry=\"dns\"}} {value}");
+                body.lines().any(|l| l == line)
+            };
+            match wanted.iter().find(|line| !found(line)) {
+                None => Ok(()),
+                Some(missing) => Err(format!("{missing} is missing: {body}")),
+            }
+        })
+        .await;
+    };
+    shows(&["leads 1.0", "reachable 1.0", "entries 1.0", "pending 0.0", "lag_seconds 0.0", "writes_total 1"])
+        .await;
+    // Somebody takes the place of an instance: it waits outside of the way of all others.
+    let (key, _) = etcd.keys("/skydns/").await.remove(0);
+    etcd.client().await.put(key.as_str(), r#"{"host":"1.2.3.4"}"#, None).await.expect("writes");
+    shows(&["quarantined 1.0", "entries 0.0"]).await;
+    etcd.client().await.delete(key.as_str(), None).await.expect("deletes");
+    shows(&["quarantined 0.0", "entries 1.0", "writes_total 2", "drift_repaired_total 1"]).await;
+    etcd.down();
+    nats.put(&endpoint(2)).await;
+    shows(&["reachable 0.0", "pending 1.0"]).await;
+    let lag = async || {
+        let (_, body) = http(address, "/metrics").await;
+        let lag =
+            body.lines().find_map(|line| line.strip_prefix("bcs_sidecar_lag_seconds{")).map(str::to_owned);
+        let lag = lag
+            .as_deref()
+            .and_then(|line| line.split_once("} "))
+            .and_then(|(_, lag)| lag.parse::<f64>().ok());
+        lag.expect("a lag")
+    };
+    let before = lag().await;
+    wait_until(LONG, async || match lag().await {
+        later if later > before => Ok(()),
+        later => Err(format!("{later} after {before}")),
+    })
+    .await;
+    ready(200, "ready").await;
+    assert!(deps.tasks.stop(LONG).await);
+}

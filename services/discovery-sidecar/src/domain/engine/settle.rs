@@ -38,6 +38,7 @@ impl Engine {
     pub fn failed(&mut self, batch: &[Change], failure: &Failure, now: Now, jitter: f64) {
         match failure {
             Failure::Rejected(words) => {
+                self.failures_ever += 1;
                 batch.iter().for_each(|change| self.unbusy(change.place()));
                 let places: Vec<Place> = batch.iter().map(|change| change.place().clone()).collect();
                 if let Some(Verdict::Bad(place)) = self.bisect.rejected(places.clone()) {
@@ -55,6 +56,7 @@ impl Engine {
     pub fn lost(&mut self, words: String) {
         self.trusted = false;
         self.failures += 1;
+        self.failures_ever += 1;
         self.trouble = Some(words);
         self.ramp.down();
         self.bisect.clear();
@@ -71,6 +73,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(place) else { return };
         slot.seen = seen;
         slot.fault = None;
+        self.writes += 1;
         if std::mem::take(&mut slot.drifted) {
             self.drift_repaired += 1;
         }
