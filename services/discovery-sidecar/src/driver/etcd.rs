@@ -90,7 +90,7 @@ impl Driver for Etcd {
 
     fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
-            let session = Session::open(&self.settings, &self.layout, epoch).await?;
+            let session = Box::pin(Session::open(&self.settings, &self.layout, epoch)).await?;
             self.own.lock().unwrap_or_else(PoisonError::into_inner).clear();
             *self.session.lock().await = Some(session);
             Ok(())

@@ -113,12 +113,14 @@ pub trait Driver: Layout {
 /// Who writes: every entry carries it, and nobody else's entry is ever touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Id of the installation.
+    /// Name of the installation.
     pub platform: Name,
     /// Cluster whose instances are written.
     pub cluster: Name,
     /// The registry.
     pub registry: Name,
+    /// Id of the installation: two that have the same name differ in it.
+    pub installation: String,
 }
 
 impl std::fmt::Display for Owner {

@@ -3,6 +3,7 @@
 pub(crate) mod board;
 pub(crate) mod call;
 pub(crate) mod former;
+pub(crate) mod installation;
 pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod worker;
@@ -37,6 +38,8 @@ pub(crate) struct Platform {
     pub(crate) tasks: Tasks,
     pub(crate) bus: Bus,
     pub(crate) site: bcs_schemas::Name,
+    /// Id of the installation.
+    pub(crate) installation: String,
     pub(crate) endpoints: View<Endpoint>,
     pub(crate) clusters: View<ClusterHealth>,
     pub(crate) registrations: Store<Registration>,
@@ -51,6 +54,8 @@ impl Platform {
         let bus = &deps.bus;
         let of_ours = filter(config.cluster.as_ref());
         let beats = config.cluster.as_ref().map_or_else(|| ">".to_owned(), ToString::to_string);
+        let leases = bus.bucket(bucket::LEASES).await?;
+        let installation = installation::id(&leases, &deps.clock).await?;
         let marks = bus.jetstream().get_key_value(bucket::ENDPOINTS.name).await;
         Ok(Self {
             board,
@@ -62,7 +67,8 @@ impl Platform {
             clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),
             registrations: bus.bucket(bucket::REGISTRATIONS).await?,
             registries: bus.bucket(bucket::REGISTRIES).await?,
-            leases: bus.bucket(bucket::LEASES).await?,
+            leases,
+            installation,
             marks: marks.map_err(|e| bus::Error::nats("opening bucket endpoints", e))?,
             config: Arc::new(config),
         })
@@ -73,7 +79,11 @@ impl Platform {
         self.bus.reconnected().await;
         let filter = bucket::of_cluster(&cluster);
         loop {
-            match Box::pin(self.registrations.list(&filter)).await {
+            let read = async {
+                installation::remind(&self.leases, &self.installation).await?;
+                self.registrations.list(&filter).await
+            };
+            match Box::pin(read).await {
                 Ok(found) => return found.into_values().collect(),
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "registrations cannot be read, trying again");

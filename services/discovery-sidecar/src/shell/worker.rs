@@ -88,6 +88,7 @@ impl Worker {
             platform: config.owner.clone().unwrap_or_else(|| platform.site.clone()),
             cluster: cluster.clone(),
             registry: registry.metadata.name.clone(),
+            installation: platform.installation.clone(),
         };
         let driver = driver::open(&registry.spec, &owner);
         let able = driver.capabilities();

@@ -11,7 +11,12 @@ use futures::StreamExt;
 use crate::fixture::*;
 
 fn driver(etcd: &Etcd) -> (Arc<dyn Driver>, Naming) {
-    let owner = Owner { platform: name("eu1"), cluster: name("sim-a"), registry: name("dns") };
+    let owner = Owner {
+        platform: name("eu1"),
+        cluster: name("sim-a"),
+        registry: name("dns"),
+        installation: "one".to_owned(),
+    };
     let spec = etcd.registry("dns").spec;
     (open(&spec, &owner), Naming::of(&spec))
 }

@@ -143,9 +143,14 @@ async fn an_empty_platform_does_not_empty_a_registry() {
         nats.wait_for("uid-15", 1, RegistrationState::Confirmed).await;
         tasks.stop(LONG).await;
     }
-    // Another bus, which knows nothing, not even its own past.
+    // Another bus, which knows nothing, not even its own past: it is another installation until somebody says that the
+    // former one is gone.
     let nats = Nats::start().await;
     let tasks = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    let key = "/bcs/installation/eu1";
+    let refused = nats.status("dns", |s| s.reason.as_deref().is_some_and(|r| r.contains(key))).await;
+    assert!(!refused.reachable);
+    etcd.client().await.delete(key, None).await.expect("deletes");
     let held = |reason: &str| reason.contains("15 of 15 entries have no endpoint");
     let status = wait_until(LONG, async || {
         nats.beat(true).await;
@@ -160,6 +165,38 @@ async fn an_empty_platform_does_not_empty_a_registry() {
     assert!(status.epoch > 0);
     assert_eq!(etcd.keys("/skydns/").await.len(), 15);
     tasks.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_installation_of_the_same_name_is_refused_and_writes_nothing() {
+    let (etcd, first, second) = (Etcd::start().await, Nats::start().await, Nats::start().await);
+    let tasks = first.sidecar(config(vec![etcd.registry("dns")])).await;
+    first.put(&endpoint(1)).await;
+    first.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    let before = etcd.keys("/").await;
+
+    second.put(&endpoint(2)).await;
+    let refused = second.sidecar(config(vec![etcd.registry("dns")])).await;
+    let status = second.status("dns", |status| status.reason.is_some()).await;
+    let reason = status.reason.unwrap_or_default();
+    assert!(!status.reachable && reason.contains("the owner eu1 is another installation"), "{reason}");
+    second.wait_for("uid-2", 1, RegistrationState::Pending).await;
+    assert_eq!(etcd.keys("/").await, before, "it wrote nothing");
+    first.put(&endpoint(3)).await;
+    first.wait_for("uid-3", 1, RegistrationState::Confirmed).await;
+    assert!(refused.stop(LONG).await);
+
+    // Under a name of its own it is welcome.
+    let other = Config { owner: Some(name("eu2")), ..config(vec![etcd.registry("dns")]) };
+    let welcome = second.sidecar(other).await;
+    second.wait_for("uid-2", 1, RegistrationState::Confirmed).await;
+    assert_eq!(etcd.keys("/skydns/").await.len(), 3);
+    // And the first one is itself again after a restart.
+    assert!(tasks.stop(LONG).await);
+    let tasks = first.sidecar(config(vec![etcd.registry("dns")])).await;
+    first.put(&endpoint(4)).await;
+    first.wait_for("uid-4", 1, RegistrationState::Confirmed).await;
+    assert!(tasks.stop(LONG).await && welcome.stop(LONG).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,15 @@ use crate::{
 pub(super) struct SkyDns {
     prefix: String,
     owner: String,
+    pub(super) claim: Claim,
+}
+
+/// That a name of an installation is taken, and by which one.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) key: String,
+    pub(super) name: String,
+    pub(super) installation: String,
 }
 
 /// The value of a key. CoreDNS reads the first fields and ignores the others.
@@ -55,7 +64,12 @@ struct Marker {
 
 impl SkyDns {
     pub(super) fn new(prefix: &str, owner: &Owner) -> Self {
-        Self { prefix: prefix.to_owned(), owner: owner.to_string() }
+        let claim = Claim {
+            key: format!("{}/bcs/installation/{}", parent(prefix), owner.platform),
+            name: owner.platform.to_string(),
+            installation: owner.installation.clone(),
+        };
+        Self { prefix: prefix.to_owned(), owner: owner.to_string(), claim }
     }
 
     /// Everything that CoreDNS may read lies below it.
@@ -65,8 +79,7 @@ impl SkyDns {
 
     /// Beside the tree, not below it, so that it is never taken for a name.
     pub(super) fn epoch_key(&self) -> String {
-        let parent = self.prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
-        format!("{parent}/bcs/epoch/{}", self.owner)
+        format!("{}/bcs/epoch/{}", parent(&self.prefix), self.owner)
     }
 
     fn record(&self, entry: &Entry) -> Record {
@@ -98,6 +111,10 @@ impl SkyDns {
             version,
         })
     }
+}
+
+fn parent(prefix: &str) -> &str {
+    prefix.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 /// Whom a value belongs to, for people.
@@ -135,7 +152,12 @@ pub(super) fn range_end(prefix: &str) -> Vec<u8> {
 #[cfg(test)]
 pub(super) fn owner(platform: &str) -> Owner {
     let name = |text| bcs_schemas::Name::new(text).expect("a name");
-    Owner { platform: name(platform), cluster: name("sim-a"), registry: name("dns") }
+    Owner {
+        platform: name(platform),
+        cluster: name("sim-a"),
+        registry: name("dns"),
+        installation: "one".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{
     connect::{self, WITHIN},
-    layout::{SkyDns, range_end},
+    layout::{Claim, SkyDns, range_end},
 };
 use crate::{
     domain::{Failure, Place},
@@ -45,7 +45,8 @@ impl Session {
         let options = connect::options(settings).await.map_err(Failure::Unavailable)?;
         let mut client = within("connecting", Client::connect(&settings.endpoints, Some(options))).await?;
         let key = layout.epoch_key();
-        let revision = raise(&mut client, &key, epoch).await?;
+        let claimed = claim(&mut client, &layout.claim).await?;
+        let revision = raise(&mut client, &key, epoch, claimed).await?;
         Ok(Self { client, fence: Fence { key, epoch, revision } })
     }
 
@@ -135,18 +136,44 @@ fn item(layout: &SkyDns, kv: &KeyValue) -> Option<crate::domain::Item> {
     layout.item(kv.key_str().ok()?, kv.value(), unsigned(kv.mod_revision()))
 }
 
+/// Makes sure that the name is ours or free; what has to be compared, and written, for it to stay so.
+async fn claim(client: &mut Client, claim: &Claim) -> Result<(Compare, Option<TxnOp>), Failure> {
+    let Claim { key, name, installation } = claim;
+    let found = within("reading the installation", client.get(key.as_str(), None)).await?;
+    let Some(kv) = found.kvs().first() else {
+        let free = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+        return Ok((free, Some(TxnOp::put(key.as_str(), installation.as_str(), None))));
+    };
+    if kv.value() != installation.as_bytes() {
+        let other = String::from_utf8_lossy(kv.value());
+        return Err(Failure::Unavailable(format!(
+            "etcd: the owner {name} is another installation, {other}, and this one, {installation}, writes nothing: set another \
+             owner here, or delete the key {key} if the other one is gone for good"
+        )));
+    }
+    Ok((Compare::mod_revision(key.as_str(), CompareOp::Equal, kv.mod_revision()), None))
+}
+
 /// Writes our epoch unless a higher one is there; the revision at which it was written.
-async fn raise(client: &mut Client, key: &str, epoch: u64) -> Result<i64, Failure> {
+async fn raise(
+    client: &mut Client,
+    key: &str,
+    epoch: u64,
+    (claimed, claim): (Compare, Option<TxnOp>),
+) -> Result<i64, Failure> {
     let found = within("reading the epoch", client.get(key, None)).await?;
     let (held, revision) = found.kvs().first().map_or((0, 0), |kv| (number(kv.value()), kv.mod_revision()));
     if held > epoch {
         return Err(Failure::Fenced(held));
     }
     let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision);
-    let txn = Txn::new().when([unchanged]).and_then([TxnOp::put(key, epoch.to_string(), None)]);
+    let writes = std::iter::once(TxnOp::put(key, epoch.to_string(), None)).chain(claim);
+    let txn = Txn::new().when([unchanged, claimed]).and_then(writes.collect::<Vec<_>>());
     let answer = within("raising the epoch", client.txn(txn)).await?;
     if !answer.succeeded() {
-        return Err(Failure::Unavailable("etcd: somebody else raised the epoch just now".to_owned()));
+        return Err(Failure::Unavailable(
+            "etcd: somebody else raised the epoch or took the name just now".to_owned(),
+        ));
     }
     Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
 }

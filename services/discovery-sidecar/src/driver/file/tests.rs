@@ -10,6 +10,7 @@ fn owner() -> Owner {
         platform: testing::name("eu1"),
         cluster: testing::name("sim-a"),
         registry: testing::name("hosts"),
+        installation: "one".to_owned(),
     }
 }
 
