@@ -151,4 +151,33 @@ mod tests {
         let file = serde_json::json!({ "file": { "directory": "/x" } });
         assert_eq!(config(file, None).validate(), []);
     }
+
+    const README: &str = include_str!("../README.md");
+
+    #[test]
+    fn the_examples_of_the_readme_are_settings_that_can_be_used() {
+        let examples: Vec<&str> =
+            README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(examples.len(), 2);
+        for example in examples {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), example).expect("writes");
+            let config: Result<Config, _> = bcs_kit::config::load("readme", Some(file.path()));
+            assert_eq!(
+                config.map(|config| config.validate()).map_err(|e| e.to_string()),
+                Ok(vec![]),
+                "{example}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        let schema = serde_json::to_value(schemars::schema_for!(Config)).expect("a schema");
+        let keys = schema["properties"].as_object().expect("properties");
+        assert!(keys.len() > 10);
+        for key in keys.keys() {
+            assert!(README.contains(&format!("`{key}`")), "{key} is missing");
+        }
+    }
 }

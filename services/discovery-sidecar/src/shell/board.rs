@@ -129,3 +129,18 @@ const fn flag(is: bool) -> f64 {
 const fn float(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_every_number() {
+        let readme = include_str!("../../README.md");
+        let gauges = GAUGES.iter().map(|(name, _, _)| format!("`bcs_sidecar_{name}`"));
+        let counters = COUNTERS.iter().map(|(name, _, _)| format!("`bcs_sidecar_{name}_total`"));
+        for name in gauges.chain(counters) {
+            assert!(readme.contains(&name), "{name} is missing");
+        }
+    }
+}
