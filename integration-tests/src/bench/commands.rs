@@ -2,7 +2,6 @@
 //! processes of their own on one nats-server, and each keeps its own database on the same disk.
 
 mod byhand;
-mod postgres;
 mod product;
 mod sink;
 
@@ -19,9 +18,8 @@ use super::{
     sample::{Rounds, median},
     usage::{Meter, Watched},
 };
-use crate::harness::{Lab, NatsServer, NotYet, Poll, Process, Ready, wait_until};
+use crate::harness::{Lab, NatsServer, NotYet, Poll, Postgres, Process, Ready, wait_until};
 pub(super) use byhand::serve as floor;
-use postgres::Postgres;
 pub(super) use product::serve as product;
 
 /// Where a serving process works.
@@ -100,12 +98,13 @@ pub(super) async fn run(lab: &Lab, rounds: usize) -> Result<Report> {
     let file = |name: &str| format!("sqlite:{}", lab.path().join(name).display());
     let sqlite = Journals { on: "SQLite", ours: file("kit.db"), floor: file("hand.db") };
     let mut rows = compare(lab, &sqlite, rounds).await?;
-    match Postgres::start(lab).await? {
-        Some(server) => {
-            let postgres = Journals { on: "PostgreSQL", ours: server.url(), floor: server.url() };
+    match Postgres::start(lab).await {
+        Ok(server) => {
+            let url = || server.url().to_owned();
+            let postgres = Journals { on: "PostgreSQL", ours: url(), floor: url() };
             rows.extend(compare(lab, &postgres, rounds).await?);
         }
-        None => rows.push(Row::not_run("PostgreSQL", Some("the same"), "it is not installed")),
+        Err(error) => rows.push(Row::not_run("PostgreSQL", Some("the same"), &format!("{error:#}"))),
     }
     let versions = vec![
         machine::version("nats-server", "NATS_SERVER_BIN", "--version"),

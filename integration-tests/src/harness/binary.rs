@@ -24,6 +24,18 @@ pub fn bcs() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Another program of ours, which lies beside `bcs`.
+pub fn built(program: &str) -> Result<PathBuf> {
+    let program = bcs()?.with_file_name(program);
+    if !program.is_file() {
+        bail!(
+            "{} does not exist: run `cargo build --workspace --bins` (with the same profile) first",
+            program.display()
+        );
+    }
+    Ok(program)
+}
+
 /// A program of this machine: from the variable when it is set, else from PATH.
 pub fn find(program: &str, variable: &str, install: &str) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(variable) {

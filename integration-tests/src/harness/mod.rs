@@ -8,18 +8,20 @@ mod kubesim;
 mod lab;
 mod nats;
 mod port;
+mod postgres;
 mod process;
 mod up;
 mod wait;
 
 pub use self::{
-    binary::{bcs, find},
+    binary::{bcs, built, find},
     cli::{Cli, Ran},
     etcd::Etcd,
     kubesim::{ApiServer, Kubesim},
     lab::{Failed, Lab},
     nats::NatsServer,
     port::free_port,
+    postgres::Postgres,
     process::Process,
     up::{Options, Up},
     wait::{

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use bcs_client::{Client, EventRecord, Position};
-use bcs_integration_tests::harness::{NotYet, Poll, Ready, Up, wait_until};
+use bcs_integration_tests::harness::{NotYet, Poll, Ready, wait_until};
 use bcs_schemas::{CommandId, Service, outcome::Outcome};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 
 use crate::world::LONG;
 
@@ -19,15 +20,14 @@ pub(crate) struct Sum {
 }
 
 /// Waits until every command is decided, then checks the books. All events of `deploy`, in order.
-pub(crate) async fn balanced(up: &Up, commands: &[CommandId]) -> Result<Vec<EventRecord>> {
-    let client = up.client().await?;
+pub(crate) async fn balanced(client: &Client, commands: &[CommandId]) -> Result<Vec<EventRecord>> {
     wait_until(LONG, "no command waits", async || match client.waiting_commands(Service::Deploy).await {
         Ok(Some(0)) => Ready(()),
         other => NotYet(format!("{other:?} commands wait")),
     })
     .await?;
-    let outcomes = outcomes(&client, commands).await?;
-    let events = wait_until(LONG, "every event is on the bus", async || published(&client).await).await?;
+    let outcomes = outcomes(client, commands).await?;
+    let events = wait_until(LONG, "every event is on the bus", async || published(client).await).await?;
     once_and_without_gaps(&events)?;
     each_cause_has_its_effects(&outcomes, &events)?;
     Ok(events)
@@ -111,4 +111,23 @@ pub(crate) fn sum(events: &[EventRecord], app: &str) -> Result<Sum> {
         sum.generation = generation;
     }
     Ok(sum)
+}
+
+/// The journal, in its table at `url`, begins with exactly these events. Some may have been decided since they were read.
+pub(crate) async fn is_the_journal(url: &str, table: &str, events: &[EventRecord]) -> Result<()> {
+    sqlx::any::install_default_drivers();
+    let mut journal = AnyConnection::connect(url).await?;
+    let sql = format!("SELECT seq, id, command_id FROM {table} ORDER BY seq");
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut journal).await?;
+    let written: Vec<(u64, String, String)> = rows
+        .iter()
+        .map(|row| Ok((u64::try_from(row.try_get::<i64, _>(0)?)?, row.try_get(1)?, row.try_get(2)?)))
+        .collect::<Result<_>>()?;
+    let told = |e: &EventRecord| (e.headers.seq, e.headers.id.to_string(), e.headers.causation.to_string());
+    let published: Vec<_> = events.iter().map(told).collect();
+    ensure!(
+        written.get(..published.len()) == Some(&published),
+        "the journal holds {written:?}, the bus {published:?}"
+    );
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod etcd_down;
 mod ledger;
 mod nats_killed;
 mod other_language;
+mod postgres_killed;
 mod quarantine;
 mod raw;
 mod restart;

@@ -66,7 +66,7 @@ async fn no_command_is_lost_or_done_twice_when_the_bus_is_killed() -> Result<(),
         let client = up.client().await?;
         let (sent, killed) = tokio::join!(command(&client), kill(&up));
         killed?;
-        let events = ledger::balanced(&up, &sent?).await?;
+        let events = ledger::balanced(&client, &sent?).await?;
         let sum = ledger::sum(&events, "busy")?;
         ensure!(sum.replicas == u64::from(1 + (COMMANDS - 1) % 3), "the last command does not hold: {sum:?}");
         settled(&up, Some(&etcd), &[("busy", usize::try_from(sum.replicas)?, "v1")]).await?;

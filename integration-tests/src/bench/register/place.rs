@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, kv::Store};
 use bcs_schemas::{
     Name, bucket,
@@ -15,7 +15,7 @@ use tokio::{process::Command, time::Instant};
 use super::{Registry, Sent, etcd, file};
 use crate::{
     bench::load,
-    harness::{Etcd, Lab, NatsServer, NotYet, Process, Ready, bcs, wait_until},
+    harness::{Etcd, Lab, NatsServer, NotYet, Process, Ready, built, wait_until},
 };
 
 pub(super) struct Place {
@@ -135,10 +135,7 @@ impl Place {
 }
 
 fn sidecar(lab: &Lab, cluster: &str, driver: &str, nats: &str) -> Result<Process> {
-    let program = bcs()?.with_file_name("bcs-discovery-sidecar");
-    if !program.is_file() {
-        bail!("{} does not exist: run `cargo build --release -p bcs-discovery-sidecar`", program.display());
-    }
+    let program = built("bcs-discovery-sidecar")?;
     let settings = format!(
         "cluster = \"{cluster}\"\nowner = \"bench\"\nbus.url = \"{nats}\"\n\n[[registries]]\napiVersion = \"bcs/v1\"\nkind = \"Registry\"\nmetadata.name = \"outside\"\nspec.driver.{driver}\n"
     );
