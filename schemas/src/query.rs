@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
-    CommandId, FieldError, Name,
+    CommandId, EventId, FieldError, Name,
     cluster::Health,
     observation::Capacity,
     resource::{AppSpec, ClusterSpec, Labels},
@@ -31,6 +32,115 @@ pub struct Query {
     /// A list: go on after the page that ended with this [`Answered::next`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+}
+
+/// A question about what was decided, as `bcs.qry.<service>.event.list` takes it: each field that is given leaves fewer
+/// events, and without any of them all that the service ever decided are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryQuery {
+    /// Only about this object: `demo/app/shop-web`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Only the event with this id, or those of the command with this id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// Only those decided in this second or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The newest first; the oldest when absent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub newest_first: bool,
+    /// At most so many, and no more than fit into one message. Without it everything is given, or refused when it does
+    /// not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Go on after the page that ended with this [`Answered::next`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Answer once this position of the journal is reflected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_for: Option<u64>,
+}
+
+/// A decision as the journal keeps it, as `bcs.qry.<service>.event.list` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventView {
+    /// Position in the journal of the service; the revision of the object at that moment.
+    pub seq: u64,
+    /// Identity.
+    pub id: EventId,
+    /// The object: `demo/app/shop-web`.
+    pub object: String,
+    /// Message type: `bcs.deploy.app.scaled.v1`.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// Who asked for it; `system` for what the service decided by itself.
+    pub actor: String,
+    /// The command that caused it.
+    pub command_id: CommandId,
+    /// First command of the chain of causes.
+    pub correlation_id: CommandId,
+    /// W3C trace context of the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What was decided.
+    pub payload: serde_json::Value,
+}
+
+/// A question about one object as it was, as `bcs.qry.deploy.app.past` and `bcs.qry.cluster.cluster.past` take it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PastQuery {
+    /// Its project; clusters have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Name>,
+    /// Its name.
+    pub name: Name,
+    /// As it was at this position of the journal, which counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// As it was at this instant, which counts. One of the two is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+}
+
+/// An application as it was wanted at some moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AppPast {
+    /// Project.
+    pub project: Name,
+    /// Name.
+    pub name: Name,
+    /// Free key-value pairs.
+    pub labels: Labels,
+    /// What was wanted.
+    pub spec: AppSpec,
+    /// Counts the accepted intents.
+    pub generation: u64,
+    /// Position of the last event about it at that moment.
+    pub revision: u64,
+    /// When the application was first applied.
+    pub created_at: Timestamp,
+}
+
+/// A cluster as it was meant to be at some moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterPast {
+    /// Name.
+    pub name: Name,
+    /// Free key-value pairs.
+    pub labels: Labels,
+    /// How it was reached.
+    pub spec: ClusterSpec,
+    /// Counts the accepted intents.
+    pub generation: u64,
+    /// Position of the last event about it at that moment.
+    pub revision: u64,
+    /// Health, as it was decided.
+    pub health: Health,
 }
 
 /// A question about the outcome of a command.

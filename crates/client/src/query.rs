@@ -7,7 +7,10 @@ use bcs_kit::reads::PATIENCE;
 use bcs_schemas::{
     CommandId, Service,
     outcome::Outcome,
-    query::{AddressView, Answer, Answered, AppView, ClusterView, OutcomeQuery, Query, ServiceStatus},
+    query::{
+        AddressView, Answer, Answered, AppPast, AppView, ClusterPast, ClusterView, EventView, HistoryQuery,
+        OutcomeQuery, PastQuery, Query, ServiceStatus,
+    },
     stream, subject,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -105,6 +108,37 @@ impl Client {
             all.next = more.next;
         }
         Ok(all)
+    }
+
+    /// Decisions of a service. Pages are followed to the end; a question with a limit of its own gets just its page.
+    pub async fn events_of(
+        &self,
+        service: Service,
+        query: &HistoryQuery,
+    ) -> Result<Answered<Vec<EventView>>, Error> {
+        let subject = subject::query(service, "event", "list");
+        if query.limit.is_some() {
+            return self.ask(subject, query, PATIENCE).await;
+        }
+        let mut page = HistoryQuery { limit: Some(PAGE), ..query.clone() };
+        let mut all: Answered<Vec<EventView>> = self.ask(subject.clone(), &page, PATIENCE).await?;
+        while let Some(after) = all.next.take() {
+            page.after = Some(after);
+            let more: Answered<Vec<EventView>> = self.ask(subject.clone(), &page, PATIENCE).await?;
+            all.data.extend(more.data);
+            all.next = more.next;
+        }
+        Ok(all)
+    }
+
+    /// An application as it was wanted at some moment; none when it did not exist.
+    pub async fn past_app(&self, query: &PastQuery) -> Result<Answered<Option<AppPast>>, Error> {
+        self.ask(subject::query(Service::Deploy, "app", "past"), query, PATIENCE).await
+    }
+
+    /// A cluster as it was meant to be at some moment; none when it did not belong to the platform.
+    pub async fn past_cluster(&self, query: &PastQuery) -> Result<Answered<Option<ClusterPast>>, Error> {
+        self.ask(subject::query(Service::Cluster, "cluster", "past"), query, PATIENCE).await
     }
 
     async fn ask<Q, T>(&self, subject: String, question: &Q, within: Duration) -> Result<Answered<T>, Error>

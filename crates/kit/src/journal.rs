@@ -5,6 +5,7 @@
 
 mod fault;
 mod schema;
+mod select;
 mod store;
 #[cfg(test)]
 pub(crate) mod test_database;
@@ -13,6 +14,7 @@ use bcs_schemas::{CommandId, EventId};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+pub use select::Selection;
 pub use store::Journal;
 
 /// A decision as it is kept.

@@ -6,6 +6,7 @@ mod door;
 mod fold;
 mod in_hand;
 mod metrics;
+mod past;
 mod publisher;
 mod runner;
 mod silent;
@@ -25,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use crate::journal;
+pub use past::Moment;
 pub use runner::{Machine, Options, Stats};
 pub use silent::Silent;
 

@@ -1,6 +1,7 @@
 //! Read endpoints: core request and reply through the NATS services framework, so that `nats micro ls` finds them.
 //! Answers come from memory and carry the revision that they reflect; a question may ask to wait for one.
 
+mod history;
 mod page;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -44,6 +45,7 @@ pub struct Reads<S: StateMachine> {
     clock: Clock,
     endpoints: Vec<Endpoint>,
     waiting: Arc<Semaphore>,
+    turns: history::Turns,
 }
 
 struct Endpoint {
@@ -53,12 +55,14 @@ struct Endpoint {
 }
 
 impl<S: StateMachine> Reads<S> {
-    /// With the endpoints that every service has: its status, and outcomes by command id.
+    /// With the endpoints that every service has: its status, outcomes by command id, and events.
     pub fn new(service: Service, machine: Machine<S>, clock: &Clock) -> Self {
         let waiting = Arc::new(Semaphore::new(WAITING));
-        let mut reads = Self { service, machine, clock: clock.clone(), endpoints: Vec::new(), waiting };
+        let (clock, turns) = (clock.clone(), history::Turns::new());
+        let mut reads = Self { service, machine, clock, endpoints: Vec::new(), waiting, turns };
         reads.serve_status();
         reads.serve_outcomes();
+        reads.serve_events();
         reads
     }
 

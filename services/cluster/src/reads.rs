@@ -1,4 +1,4 @@
-//! What can be asked: the list of clusters, and one of them.
+//! What can be asked: the list of clusters, and one of them, as it is or was.
 
 use std::sync::Arc;
 
@@ -8,14 +8,18 @@ use bcs_kit::{
     reads::Reads,
     run::Deps,
 };
-use bcs_schemas::{Name, Service, query::ClusterView};
+use bcs_schemas::{
+    Name, Service,
+    query::{ClusterPast, ClusterView},
+    subject::Target,
+};
 
 use crate::{
     domain::{Member, State, view::view},
     shell::Observed,
 };
 
-/// Answers `cluster.list` and `cluster.get` until the group stops.
+/// Answers `cluster.list`, `cluster.get` and `cluster.past` until the group stops.
 pub(crate) async fn open(
     machine: Machine<State>,
     observed: Arc<Observed>,
@@ -38,7 +42,20 @@ pub(crate) async fn open(
         let member = live.state.member(name).map_err(|rejection| rejection.message)?;
         Ok(one(live, name, member, &observed))
     });
+    reads.serve_past("cluster", past);
     reads.open(&deps.bus, &deps.tasks).await
+}
+
+fn past(live: &Live<State>, target: &Target) -> Option<ClusterPast> {
+    let member = live.state.members.get(&target.name)?;
+    Some(ClusterPast {
+        name: target.name.clone(),
+        labels: member.labels.clone(),
+        spec: member.spec.clone(),
+        generation: member.generation,
+        revision: live.revision(target),
+        health: member.health,
+    })
 }
 
 fn one(live: &Live<State>, name: &Name, member: &Member, observed: &Observed) -> ClusterView {

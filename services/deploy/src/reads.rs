@@ -10,7 +10,8 @@ use bcs_kit::{
 };
 use bcs_schemas::{
     Service,
-    query::{AppPhase, AppStatus, AppView, Query},
+    query::{AppPast, AppPhase, AppStatus, AppView, Query},
+    subject::Target,
 };
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     shell::statuses::Statuses,
 };
 
-/// `bcs.qry.deploy.app.list` and `.get`.
+/// `bcs.qry.deploy.app.list`, `.get` and `.past`.
 pub(crate) async fn open(
     machine: &Machine<Deploy>,
     statuses: &Statuses,
@@ -38,6 +39,7 @@ pub(crate) async fn open(
         let key = AppKey { project: project.clone(), name: name.clone() };
         live.state.apps.get(&key).map(|app| view(live, &key, app, &of)).ok_or_else(missing)
     });
+    reads.serve_past("app", past);
     reads.open(&deps.bus, &deps.tasks).await
 }
 
@@ -75,6 +77,20 @@ fn view(live: &Live<Deploy>, key: &AppKey, app: &App, statuses: &Statuses) -> Ap
         created_at: app.created_at,
         status: statuses.get(key).status.unwrap_or_else(|| not_looked_at(app)),
     }
+}
+
+fn past(live: &Live<Deploy>, target: &Target) -> Option<AppPast> {
+    let key = AppKey::of(target);
+    let app = live.state.apps.get(&key)?;
+    Some(AppPast {
+        labels: app.labels.clone(),
+        spec: app.spec.clone(),
+        generation: app.generation,
+        revision: live.revision(target),
+        created_at: app.created_at,
+        project: key.project,
+        name: key.name,
+    })
 }
 
 fn not_looked_at(app: &App) -> AppStatus {

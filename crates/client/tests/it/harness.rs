@@ -126,6 +126,7 @@ impl Running {
             }
             Ok(())
         });
+        reads.serve_past("app", |live, target| live.state.apps.get(&target.to_string()).copied());
         reads.open(&bus, &tasks).await.expect("reads");
         Self { machine, bus, tasks }
     }

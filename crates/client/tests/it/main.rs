@@ -6,6 +6,7 @@
 mod commands;
 mod events;
 mod harness;
+mod history;
 mod input;
 mod ledger;
 mod outages;

@@ -16,7 +16,7 @@ use crate::Clock;
 /// A statement inserts this many rows or fewer: few texts are prepared, and few round trips made.
 const CHUNKS: [usize; 6] = [64, 16, 4, 3, 2, 1];
 
-const EVENT_COLUMNS: &str =
+pub(super) const EVENT_COLUMNS: &str =
     "shard, seq, id, target, kind, decided_at, actor, command_id, correlation_id, traceparent, payload";
 
 /// The journal of one shard of a service.
@@ -53,6 +53,11 @@ impl Journal {
     /// Which shard this is.
     pub const fn shard(&self) -> u32 {
         self.shard
+    }
+
+    /// Connections that wait for no writer.
+    pub(super) const fn readers(&self) -> &AnyPool {
+        &self.readers
     }
 
     /// Position of the last event; 0 when there is none.
@@ -243,7 +248,7 @@ fn make_directory(url: &str) -> Result<(), Error> {
     }
 }
 
-fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Error {
+pub(super) fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |source| Error::Database { what, source }
 }
 
@@ -276,7 +281,7 @@ fn insert(head: &str, columns: usize, rows: usize) -> String {
     sql
 }
 
-fn event(row: &AnyRow) -> Result<Row, Error> {
+pub(super) fn event(row: &AnyRow) -> Result<Row, Error> {
     let seq: i64 = row.try_get(1).map_err(failed("reading the journal"))?;
     let text = |column: usize| row.try_get::<String, _>(column).map_err(failed("reading the journal"));
     fn parsed<T: FromStr>(seq: i64, column: &str, text: &str) -> Result<T, Error> {
@@ -298,7 +303,7 @@ fn event(row: &AnyRow) -> Result<Row, Error> {
 }
 
 /// Positions are counted up from one: they fit both ways.
-fn signed(seq: u64) -> i64 {
+pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 

@@ -15,10 +15,21 @@ const SNAPSHOT_AFTER: u64 = 10_000;
 impl<S: StateMachine> Live<S> {
     /// Takes in one decision that is in the journal.
     pub(crate) fn apply(&mut self, row: &Row) -> Result<(), Error> {
-        let damaged = |problem: String| Error::Replay { seq: row.seq, problem };
-        if row.seq != self.seq + 1 {
-            return Err(damaged(format!("position {} follows {}", row.seq, self.seq)));
+        self.follows(row.seq)?;
+        self.apply_alone(row)
+    }
+
+    /// Whether position `seq` is the next one.
+    pub(super) fn follows(&self, seq: u64) -> Result<(), Error> {
+        if seq == self.seq + 1 {
+            return Ok(());
         }
+        Err(Error::Replay { seq, problem: format!("position {seq} follows {}", self.seq) })
+    }
+
+    /// The same where the decisions before it are left out, because they are about other objects.
+    pub(super) fn apply_alone(&mut self, row: &Row) -> Result<(), Error> {
+        let damaged = |problem: String| Error::Replay { seq: row.seq, problem };
         let target: Target =
             row.target.parse().map_err(|e| damaged(format!("target {:?}: {e}", row.target)))?;
         let name: TypeName = row.type_name.parse().map_err(damaged)?;

@@ -61,7 +61,7 @@ pub struct Machine<S: StateMachine> {
     inbox: mpsc::Sender<Incoming<S>>,
     live: watch::Receiver<Arc<Live<S>>>,
     touched: broadcast::Sender<Target>,
-    journal: Journal,
+    pub(super) journal: Journal,
     stats: Arc<Stats>,
 }
 
