@@ -6,6 +6,7 @@ mod bad_kubeconfig;
 mod cluster_silence;
 mod crash;
 mod etcd_down;
+mod history;
 mod ledger;
 mod nats_killed;
 mod other_language;

@@ -1,6 +1,7 @@
 //! The commands, one file for each group; `bcs up` is large and lies beside them.
 
 mod apply;
+mod audit;
 mod completions;
 mod context;
 mod cordon;
@@ -9,14 +10,17 @@ mod describe;
 mod dlq;
 mod events;
 mod get;
+mod history;
 mod import;
 mod kubesim;
 mod label;
 mod publish;
+mod replay;
 mod restart;
 mod scale;
 mod status;
 mod version;
+mod why;
 
 use clap::Subcommand;
 
@@ -49,6 +53,14 @@ pub enum Command {
     Uncordon(cordon::Release),
     /// Show what happened, or follow what happens
     Events(events::Arguments),
+    /// Show what was decided about one object, by whom and when
+    History(history::Arguments),
+    /// Show why something was decided: the chain of causes up to a person or a rule
+    Why(why::Arguments),
+    /// Write every decision into a file that shows when it was touched, and look whether one was
+    Audit(audit::Arguments),
+    /// Write the state of a service as of any position of its journal, to look at an incident offline
+    Replay(replay::Arguments),
     /// Publish any command on the bus and show its outcome
     Publish(publish::Arguments),
     /// Look after messages that could be neither handled nor answered
@@ -82,6 +94,10 @@ impl Command {
             Self::Cordon(arguments) => Box::pin(arguments.run(session)).await,
             Self::Uncordon(arguments) => Box::pin(arguments.run(session)).await,
             Self::Events(arguments) => Box::pin(arguments.run(session)).await,
+            Self::History(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Why(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Audit(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Replay(arguments) => Box::pin(arguments.run(session)).await,
             Self::Publish(arguments) => Box::pin(arguments.run(session)).await,
             Self::Dlq(arguments) => Box::pin(arguments.run(session)).await,
             Self::Status(arguments) => Box::pin(arguments.run(session)).await,

@@ -3,13 +3,16 @@
 //! The way of a command: `cli` says what can be typed, `command/` has one file for each group of commands, `session`
 //! knows context and connection, `view/` shows answers, and only `output` writes.
 
+mod audit;
 pub mod cli;
 mod color;
 pub mod command;
 pub mod context;
+mod decisions;
 mod document;
 mod failure;
 mod login;
+mod moment;
 pub mod output;
 mod progress;
 mod selector;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// Commands whose next words are a kind and a name.
-const VERBS: [&str; 6] = ["get", "describe", "scale", "restart", "delete", "label"];
+const VERBS: [&str; 8] = ["get", "describe", "scale", "restart", "delete", "label", "history", "diff"];
 
 /// Takes `kind/name` apart where it follows such a command.
 pub(crate) fn apart(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

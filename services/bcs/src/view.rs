@@ -2,8 +2,10 @@
 
 mod age;
 pub(crate) mod detail;
+pub(crate) mod event;
 mod fleet;
 mod instance;
+mod past;
 #[cfg(test)]
 pub(crate) mod sample;
 mod table;

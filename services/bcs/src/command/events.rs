@@ -78,7 +78,7 @@ impl Arguments {
 }
 
 /// The object that is meant: clusters belong to the platform, all else to the project.
-fn about(object: &str, session: &Session) -> Result<Target, Failure> {
+pub(super) fn about(object: &str, session: &Session) -> Result<Target, Failure> {
     let full = match object.split('/').collect::<Vec<_>>().as_slice() {
         [name] => format!("{}/app/{name}", session.project()?),
         ["cluster", name] => format!("{}/cluster/{name}", Name::system()),

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     Failure,
+    moment::Moment,
     selector::Selector,
     session::Session,
     view::{Listed, Listing},
@@ -19,7 +20,8 @@ const AFTER: &str = "\
 Examples:
   bcs get apps
   bcs get endpoints shop-web -o wide
-  bcs get clusters -l environment=local -o json";
+  bcs get clusters -l environment=local -o json
+  bcs get app shop-web --at 2026-11-22T10:00 -o yaml";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
@@ -32,6 +34,9 @@ pub struct Arguments {
     /// Only those with these labels: tier=web,zone!=b
     #[arg(short = 'l', long)]
     selector: Option<Selector>,
+    /// As they were wanted then: a revision (17), a time (2026-11-22T10:00, in UTC) or an age (10m)
+    #[arg(long, value_name = "REVISION|TIME|AGE", requires = "names", conflicts_with = "selector")]
+    at: Option<Moment>,
 }
 
 /// Kinds of things that can be listed.
@@ -60,6 +65,9 @@ impl Arguments {
         let _log = session.log()?;
         let scope = session.scope()?;
         let client = session.connect().await?;
+        if let Some(moment) = self.at {
+            return self.past(session, &client, moment).await;
+        }
         // A name that is no DNS label can still be that of an instance or an address, so it is looked for here.
         let query = Query { project: scope.clone(), ..Query::default() };
         match self.kind {
@@ -72,6 +80,32 @@ impl Arguments {
             Kind::Registries => self.observed(session, &client, REGISTRIES, None).await,
             Kind::Workloads => self.observed(session, &client, WORKLOADS, scope).await,
         }
+    }
+
+    async fn past(&self, session: &Session, client: &Client, moment: Moment) -> Result<(), Failure> {
+        let (as_of, project) = (client.clock().now(), session.project()?);
+        let (mut apps, mut clusters) = (Vec::new(), Vec::new());
+        for text in &self.names {
+            let name = Name::new(text).map_err(|e| Failure::usage(format!("{text:?}: {e}")))?;
+            let missing = || Failure::failed(format!("{name} did not exist at that moment"));
+            match self.kind {
+                Kind::Apps => {
+                    let question = moment.of(Some(project.clone()), name.clone(), as_of);
+                    apps.push(client.past_app(&question).await?.data.ok_or_else(missing)?);
+                }
+                Kind::Clusters => {
+                    let question = moment.of(None, name.clone(), as_of);
+                    clusters.push(client.past_cluster(&question).await?.data.ok_or_else(missing)?);
+                }
+                _ => return Err(Failure::usage("--at: only what was decided has a past: apps and clusters")),
+            }
+        }
+        let single = self.names.len() == 1;
+        if matches!(self.kind, Kind::Apps) {
+            return Listing { items: apps, as_of, revision: None, with_project: false, single }
+                .show(session.format());
+        }
+        Listing { items: clusters, as_of, revision: None, with_project: false, single }.show(session.format())
     }
 
     fn answered<T: Listed>(
