@@ -5,7 +5,7 @@
 
 mod view;
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 use async_nats::jetstream::{
     self,
@@ -21,6 +21,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::bus::{Connections, Error};
 pub use view::{Change, Changes, View};
+
+/// A deletion leaves a mark, for readers that were away. Who is away longer lists the bucket anyway.
+pub(crate) const MARK_KEPT: Duration = Duration::from_secs(3600);
 
 /// A typed bucket.
 pub struct Store<T> {
@@ -73,7 +76,10 @@ impl<T> Store<T> {
 
     /// Removes a key. Only a positive fact is a reason to.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.store.delete(key).await.map_err(|e| self.failed(&format!("deleting {key}"), e))
+        self.store
+            .purge_with_ttl(key, MARK_KEPT)
+            .await
+            .map_err(|e| self.failed(&format!("deleting {key}"), e))
     }
 
     /// Removes a key unless it was written after this revision; whether it was removed.

@@ -2,7 +2,12 @@
 
 use bcs_client::{Events, Position};
 use bcs_kit::Clock;
-use bcs_schemas::{Name, Service, bucket::CLUSTERS, deploy::ScaleApp, observation::ClusterHealth};
+use bcs_schemas::{
+    Name, Service,
+    bucket::{CLUSTERS, LEASES},
+    deploy::ScaleApp,
+    observation::ClusterHealth,
+};
 
 use crate::harness::{LONG, Running, Server, accepted, shop, until};
 
@@ -82,4 +87,20 @@ async fn observations_are_listed_and_mirrored() {
     })
     .await;
     assert_eq!(client.observed(CLUSTERS, "sim-b").await.expect("lists").len(), 1);
+}
+
+#[tokio::test]
+async fn a_deletion_leaves_a_mark_that_ends_also_in_a_bucket_of_an_older_version() {
+    let server = Server::start();
+    let bus = server.bus("test").await;
+    let old = async_nats::jetstream::kv::Config { bucket: LEASES.name.to_owned(), ..Default::default() };
+    bus.jetstream().create_key_value(old).await.expect("makes a bucket");
+    bus.provision().await.expect("streams and buckets");
+    let leases = bus.bucket(LEASES).await.expect("opens");
+    leases.put_at("a", &"x".to_owned()).await.expect("writes");
+    leases.delete("a").await.expect("deletes");
+    assert!(leases.list(">").await.expect("lists").is_empty());
+    let stream = bus.jetstream().get_stream("KV_leases").await.expect("a stream");
+    let mark = stream.get_last_raw_message_by_subject("$KV.leases.a").await.expect("a mark");
+    assert_eq!(mark.headers.get("Nats-TTL").map(|v| v.as_str()), Some("3600"));
 }

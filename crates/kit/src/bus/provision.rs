@@ -3,7 +3,7 @@
 
 use async_nats::jetstream::{
     context::{CreateStreamErrorKind, GetStreamErrorKind, KeyValueErrorKind},
-    kv,
+    kv::Config as BucketConfig,
     stream::{self, Compression, DiscardPolicy, StorageType},
 };
 use bcs_schemas::{
@@ -12,6 +12,7 @@ use bcs_schemas::{
 };
 
 use super::{Bus, Error};
+use crate::kv;
 
 impl Bus {
     /// Every stream and bucket of the catalogue. Any number of processes may do this at once.
@@ -80,21 +81,24 @@ impl Bus {
     }
 
     async fn create_bucket(&self, name: &str, purpose: &str) -> Result<(), Error> {
-        match self.jetstream.get_key_value(name).await {
-            Ok(_) => return Ok(()),
-            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => (),
+        let doing = match self.jetstream.get_key_value(name).await {
+            Ok(found) if found.stream.cached_info().config.allow_message_ttl => return Ok(()),
+            Ok(_) => "updating",
+            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => "creating",
             Err(e) => return Err(Error::nats(format!("opening bucket {name}"), e)),
-        }
-        let config = kv::Config {
+        };
+        let config = BucketConfig {
             bucket: name.to_owned(),
             description: purpose.to_owned(),
             history: 1,
             storage: StorageType::File,
             num_replicas: self.config.replicas,
+            // Lets a deletion mark have an end.
+            limit_markers: Some(kv::MARK_KEPT),
             ..Default::default()
         };
-        let created = self.jetstream.create_or_update_key_value(config).await;
-        created.map(drop).map_err(|e| Error::nats(format!("creating bucket {name}"), e))
+        let made = self.jetstream.create_or_update_key_value(config).await;
+        made.map(drop).map_err(|e| Error::nats(format!("{doing} bucket {name}"), e))
     }
 }
 
