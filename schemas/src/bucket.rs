@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Name,
+    Name, Service,
     observation::{ClusterHealth, Endpoint, Node, Registration, RegistryStatus, Workload},
 };
 
@@ -71,6 +71,11 @@ pub fn of_cluster(cluster: &Name) -> String {
 /// Key prefix of everything about one application in one cluster, with its last dot.
 pub fn app_prefix(cluster: &Name, project: &Name, app: &Name) -> String {
     format!("{cluster}.{project}.{app}.")
+}
+
+/// Key of the lease of the instance that decides for a service.
+pub fn service_lease(service: Service) -> String {
+    format!("service.{service}")
 }
 
 /// Key of the lease of the agent that has a cluster.

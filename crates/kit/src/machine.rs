@@ -4,7 +4,9 @@
 mod batch;
 mod door;
 mod fold;
+mod handle;
 mod in_hand;
+mod lead;
 mod metrics;
 mod past;
 mod publisher;
@@ -26,8 +28,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use crate::journal;
+pub use handle::{Machine, Stats};
 pub use past::Moment;
-pub use runner::{Machine, Options, Stats};
 pub use silent::Silent;
 
 /// The pure heart of a service. Both functions are deterministic: what is not comes in through [`Ctx`].
@@ -157,6 +159,9 @@ pub enum Error {
     /// The journal does not take what was decided, and never will.
     #[error("cannot be written: {0}")]
     Unwritten(String),
+    /// Another process decides for this service.
+    #[error("another instance of the service leads")]
+    Follows,
     /// The loop has ended.
     #[error("the service is stopping")]
     Stopping,
@@ -172,7 +177,7 @@ impl Error {
             Self::Journal(error) => error.is_transient(),
             // An event of a newer program: that one is about to take over, or this one is about to be replaced.
             Self::Replay { .. } | Self::Bus(_) => true,
-            Self::Panicked(_) | Self::Unwritten(_) | Self::Stopping => false,
+            Self::Panicked(_) | Self::Unwritten(_) | Self::Follows | Self::Stopping => false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One program of all black-box tests; each module is a behaviour.
 
+mod apart;
 mod api_faults;
 mod bad_input;
 mod bad_kubeconfig;
@@ -13,6 +14,7 @@ mod other_language;
 mod postgres_killed;
 mod quarantine;
 mod raw;
+mod replicas;
 mod restart;
 mod stalled;
 mod story;

@@ -9,7 +9,7 @@ pub mod shell;
 use std::sync::Arc;
 
 use bcs_kit::{
-    machine::{self, Machine, Options},
+    machine::{self, Machine},
     run::Deps,
 };
 use bcs_schemas::bucket::{CLUSTERS, NODES};
@@ -29,21 +29,25 @@ pub enum Error {
     Machine(#[from] machine::Error),
 }
 
-/// Starts the service in `deps.tasks`; returns when it takes commands.
+/// Starts the service in `deps.tasks`; returns when it answers. Agents run wherever they get the lease of their cluster;
+/// the instance that leads judges and acts.
 pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<State>, Error> {
     let Deps { clock, bus, tasks, health } = deps;
     let observed = Observed {
         clusters: bus.bucket(CLUSTERS).await?.watch(tasks, ">"),
         nodes: bus.bucket(NODES).await?.watch(tasks, ">"),
     };
-    let (doors, admission) = admission::hook(observed.clone(), clock.clone());
-    let options = Options { journal_url: config.journal_url.clone(), admission: Some(admission) };
-    let machine = Machine::<State>::start(options, bus, clock, tasks).await?;
-    doors.open(machine.clone());
+    let machine = Machine::<State>::start(&config.journal_url, clock, tasks).await?;
     machine.report_to(health);
     agents::start(config.agent, machine.clone(), deps);
-    diagnosis::start(config, machine.clone(), observed.clone(), deps);
-    cordon::start(machine.clone(), observed.clone(), deps);
+    let admission = admission::hook(machine.clone(), observed.clone(), clock.clone());
+    let (leader, seen, outside, settings) = (machine.clone(), observed.clone(), deps.clone(), config.clone());
+    machine.lead(bus, clock, tasks, Some(admission), move |group| {
+        let deps = Deps { tasks: group, ..outside.clone() };
+        diagnosis::start(&settings, leader.clone(), seen.clone(), &deps);
+        cordon::start(leader.clone(), seen.clone(), &deps);
+        async { Ok(()) }
+    });
     let clusters = observed.clusters.clone();
     health.check("cluster", move || {
         if clusters.is_synced() { Ok(()) } else { Err("heartbeats not read yet".to_owned()) }

@@ -8,7 +8,7 @@ mod shell;
 use std::sync::Arc;
 
 use bcs_kit::{
-    machine::{self, Machine, Options},
+    machine::{self, Machine},
     reconcile,
     run::{Deps, ServiceConfig},
 };
@@ -20,7 +20,8 @@ use shell::{
     world::World,
 };
 
-/// Starts the service in `deps.tasks`; returns when it takes commands.
+/// Starts the service in `deps.tasks`; returns when it answers. Every instance works out statuses; the one that leads
+/// notes them and acts.
 pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>, machine::Error> {
     let Deps { clock, bus, tasks, health } = deps;
     let views = Views {
@@ -30,12 +31,11 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>,
         registrations: bus.bucket(bucket::REGISTRATIONS).await?.watch(tasks, ">"),
         registries: bus.bucket(bucket::REGISTRIES).await?.watch(tasks, ">"),
     };
-    let options = Options { journal_url: config.journal_of(Service::Deploy), admission: None };
-    let machine: Machine<Deploy> = Machine::start(options, bus, clock, tasks).await?;
+    let url = config.journal_of(Service::Deploy);
+    let machine: Machine<Deploy> = Machine::start(&url, clock, tasks).await?;
     let statuses = Statuses::default();
     machine.report_to(health);
     reads::open(&machine, &statuses, deps).await?;
-    clusters::follow(&machine, deps).await?;
 
     let (apps, app_wakes) = reconcile::waker();
     let (parts, part_wakes) = reconcile::waker();
@@ -47,6 +47,15 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>,
         statuses,
         under_way: Default::default(),
         clock: clock.clone(),
+    });
+    let (leader, woken, outside) = (machine.clone(), apps.clone(), deps.clone());
+    machine.lead(bus, clock, tasks, None, move |group| {
+        let (machine, apps, deps) = (leader.clone(), woken.clone(), Deps { tasks: group, ..outside.clone() });
+        async move {
+            clusters::follow(&machine, &deps).await?;
+            apps.wake_all();
+            Ok(())
+        }
     });
     let agents = Agents { bus: bus.clone(), clock: clock.clone() };
     reconcile::run(tasks, "apps", Arc::new(Apps { world: world.clone(), parts }), app_wakes);

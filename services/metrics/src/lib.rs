@@ -5,7 +5,7 @@ mod collector;
 mod domain;
 
 use bcs_kit::{
-    machine::{self, Machine, Options, Silent},
+    machine::{self, Machine, Silent},
     reads::Reads,
     run::{Deps, ServiceConfig},
 };
@@ -16,8 +16,9 @@ pub type Metrics = Silent<3>;
 
 /// Starts the service in `deps.tasks`; returns when it answers.
 pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Metrics>, machine::Error> {
-    let options = Options { journal_url: config.journal_of(Service::Metrics), admission: None };
-    let machine: Machine<Metrics> = Machine::start(options, &deps.bus, &deps.clock, &deps.tasks).await?;
+    let url = config.journal_of(Service::Metrics);
+    let machine: Machine<Metrics> = Machine::start(&url, &deps.clock, &deps.tasks).await?;
+    machine.lead(&deps.bus, &deps.clock, &deps.tasks, None, async |_| Ok(()));
     machine.report_to(&deps.health);
     Reads::new(Service::Metrics, machine.clone(), &deps.clock).open(&deps.bus, &deps.tasks).await?;
     let views = collector::Views {

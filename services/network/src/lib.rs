@@ -4,7 +4,7 @@ mod domain;
 mod reads;
 
 use bcs_kit::{
-    machine::{self, Machine, Options, Silent},
+    machine::{self, Machine, Silent},
     run::{Deps, ServiceConfig},
 };
 use bcs_schemas::{Service, bucket};
@@ -14,8 +14,9 @@ pub type Network = Silent<2>;
 
 /// Starts the service in `deps.tasks`; returns when it answers.
 pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Network>, machine::Error> {
-    let options = Options { journal_url: config.journal_of(Service::Network), admission: None };
-    let machine: Machine<Network> = Machine::start(options, &deps.bus, &deps.clock, &deps.tasks).await?;
+    let url = config.journal_of(Service::Network);
+    let machine: Machine<Network> = Machine::start(&url, &deps.clock, &deps.tasks).await?;
+    machine.lead(&deps.bus, &deps.clock, &deps.tasks, None, async |_| Ok(()));
     machine.report_to(&deps.health);
     let endpoints = deps.bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, ">");
     reads::open(&machine, endpoints.clone(), deps).await?;

@@ -8,12 +8,7 @@ use std::{
 };
 
 use bcs_client::Client;
-use bcs_kit::{
-    Bus, Clock, Tasks,
-    bus::BusConfig,
-    machine::{Machine, Options},
-    reads::Reads,
-};
+use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, machine::Machine, reads::Reads};
 use bcs_schemas::{Service, outcome::Outcome, subject::Target};
 use tempfile::TempDir;
 
@@ -112,8 +107,9 @@ impl Running {
         let bus = server.bus("deploy").await;
         bus.provision().await.expect("streams and buckets");
         let (clock, tasks) = (Clock::system(), Tasks::new());
-        let options = Options::<Ledger> { journal_url: server.journal(), admission: None };
-        let machine = Machine::start(options, &bus, &clock, &tasks).await.expect("a machine");
+        let machine: Machine<Ledger> =
+            Machine::start(&server.journal(), &clock, &tasks).await.expect("a machine");
+        machine.lead(&bus, &clock, &tasks, None, async |_| Ok(()));
         let mut reads = Reads::new(Service::Deploy, machine.clone(), &clock);
         reads.serve("app", "effects", |live, _| Ok(live.state.effects.clone()));
         reads.serve_list("app", |live, query, page| {

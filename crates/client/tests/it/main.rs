@@ -12,3 +12,4 @@ mod ledger;
 mod outages;
 mod pages;
 mod poison;
+mod replicas;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::harness::{LONG, Running, Server, accepted, fresh, until};
 
 /// Eight senders, each with its share of the numbers; every one of them gets its outcome in the end.
-async fn send_all(client: &Client, numbers: std::ops::Range<u32>) {
+pub(crate) async fn send_all(client: &Client, numbers: std::ops::Range<u32>) {
     let lanes = (0..8).map(|lane| {
         let numbers: Vec<u32> = numbers.clone().filter(|n| n % 8 == lane).collect();
         async move {
@@ -23,7 +23,7 @@ async fn send_all(client: &Client, numbers: std::ops::Range<u32>) {
     futures::future::join_all(lanes).await;
 }
 
-async fn take(events: &mut Events, count: usize) -> Vec<u64> {
+pub(crate) async fn take(events: &mut Events, count: usize) -> Vec<u64> {
     let mut seen = Vec::new();
     while seen.len() < count {
         let event = tokio::time::timeout(LONG, events.next()).await;
@@ -33,7 +33,7 @@ async fn take(events: &mut Events, count: usize) -> Vec<u64> {
     seen
 }
 
-fn once_each(effects: &[u32], count: u32) {
+pub(crate) fn once_each(effects: &[u32], count: u32) {
     let distinct: BTreeSet<u32> = effects.iter().copied().collect();
     assert_eq!(effects.len(), distinct.len(), "an effect came twice");
     assert_eq!(distinct, (0..count).collect(), "an effect is missing");

@@ -47,6 +47,7 @@ impl<S: StateMachine> Collector for Counters<S> {
             counter.encode(metric)?;
         }
         let gauges = [
+            ("leads", "Whether this instance decides", u64::from(self.0.leads())),
             ("journal_revision", "Position of the last event", revision),
             (
                 "journal_unpublished",

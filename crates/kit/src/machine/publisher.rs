@@ -14,7 +14,7 @@ use bcs_schemas::{
 };
 use tokio::sync::mpsc;
 
-use super::{Error, StateMachine, runner::Stats};
+use super::{Error, StateMachine, Stats};
 use crate::{
     Bus, Tasks, bus,
     journal::{Journal, Row},

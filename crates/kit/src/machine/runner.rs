@@ -1,206 +1,41 @@
-//! The loop itself, and the handle that the rest of the process holds.
+//! The loop itself: takes batches of requests, has them decided, writes, shows and settles them.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bcs_schemas::{CommandId, outcome::Outcome, subject::Target};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Admission, Done, Error, Incoming, Live, Request, StateMachine, batch, batch::Verdict, door, fold,
-    publisher,
-};
+use super::{Done, Error, Incoming, Live, StateMachine, Stats, batch, batch::Verdict, fold};
 use crate::{
-    Bus, Clock, Tasks,
+    Clock,
     journal::{Journal, Row},
     telemetry,
 };
 
 /// Most commands decided in one transaction.
-const BATCH: usize = 256;
-/// Decisions that a listener may lag behind.
-const TOUCHED: usize = 4096;
+pub(super) const BATCH: usize = 256;
 /// Between two tries to write a batch.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Outcomes are kept this long.
-const OUTCOMES_KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
-/// What has happened since the start.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Commands that got an outcome.
-    pub commands: AtomicU64,
-    /// Commands that had one already.
-    pub repeats: AtomicU64,
-    /// Commands refused.
-    pub rejected: AtomicU64,
-    /// Messages put into quarantine.
-    pub quarantined: AtomicU64,
-    /// Position up to which events are on the bus.
-    pub published: AtomicU64,
-}
-
-/// How a machine is started.
-pub struct Options<S: StateMachine> {
-    /// Where the journal lies.
-    pub journal_url: String,
-    /// A look at bus commands before they are decided.
-    pub admission: Option<Admission<S::Command>>,
-}
-
-/// A running command loop. Clones share it.
-pub struct Machine<S: StateMachine> {
-    inbox: mpsc::Sender<Incoming<S>>,
-    live: watch::Receiver<Arc<Live<S>>>,
-    touched: broadcast::Sender<Target>,
+/// What writes the journal while it leads, and reads it while another process does.
+pub(super) struct Runner<S: StateMachine> {
     pub(super) journal: Journal,
-    stats: Arc<Stats>,
-}
-
-impl<S: StateMachine> Clone for Machine<S> {
-    fn clone(&self) -> Self {
-        Self {
-            inbox: self.inbox.clone(),
-            live: self.live.clone(),
-            touched: self.touched.clone(),
-            journal: self.journal.clone(),
-            stats: self.stats.clone(),
-        }
-    }
-}
-
-impl<S: StateMachine> Machine<S> {
-    /// Folds the journal, starts deciding and opens the door to the bus.
-    pub async fn start(options: Options<S>, bus: &Bus, clock: &Clock, tasks: &Tasks) -> Result<Self, Error> {
-        let machine = Self::start_without_bus(&options.journal_url, clock, tasks, Some(bus.clone())).await?;
-        door::open(machine.clone(), bus, clock, tasks, options.admission).await?;
-        Ok(machine)
-    }
-
-    /// The loop and its journal, with events going to `bus`.
-    pub(super) async fn start_without_bus(
-        url: &str,
-        clock: &Clock,
-        tasks: &Tasks,
-        bus: Option<Bus>,
-    ) -> Result<Self, Error> {
-        use bcs_schemas::MessageSet;
-        let journal = Journal::open(url, S::Event::SERVICE).await?;
-        let live = fold::load::<S>(&journal).await?;
-        let stats = Arc::new(Stats::default());
-        let (live_sender, live_receiver) = watch::channel(Arc::new(live));
-        let touched = broadcast::Sender::new(TOUCHED);
-        let (inbox, requests) = mpsc::channel(4 * BATCH);
-        let rows = publisher::start::<S>(journal.clone(), bus, stats.clone(), tasks).await?;
-        let runner = Runner {
-            journal: journal.clone(),
-            live: live_sender,
-            touched: touched.clone(),
-            clock: clock.clone(),
-            rows,
-            stats: stats.clone(),
-        };
-        tasks.spawn("command-loop", runner.run(requests, tasks.stopping()));
-        tasks.spawn("outcome-tidy", tidy(journal.clone(), clock.clone(), tasks.stopping()));
-        Ok(Self { inbox, live: live_receiver, touched, journal, stats })
-    }
-
-    /// The state as of the last commit.
-    pub fn live(&self) -> Arc<Live<S>> {
-        self.live.borrow().clone()
-    }
-
-    /// The objects about which something was decided, from now on, each after its commit. A reader that lags behind is
-    /// told so by the channel and must look at everything.
-    pub fn touched(&self) -> broadcast::Receiver<Target> {
-        self.touched.subscribe()
-    }
-
-    /// The state once it reflects position `seq`, or as it is when `within` has passed.
-    pub async fn live_at(&self, seq: u64, within: Duration) -> Arc<Live<S>> {
-        let mut live = self.live.clone();
-        let reached = tokio::time::timeout(within, live.wait_for(|live| live.seq >= seq)).await;
-        match reached {
-            Ok(Ok(live)) => live.clone(),
-            _ => self.live(),
-        }
-    }
-
-    /// The state as of position `until` of the journal.
-    pub async fn replay(&self, until: u64) -> Result<Arc<Live<S>>, Error> {
-        fold::replay(&self.journal, until).await
-    }
-
-    /// Notes one more attempt of each command that has no outcome; how many there were.
-    pub(super) async fn count_attempts(&self, ids: &[CommandId]) -> Result<HashMap<CommandId, u64>, Error> {
-        let known = self.journal.outcomes(ids).await?;
-        let mut counts = HashMap::new();
-        for id in ids.iter().filter(|id| !known.contains_key(id)) {
-            counts.insert(*id, self.journal.attempt(*id).await?);
-        }
-        Ok(counts)
-    }
-
-    /// Position of the last event in the journal, whoever wrote it.
-    pub async fn journal_end(&self) -> Result<u64, Error> {
-        Ok(self.journal.last_seq().await?)
-    }
-
-    /// The stored outcome of a command.
-    pub async fn outcome(&self, command: CommandId) -> Result<Option<Outcome>, Error> {
-        let found = self.journal.outcomes(&[command]).await?;
-        Ok(found.get(&command).and_then(|payload| bcs_schemas::codec::decode(payload).ok()))
-    }
-
-    /// Counters.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
-    }
-
-    /// Asks from inside. `id` is derived from the cause, so that a repeated cause has one effect.
-    pub async fn submit(&self, id: CommandId, target: Target, wish: S::Internal) -> Result<Outcome, Error> {
-        let (sender, receiver) = oneshot::channel();
-        let incoming = Incoming {
-            id,
-            correlation: None,
-            target: Some(target),
-            request: Ok(Request::Internal(wish)),
-            plan: false,
-            expected_revision: None,
-            not_after: None,
-            actor: "system".to_owned(),
-            traceparent: telemetry::current_traceparent(),
-            span: tracing::Span::current(),
-            done: Done::Local(sender),
-        };
-        self.send(incoming).await?;
-        receiver.await.map_err(|_| Error::Stopping)?
-    }
-
-    pub(super) async fn send(&self, incoming: Incoming<S>) -> Result<(), Error> {
-        self.inbox.send(incoming).await.map_err(|_| Error::Stopping)
-    }
-}
-
-struct Runner<S: StateMachine> {
-    journal: Journal,
-    live: watch::Sender<Arc<Live<S>>>,
-    touched: broadcast::Sender<Target>,
-    clock: Clock,
-    rows: mpsc::Sender<Arc<[Row]>>,
-    stats: Arc<Stats>,
+    pub(super) live: watch::Sender<Arc<Live<S>>>,
+    pub(super) touched: broadcast::Sender<Target>,
+    pub(super) clock: Clock,
+    /// To the publisher; only a leader has one.
+    pub(super) rows: Option<mpsc::Sender<Arc<[Row]>>>,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl<S: StateMachine> Runner<S> {
-    async fn run(self, mut requests: mpsc::Receiver<Incoming<S>>, stopping: CancellationToken) {
+    /// Takes requests until it is told to stop, and leaves a snapshot.
+    pub(super) async fn run(&self, mut requests: mpsc::Receiver<Incoming<S>>, stopping: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -288,7 +123,7 @@ impl<S: StateMachine> Runner<S> {
     }
 
     /// Takes in what the journal has and we have not: another writer's events, or our own whose commit we did not hear of.
-    async fn reload(&self) -> Result<(), Error> {
+    pub(super) async fn reload(&self) -> Result<(), Error> {
         let mut live = Live::clone(&self.live.borrow());
         let mut targets = Vec::new();
         loop {
@@ -315,7 +150,9 @@ impl<S: StateMachine> Runner<S> {
             let _ = self.touched.send(target);
         }
         // A publisher that lags, or is handed nothing, reads the rest from the journal.
-        let _ = self.rows.try_send(rows);
+        if let Some(publisher) = &self.rows {
+            let _ = publisher.try_send(rows);
+        }
     }
 
     async fn settle(&self, incoming: Incoming<S>, verdict: Verdict) {
@@ -345,22 +182,6 @@ async fn give_back<S: StateMachine>(batch: Vec<Incoming<S>>) {
     for incoming in batch {
         if let Done::Bus(delivery) = incoming.done {
             delivery.give_back().await;
-        }
-    }
-}
-
-/// Forgets old outcomes now and then, beside the loop.
-async fn tidy(journal: Journal, clock: Clock, stopping: CancellationToken) {
-    let mut every = tokio::time::interval(Duration::from_secs(3600));
-    loop {
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            _ = every.tick() => (),
-        }
-        match journal.forget_outcomes(clock.now() - OUTCOMES_KEPT).await {
-            Ok(0) => (),
-            Ok(forgotten) => tracing::info!(forgotten, "old outcomes forgotten"),
-            Err(error) => tracing::warn!(error = telemetry::chain(&error), "old outcomes were not forgotten"),
         }
     }
 }

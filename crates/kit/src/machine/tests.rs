@@ -91,8 +91,15 @@ struct Bench {
 
 async fn start(database: Database) -> Bench {
     let (clock, tasks) = (Clock::system(), Tasks::new());
-    let machine = Machine::start_without_bus(database.url(), &clock, &tasks, None).await.expect("starts");
+    let machine = decides(database.url(), &clock, &tasks).await;
     Bench { database, tasks, machine }
+}
+
+/// A machine that decides without a bus: what the lease would rule out can be tried.
+async fn decides(url: &str, clock: &Clock, tasks: &Tasks) -> Machine<Counters> {
+    let machine = Machine::start(url, clock, tasks).await.expect("starts");
+    machine.decide(None, clock, tasks).await.expect("decides");
+    machine
 }
 
 impl Bench {
@@ -156,8 +163,7 @@ async fn a_panic_harms_nobody_else(database: Database) {
 async fn two_writers_of_one_journal_never_contradict_each_other(database: Database) {
     let bench = start(database).await;
     let url = bench.database.url();
-    let other: Machine<Counters> =
-        Machine::start_without_bus(url, &Clock::system(), &bench.tasks, None).await.expect("starts");
+    let other = decides(url, &Clock::system(), &bench.tasks).await;
     for round in 0..20 {
         let id = |who: &str| CommandId::derived(&format!("{who}{round}"), "test");
         let mine = bench.machine.submit(id("mine"), object("a"), Wish::Add(1));

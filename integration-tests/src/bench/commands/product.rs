@@ -4,12 +4,7 @@ use std::{io::Write, time::Duration};
 
 use anyhow::{Result, bail};
 use bcs_client::Client;
-use bcs_kit::{
-    Bus, Clock, Tasks,
-    bus::BusConfig,
-    machine::{Machine, Options},
-    run::stop_signal,
-};
+use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, machine::Machine, run::stop_signal};
 use bcs_schemas::{Name, outcome::Outcome, subject::Target};
 
 use super::{
@@ -26,8 +21,10 @@ pub(in crate::bench) async fn serve(serve: Serve) -> Result<()> {
     let tasks = Tasks::new();
     let bus = Bus::connect(&BusConfig { url: serve.nats, ..BusConfig::default() }, "network").await?;
     bus.provision().await?;
-    let options = Options { journal_url: serve.database, admission: None };
-    let _machine = Machine::<Sink>::start(options, &bus, &Clock::system(), &tasks).await?;
+    let clock = Clock::system();
+    let machine = Machine::<Sink>::start(&serve.database, &clock, &tasks).await?;
+    machine.lead(&bus, &clock, &tasks, None, async |_| Ok(()));
+    machine.leading().await;
     writeln!(std::io::stdout(), "{READY}")?;
     stop_signal().await;
     tasks.stop(Duration::from_secs(5)).await;

@@ -14,7 +14,7 @@ use bcs_kit::{
 };
 use bcs_kubesim::Kubesim;
 use bcs_schemas::{
-    Millis, Name, bucket,
+    Millis, Name, Service, bucket,
     resource::{
         Metadata, Registry, RegistrySpec,
         registry::{Driver, EtcdDriver},
@@ -50,6 +50,9 @@ pub(super) async fn start(
     // A former run that was killed is dead for certain: this one has its folder.
     for (cluster, _, _) in CLUSTERS {
         lease::forfeit(&deps.bus, &bucket::agent_lease(&name(cluster)?)).await?;
+    }
+    for service in Service::ALL {
+        lease::forfeit(&deps.bus, &bucket::service_lease(service)).await?;
     }
     Box::pin(services(data, &config, &deps, buses)).await?;
     forget_registries(up, &deps).await?;

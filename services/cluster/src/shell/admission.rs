@@ -1,7 +1,7 @@
 //! What must be known before a command is decided and can only be learned by asking: whether a kubeconfig works, and
 //! whether a node exists.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bcs_engines::kubernetes::connect;
 use bcs_kit::{
@@ -19,32 +19,19 @@ use bcs_schemas::{
 use super::Observed;
 use crate::domain::State;
 
-/// Gives the hook the machine, which cannot be started without the hook.
-pub(crate) struct Doors(Arc<OnceLock<Machine<State>>>);
-
-impl Doors {
-    pub(crate) fn open(self, machine: Machine<State>) {
-        // Only called once: it takes itself.
-        drop(self.0.set(machine));
-    }
-}
-
 struct Admit {
-    machine: Arc<OnceLock<Machine<State>>>,
+    machine: Machine<State>,
     observed: Observed,
     clock: Clock,
 }
 
 /// The hook for the command loop.
-pub(crate) fn hook(observed: Observed, clock: Clock) -> (Doors, Admission<ClusterCommand>) {
-    let machine = Arc::new(OnceLock::new());
-    let doors = Doors(machine.clone());
+pub(crate) fn hook(machine: Machine<State>, observed: Observed, clock: Clock) -> Admission<ClusterCommand> {
     let admit = Arc::new(Admit { machine, observed, clock });
-    let hook: Admission<ClusterCommand> = Arc::new(move |target, command| {
+    Arc::new(move |target, command| {
         let admit = admit.clone();
         Box::pin(async move { admit.look(&target, &command).await })
-    });
-    (doors, hook)
+    })
 }
 
 impl Admit {
@@ -60,8 +47,8 @@ impl Admit {
     /// A remote agent's credentials lie where only it can read them. What the decision refuses anyway, and what would
     /// change nothing about how the cluster is reached, is not probed.
     async fn reachable(&self, name: &Name, import: &ImportCluster) -> Result<(), Rejection> {
-        let live = self.machine.get().map(Machine::live);
-        let known = live.as_ref().and_then(|live| live.state.members.get(name));
+        let live = self.machine.live();
+        let known = live.state.members.get(name);
         let same = known.is_some_and(|member| member.spec == import.spec);
         if same || import.spec.agent == AgentPlace::Remote || !import.spec.validate().is_empty() {
             return Ok(());

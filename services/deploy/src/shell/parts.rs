@@ -50,6 +50,9 @@ impl Reconciler for Parts {
     }
 
     async fn reconcile(&self, part: &PartKey) -> Result<Option<Duration>, Failed> {
+        if !self.world.machine.leads() {
+            return Ok(None);
+        }
         let live = self.world.machine.live();
         let Some(app) = live.state.wanted(&part.app) else { return Ok(None) };
         let Some(begun) = self.begin(part) else { return Ok(None) };

@@ -106,7 +106,7 @@ impl Apps {
             swept.iter().filter(|(_, since)| sure(since)).map(|(cluster, _)| cluster.clone()).collect();
         let again = (!swept.is_empty()).then_some(SURE.unsigned_abs());
         self.world.statuses.set_swept(key, swept);
-        if !clusters.is_empty() {
+        if !clusters.is_empty() && self.world.machine.leads() {
             let cause = format!("{key} {} {} {clusters:?}", left.app.created_at, left.app.generation);
             let id = CommandId::derived(&cause, "sweep");
             self.world.machine.submit(id, key.target(), Internal::Swept { clusters }).await?;
@@ -144,7 +144,7 @@ impl Apps {
             }
             Verdict::None | Verdict::Complete | Verdict::Stalled => None,
         };
-        if let Some((purpose, wish)) = wish {
+        if let Some((purpose, wish)) = wish.filter(|_| self.world.machine.leads()) {
             // Derived from the intent: noting it twice is noting it once. An application that is made again after its
             // deletion begins at generation 1 again, so its birth belongs to the cause.
             let cause = format!("{key} {} {generation} {}", app.created_at, app.revision);
