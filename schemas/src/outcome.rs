@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{CommandId, EventId, FieldError};
 
@@ -28,6 +29,23 @@ pub struct Accepted {
     pub revision: u64,
     /// What was decided, in order.
     pub events: Vec<EventSummary>,
+    /// What [`digest`] says of the events. Whoever has a plan with the same digest got exactly what was planned. Absent in
+    /// outcomes of older services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// A hash of events in order, each as its object, its type and its encoded payload: 32 hexadecimal digits. Identities and
+/// positions are left out, so a plan and what is decided later on the same state have the same.
+pub fn digest<'a>(events: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>) -> String {
+    let mut hash = Sha256::new();
+    for (target, type_name, payload) in events {
+        for part in [target.as_bytes(), type_name.as_bytes(), payload] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One event of an accepted command.

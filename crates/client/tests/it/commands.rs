@@ -64,8 +64,15 @@ async fn a_plan_says_what_would_be_written_and_writes_nothing() {
     assert!(plan.plan);
     assert_eq!(plan.events[0].payload.as_ref().map(|p| p["replicas"].clone()), Some(9.into()));
     assert_eq!(service.effects(), [1]);
+    let other = client.command(shop(), to(8)).mode(Mode::Plan).send(LONG).await.expect("an outcome");
     let apply = client.command(shop(), to(9)).expected_revision(plan.revision).send(LONG).await;
-    assert_eq!(accepted(apply.expect("an outcome")).revision, 2);
+    let applied = accepted(apply.expect("an outcome"));
+    assert_eq!(applied.revision, 2);
+    assert!(
+        plan.digest.is_some() && applied.digest == plan.digest,
+        "{applied:?} is what was planned: {plan:?}"
+    );
+    assert_ne!(accepted(other).digest, plan.digest);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use bcs_schemas::{
     CommandId, EventId, MessageSet, codec,
-    outcome::{Accepted, EventSummary, Outcome, Rejection, RejectionCode},
+    outcome::{self, Accepted, EventSummary, Outcome, Rejection, RejectionCode},
     stream::MAX_EVENT_PAYLOAD,
     subject::Target,
 };
@@ -101,51 +101,68 @@ impl<S: StateMachine> Batch<S> {
         match attempt {
             Err(panic) => Verdict::Failed(Error::Panicked(panic_text(&*panic).to_owned())),
             Ok(Err(rejection)) => Verdict::Outcome(Rejection::outcome(rejection, Some(request.id))),
-            Ok(Ok((events, _))) if request.plan => {
-                Verdict::Outcome(planned(request.id, self.live.revision(target), &events))
+            Ok(Ok((events, next))) => {
+                let outcome = self.settle(request, target, now, &events, next);
+                Verdict::Outcome(outcome.unwrap_or_else(|rejection| rejection.outcome(Some(request.id))))
             }
-            Ok(Ok((events, next))) => Verdict::Outcome(self.write(request, now, &events, next)),
         }
     }
 
-    fn write(
+    /// A plan goes the same way as what is applied, up to the moment of writing, so that it is refused where that is.
+    fn settle(
         &mut self,
         request: &Incoming<S>,
+        target: &Target,
         now: Timestamp,
         events: &[(Target, S::Event)],
         next: Live<S>,
-    ) -> Outcome {
-        let mut summaries = Vec::with_capacity(events.len());
+    ) -> Result<Outcome, Rejection> {
+        let mut rows = self.rows(request, now, events)?;
+        let parts =
+            rows.iter().map(|row| (row.target.as_str(), row.type_name.as_str(), row.payload.as_ref()));
+        let digest = Some(outcome::digest(parts));
+        let plan = request.plan;
+        let summary = |(row, (_, event)): (&Row, &(Target, S::Event))| EventSummary {
+            id: row.id,
+            seq: if plan { 0 } else { row.seq },
+            target: row.target.clone(),
+            type_name: row.type_name.clone(),
+            payload: if plan { serde_json::to_value(event).ok() } else { None },
+        };
+        let events = rows.iter().zip(events).map(summary).collect();
+        let revision = if plan { self.live.revision(target) } else { next.seq };
+        if !plan {
+            self.rows.append(&mut rows);
+            self.live = next;
+        }
+        Ok(Outcome::Accepted(Accepted { command_id: request.id, plan, revision, events, digest }))
+    }
+
+    /// The events as the journal keeps them.
+    fn rows(
+        &self,
+        request: &Incoming<S>,
+        now: Timestamp,
+        events: &[(Target, S::Event)],
+    ) -> Result<Vec<Row>, Rejection> {
         let mut rows = Vec::with_capacity(events.len());
         for (offset, (target, event)) in (1..).zip(events) {
-            let seq = self.live.seq + offset;
-            // Derived, so that a batch decided again after a fence gives the same ids.
-            let id = EventId::derived(&request.id.to_string(), &offset.to_string());
             let type_name = event.type_name().to_string();
-            let payload = match event.encode() {
-                Ok(payload) => payload,
-                Err(error) => {
-                    let words = format!("event {type_name} cannot be written: {error}");
-                    return Rejection::new(RejectionCode::Invalid, words).outcome(Some(request.id));
-                }
-            };
+            let refused = |words: String| Rejection::new(RejectionCode::Invalid, words);
+            let payload = event
+                .encode()
+                .map_err(|error| refused(format!("event {type_name} cannot be written: {error}")))?;
             if payload.len() > MAX_EVENT_PAYLOAD {
-                let words =
-                    format!("event {type_name} would have {} bytes, {MAX_EVENT_PAYLOAD} fit", payload.len());
-                return Rejection::new(RejectionCode::Invalid, words).outcome(Some(request.id));
+                let size = payload.len();
+                return Err(refused(format!(
+                    "event {type_name} would have {size} bytes, {MAX_EVENT_PAYLOAD} fit"
+                )));
             }
-            let target = target.to_string();
-            summaries.push(EventSummary {
-                id,
-                seq,
-                target: target.clone(),
-                type_name: type_name.clone(),
-                payload: None,
-            });
             rows.push(Row {
-                seq,
-                id,
-                target,
+                seq: self.live.seq + offset,
+                // Derived, so that a batch decided again after a fence gives the same ids.
+                id: EventId::derived(&request.id.to_string(), &offset.to_string()),
+                target: target.to_string(),
                 type_name,
                 at: now,
                 actor: request.actor.clone(),
@@ -155,10 +172,7 @@ impl<S: StateMachine> Batch<S> {
                 payload,
             });
         }
-        self.rows.append(&mut rows);
-        self.live = next;
-        let revision = self.live.seq;
-        Outcome::Accepted(Accepted { command_id: request.id, plan: false, revision, events: summaries })
+        Ok(rows)
     }
 }
 
@@ -188,16 +202,4 @@ fn check<'a, S: StateMachine>(
         }
     }
     Ok((target, wish))
-}
-
-fn planned<E: MessageSet>(command_id: CommandId, revision: u64, events: &[(Target, E)]) -> Outcome {
-    let summary = |(offset, (target, event)): (usize, &(Target, E))| EventSummary {
-        id: EventId::derived(&command_id.to_string(), &(offset + 1).to_string()),
-        seq: 0,
-        target: target.to_string(),
-        type_name: event.type_name().to_string(),
-        payload: serde_json::to_value(event).ok(),
-    };
-    let events = events.iter().enumerate().map(summary).collect();
-    Outcome::Accepted(Accepted { command_id, plan: true, revision, events })
 }
