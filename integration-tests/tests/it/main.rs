@@ -11,6 +11,7 @@ mod history;
 mod ledger;
 mod nats_killed;
 mod other_language;
+mod plans;
 mod postgres_killed;
 mod quarantine;
 mod raw;

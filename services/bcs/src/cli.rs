@@ -9,6 +9,7 @@ use crate::{Failure, command::Command, output, output::Format, session::Session}
 const AFTER: &str = "\
 Examples:
   bcs apply -f examples/shop.yaml --wait         bring up an application and watch it
+  bcs scale app shop-web --replicas 8 --plan     what a command would do; every command that changes something has it
   bcs get apps                                   what there is
   bcs describe app shop-web                      how it is, and why it waits
   bcs events --follow                            what happens
@@ -108,7 +109,18 @@ mod tests {
 
     #[test]
     fn what_is_wrong_on_the_command_line_is_a_usage_error() {
-        for line in ["bcs", "bcs get nothing", "bcs get apps -o xml", "bcs scale app shop-web", "bcs apply"] {
+        for line in [
+            "bcs",
+            "bcs get nothing",
+            "bcs get apps -o xml",
+            "bcs scale app shop-web",
+            "bcs apply",
+            "bcs apply -f a.yaml --from-plan p.json",
+            "bcs apply --from-plan p.json --plan",
+            "bcs apply -f a.yaml --plan-file p.json --wait",
+            "bcs restart app shop-web --plan --wait",
+            "bcs publish bcs.cmd.x --plan --header a=b",
+        ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }

@@ -25,3 +25,11 @@ pub(crate) fn dim(text: &str) -> String {
 pub(crate) fn bad(text: &str) -> String {
     text.red().bold().to_string()
 }
+
+pub(crate) fn added(text: &str) -> String {
+    text.green().to_string()
+}
+
+pub(crate) fn removed(text: &str) -> String {
+    text.red().to_string()
+}

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,7 @@ use bcs_kit::bus::BusConfig;
 use bcs_schemas::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::{Failure, file};
 
 /// Where a bus is, and what is meant when nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,15 +78,7 @@ impl Contexts {
         let failed =
             |e: std::io::Error| Failure::failed(format!("{} cannot be written: {e}", path.display()));
         let text = toml::to_string_pretty(self).map_err(|e| Failure::failed(e.to_string()))?;
-        // Some keep their settings elsewhere and only link to them.
-        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or_else(|| Path::new("."));
-        fs::create_dir_all(directory).map_err(failed)?;
-        let mut draft = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all()).map_err(failed)?;
-        draft.persist(&place).map_err(|e| failed(e.error))?;
-        Ok(())
+        file::replace(path, text.as_bytes()).map_err(failed)
     }
 
     /// The context `name`, or the current one; the standard one when there is none at all.

@@ -6,16 +6,18 @@ use bcs_schemas::{
 };
 use clap::Args;
 
-use super::label::send_to_cluster;
-use crate::{Failure, session::Session};
+use super::label::{send_to_cluster, to_cluster};
+use crate::{Failure, plan::Planning, session::Session};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bcs cordon sim-a sim-a-node-1")]
+#[command(after_help = "Examples:\n  bcs cordon sim-a sim-a-node-1\n  bcs cordon sim-a sim-a-node-1 --plan")]
 pub struct Arguments {
     /// The cluster
     cluster: Name,
     /// The node, by its name in the cluster
     node: String,
+    #[command(flatten)]
+    planning: Planning,
 }
 
 #[derive(Debug, Args)]
@@ -25,13 +27,16 @@ pub struct Release {
     cluster: Name,
     /// The node, by its name in the cluster
     node: String,
+    #[command(flatten)]
+    planning: Planning,
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let _log = session.log()?;
         let client = session.connect().await?;
-        send_to_cluster(session, &client, &self.cluster, CordonNode { node: self.node }, None).await
+        let wish = to_cluster(&self.cluster, CordonNode { node: self.node })?;
+        send_to_cluster(session, &client, wish, &self.planning).await
     }
 }
 
@@ -39,6 +44,7 @@ impl Release {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let _log = session.log()?;
         let client = session.connect().await?;
-        send_to_cluster(session, &client, &self.cluster, UncordonNode { node: self.node }, None).await
+        let wish = to_cluster(&self.cluster, UncordonNode { node: self.node })?;
+        send_to_cluster(session, &client, wish, &self.planning).await
     }
 }

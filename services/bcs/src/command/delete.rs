@@ -1,10 +1,13 @@
 //! `bcs delete app` and `bcs delete cluster`.
 
-use bcs_schemas::{Millis, Name, cluster::RemoveCluster, deploy::DeleteApp};
+use bcs_schemas::{Name, cluster::RemoveCluster, deploy::DeleteApp};
 use clap::{Args, Subcommand};
 
-use super::{label::send_to_cluster, restart::send_and_wait};
-use crate::{Failure, session::Session, wait::Goal};
+use super::{
+    label::{send_to_cluster, to_cluster},
+    restart::{Manner, send_and_wait},
+};
+use crate::{Failure, plan::Planning, session::Session, wait::Goal};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -15,7 +18,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Kind {
     /// Drain and stop every instance of an application, then forget it
-    #[command(alias = "apps", after_help = "Example:\n  bcs delete app shop-web --wait")]
+    #[command(
+        alias = "apps",
+        after_help = "Examples:\n  bcs delete app shop-web --wait\n  bcs delete app shop-web --plan"
+    )]
     App {
         /// The application
         name: Name,
@@ -23,30 +29,28 @@ enum Kind {
         /// is stopped when it is back
         #[arg(long)]
         force: bool,
-        /// Wait until nothing is left
-        #[arg(short, long)]
-        wait: bool,
-        /// How long to wait
-        #[arg(long, default_value = "5m")]
-        timeout: Millis,
+        #[command(flatten)]
+        manner: Manner,
     },
     /// Let a cluster go; what runs there goes on running
     #[command(alias = "clusters", after_help = "Example:\n  bcs delete cluster sim-b")]
     Cluster {
         /// The cluster
         name: Name,
+        #[command(flatten)]
+        planning: Planning,
     },
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.kind {
-            Kind::App { name, force, wait, timeout } => {
-                send_and_wait(session, &name, DeleteApp { force }, wait.then_some(Goal::Gone), timeout).await
+            Kind::App { name, force, manner } => {
+                send_and_wait(session, &name, DeleteApp { force }, Goal::Gone, &manner).await
             }
-            Kind::Cluster { name } => {
+            Kind::Cluster { name, planning } => {
                 let client = session.connect().await?;
-                send_to_cluster(session, &client, &name, RemoveCluster {}, None).await
+                send_to_cluster(session, &client, to_cluster(&name, RemoveCluster {})?, &planning).await
             }
         }
     }

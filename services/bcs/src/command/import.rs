@@ -13,13 +13,14 @@ use bcs_schemas::{
 };
 use clap::{Args, Subcommand};
 
-use super::label::send_to_cluster;
-use crate::{Failure, selector::pair, session::Session};
+use super::label::{send_to_cluster, to_cluster};
+use crate::{Failure, plan::Planning, selector::pair, session::Session};
 
 const AFTER: &str = "\
 Examples:
   bcs import cluster north --kubeconfig ~/.kube/config --kube-context north --label zone=north
-  bcs import cluster sim-c --kubeconfig /tmp/sim-c.yaml";
+  bcs import cluster sim-c --kubeconfig /tmp/sim-c.yaml
+  bcs import cluster sim-c --kubeconfig /tmp/sim-c.yaml --plan";
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -43,12 +44,14 @@ enum Kind {
         /// Label that placements select by
         #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
         labels: Vec<(String, String)>,
+        #[command(flatten)]
+        planning: Planning,
     },
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let Kind::Cluster { name, kubeconfig, kube_context, labels } = self.kind;
+        let Kind::Cluster { name, kubeconfig, kube_context, labels, planning } = self.kind;
         let file = std::path::absolute(&kubeconfig)
             .map_err(|e| Failure::usage(format!("{}: {e}", kubeconfig.display())))?;
         let labels: Labels = labels.into_iter().collect();
@@ -63,6 +66,7 @@ impl Arguments {
         };
         let _log = session.log()?;
         let client = session.connect().await?;
-        send_to_cluster(session, &client, &name, ImportCluster { labels, spec }, None).await
+        let wish = to_cluster(&name, ImportCluster { labels, spec })?;
+        send_to_cluster(session, &client, wish, &planning).await
     }
 }

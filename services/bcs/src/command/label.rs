@@ -13,8 +13,9 @@ use clap::{Args, Subcommand};
 use super::apply::tell;
 use crate::{
     Failure, output,
+    plan::{Planning, Wish},
     selector::pair,
-    session::{DECIDED_WITHIN, Session, accepted, short, target},
+    session::{Session, accepted, short, target},
 };
 
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ pub struct Arguments {
 enum Kind {
     /// Set labels with key=value, remove them with key-
     #[command(
-        after_help = "Examples:\n  bcs label cluster sim-a zone=north tier=gold\n  bcs label cluster sim-a tier-"
+        after_help = "Examples:\n  bcs label cluster sim-a zone=north tier=gold\n  bcs label cluster sim-a tier-\n  bcs label cluster sim-a zone=south --plan"
     )]
     Cluster {
         /// The cluster
@@ -35,12 +36,14 @@ enum Kind {
         /// key=value to set, key- to remove
         #[arg(required = true, value_name = "LABEL")]
         labels: Vec<String>,
+        #[command(flatten)]
+        planning: Planning,
     },
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let Kind::Cluster { name, labels } = self.kind;
+        let Kind::Cluster { name, labels, planning } = self.kind;
         // What is wrong by itself is told before the platform is asked.
         let mut trial = Labels::new();
         change(&mut trial, &labels)?;
@@ -51,8 +54,9 @@ impl Arguments {
         let found = found.ok_or_else(|| Failure::failed(format!("cluster {name} does not exist")))?;
         let mut wanted = found.labels;
         change(&mut wanted, &labels)?;
-        let message = LabelCluster { labels: wanted };
-        send_to_cluster(session, &client, &name, message, Some(found.revision)).await
+        let wish = to_cluster(&name, LabelCluster { labels: wanted })?;
+        let wish = Wish { expected: Some(found.revision), ..wish };
+        send_to_cluster(session, &client, wish, &planning).await
     }
 }
 
@@ -72,25 +76,28 @@ fn change(labels: &mut Labels, changes: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Sends a command about a cluster and tells the outcome.
-pub(super) async fn send_to_cluster<P: Payload>(
+/// A command about a cluster.
+pub(super) fn to_cluster<P: Payload>(name: &Name, message: P) -> Result<Wish, Failure> {
+    Wish::new(target(&Name::system(), "cluster", name), message)
+}
+
+/// Sends a command about a cluster and tells the outcome; or only plans it.
+pub(super) async fn send_to_cluster(
     session: &Session,
     client: &Client,
-    name: &Name,
-    message: P,
-    expected: Option<u64>,
+    wish: Wish,
+    planning: &Planning,
 ) -> Result<(), Failure> {
-    let target = target(&Name::system(), "cluster", name);
-    let mut command = client.command(target.clone(), message).actor(session.actor());
-    if let Some(revision) = expected {
-        command = command.expected_revision(revision);
+    if planning.wanted() {
+        return planning.make(session, client, vec![wish]).await;
     }
-    let accepted = accepted(&target, command.send(DECIDED_WITHIN).await?)?;
+    let target = &wish.object;
+    let accepted = accepted(target, wish.apply(client, &session.actor()).await?)?;
     if session.format().for_people() {
-        tell(&target, &accepted);
+        tell(target, &accepted);
         return Ok(());
     }
-    output::answer(session.format(), [short(&target)], &accepted)
+    output::answer(session.format(), [short(target)], &accepted)
 }
 
 #[cfg(test)]

@@ -12,12 +12,18 @@ use bcs_schemas::{
 use clap::Args;
 use serde_json::json;
 
-use crate::{Exit, Failure, color, output, selector::pair, session::Session};
+use crate::{
+    Exit, Failure, color, output,
+    plan::{Planning, Wish},
+    selector::pair,
+    session::Session,
+};
 
 const AFTER: &str = "\
 Examples:
   bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale '{\"replicas\": 3}'
-  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --header bcs-mode=plan
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --plan
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --header bcs-mode=plan -o json
   bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale - --msgpack < scale.json";
 
 #[derive(Debug, Args)]
@@ -29,21 +35,32 @@ pub struct Arguments {
     #[arg(value_name = "JSON", default_value = "")]
     payload: String,
     /// Send the JSON as MessagePack
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["plan", "plan_file"])]
     msgpack: bool,
     /// Header to send, such as bcs-mode=plan; may be repeated
-    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(
+        short = 'H',
+        long = "header",
+        value_name = "NAME=VALUE",
+        value_parser = pair,
+        conflicts_with_all = ["plan", "plan_file"]
+    )]
     headers: Vec<(String, String)>,
     /// Do not wait for the outcome
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["plan", "plan_file"])]
     no_wait: bool,
     /// How long to wait for the outcome
     #[arg(long, default_value = "30s")]
     timeout: Millis,
+    #[command(flatten)]
+    planning: Planning,
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if self.planning.wanted() {
+            return self.plan(session).await;
+        }
         let raw = self.raw()?;
         let _log = session.log()?;
         let client = session.connect().await?;
@@ -68,13 +85,25 @@ impl Arguments {
         }
     }
 
-    fn raw(&self) -> Result<Raw, Failure> {
-        let mut payload = self.payload.clone().into_bytes();
-        if self.payload == "-" {
-            payload.clear();
-            let read = std::io::stdin().read_to_end(&mut payload);
-            read.map_err(|e| Failure::usage(format!("standard input: {e}")))?;
+    async fn plan(&self, session: &Session) -> Result<(), Failure> {
+        let wish = Wish::published(&self.subject, &self.payload()?)?;
+        let _log = session.log()?;
+        let client = session.connect().await?;
+        self.planning.make(session, &client, vec![wish]).await
+    }
+
+    fn payload(&self) -> Result<Vec<u8>, Failure> {
+        if self.payload != "-" {
+            return Ok(self.payload.clone().into_bytes());
         }
+        let mut payload = Vec::new();
+        let read = std::io::stdin().read_to_end(&mut payload);
+        read.map_err(|e| Failure::usage(format!("standard input: {e}")))?;
+        Ok(payload)
+    }
+
+    fn raw(&self) -> Result<Raw, Failure> {
+        let mut payload = self.payload()?;
         let mut content_type = None;
         if self.msgpack {
             let value: serde_json::Value = serde_json::from_slice(&payload)

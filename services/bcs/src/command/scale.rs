@@ -1,14 +1,15 @@
 //! `bcs scale app`.
 
-use bcs_schemas::{Millis, Name, deploy::ScaleApp};
+use bcs_schemas::{Name, deploy::ScaleApp};
 use clap::{Args, Subcommand};
 
-use super::restart::send_and_wait;
+use super::restart::{Manner, send_and_wait};
 use crate::{Failure, session::Session, wait::Goal};
 
 const AFTER: &str = "\
 Examples:
   bcs scale app shop-web --replicas 8 --wait
+  bcs scale app shop-web --replicas 8 --plan
   bcs scale app shop-web --replicas 5 --remove shop-web-6d4f-x2x1z";
 
 #[derive(Debug, Args)]
@@ -30,19 +31,14 @@ enum Kind {
         /// Instances to remove first when the number shrinks
         #[arg(long, value_name = "INSTANCE", num_args = 1.., value_delimiter = ',')]
         remove: Vec<String>,
-        /// Wait until it is available
-        #[arg(short, long)]
-        wait: bool,
-        /// How long to wait
-        #[arg(long, default_value = "5m")]
-        timeout: Millis,
+        #[command(flatten)]
+        manner: Manner,
     },
 }
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let Kind::App { name, replicas, remove, wait, timeout } = self.kind;
-        let goal = wait.then_some(Goal::Available);
-        send_and_wait(session, &name, ScaleApp { replicas, remove }, goal, timeout).await
+        let Kind::App { name, replicas, remove, manner } = self.kind;
+        send_and_wait(session, &name, ScaleApp { replicas, remove }, Goal::Available, &manner).await
     }
 }
