@@ -120,7 +120,7 @@ impl<S: StateMachine> Reads<S> {
             loop {
                 if let Some(open) = announced.take() {
                     tokio::select! {
-                        () = stopping.cancelled() => return,
+                        () = stopping.cancelled() => return open.inlet.close().await,
                         () = open.inlet.ended() => (),
                         () = answer_all(open.questions, &places, &group) => (),
                     }

@@ -58,7 +58,7 @@ impl Bus {
         tasks.spawn(name, async move {
             loop {
                 let question = tokio::select! {
-                    () = stopping.cancelled() => break,
+                    () = stopping.cancelled() => return inlet.close().await,
                     question = questions.next() => question,
                     () = inlet.ended() => None,
                 };
