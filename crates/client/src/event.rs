@@ -147,6 +147,8 @@ impl Reader {
     async fn open(&self) -> Result<Opened, bus::Error> {
         let name = self.service.event_stream();
         let config = pull::OrderedConfig {
+            // With a name, the request tells the server on its subject what is read: that is what permissions look at.
+            name: self.bus.client().new_inbox().rsplit('.').next().map(str::to_owned),
             deliver_policy: self.policy()?,
             filter_subject: self.filter.clone().unwrap_or_default(),
             replay_policy: ReplayPolicy::Instant,

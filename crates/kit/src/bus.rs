@@ -1,5 +1,6 @@
 //! The connection to NATS: made once per process, kept for ever, with the streams and buckets that the catalogue names.
 
+mod login;
 mod provision;
 mod request;
 mod restore;
@@ -23,8 +24,13 @@ pub struct BusConfig {
     pub url: String,
     /// Name of this site in subjects.
     pub site: Name,
-    /// Credentials file, when the bus asks for one.
+    /// When the bus asks who we are: a file with an nkey seed (`SU…`, as `bcs bus credentials` writes it), or a
+    /// credentials file with a JWT.
     pub credentials: Option<PathBuf>,
+    /// Certificates (PEM) of who may vouch for the bus. With them, only TLS is spoken.
+    pub ca: Option<PathBuf>,
+    /// What our inboxes begin with, when the bus allows no others: `_INBOX_<name>` when absent.
+    pub inbox: Option<String>,
     /// Replicas of streams and buckets: 1 on a single server, 3 on a cluster.
     pub replicas: usize,
 }
@@ -32,7 +38,14 @@ pub struct BusConfig {
 impl Default for BusConfig {
     fn default() -> Self {
         let site = Name::new("local").unwrap_or_else(|_| Name::system());
-        Self { url: "nats://127.0.0.1:4222".to_owned(), site, credentials: None, replicas: 1 }
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            site,
+            credentials: None,
+            ca: None,
+            inbox: None,
+            replicas: 1,
+        }
     }
 }
 
@@ -55,6 +68,12 @@ pub enum Error {
     /// The credentials file cannot be used.
     #[error("credentials file {} cannot be used", .0.display())]
     Credentials(PathBuf, #[source] std::io::Error),
+    /// The file of certificates cannot be used.
+    #[error("bus.ca: {} cannot be read", .0.display())]
+    Ca(PathBuf, #[source] std::io::Error),
+    /// No outcome would be sent there.
+    #[error("bus.inbox: {0:?} is no inbox: expected _INBOX and more, without spaces and wildcards")]
+    Inbox(String),
     /// No server answered.
     #[error("cannot connect to {url}")]
     Connect {
@@ -107,9 +126,10 @@ impl Bus {
     /// Connects as `name`, now or not at all; once connected, reconnects for ever.
     pub async fn connect(config: &BusConfig, name: &str) -> Result<Self, Error> {
         let (made, connections) = watch::channel(0);
-        let mut options = ConnectOptions::new()
+        let inbox = config.inbox.clone().unwrap_or_else(|| format!("_INBOX_{name}"));
+        let options = ConnectOptions::new()
             .name(format!("bcs-{name}"))
-            .custom_inbox_prefix(format!("_INBOX_{name}"))
+            .custom_inbox_prefix(login::inbox(&inbox)?)
             .ping_interval(Duration::from_secs(20))
             .connection_timeout(Duration::from_secs(10))
             .request_timeout(Some(Duration::from_secs(10)))
@@ -124,10 +144,7 @@ impl Bus {
                 }
                 async move { report(&event) }
             });
-        if let Some(path) = &config.credentials {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::Credentials(path.clone(), e))?;
-            options = options.credentials(&text).map_err(|e| Error::Credentials(path.clone(), e))?;
-        }
+        let options = login::apply(options, config)?;
         let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
         let client = options
             .connect(servers)
@@ -138,7 +155,9 @@ impl Bus {
             .max_ack_inflight(1024)
             .build(client.clone());
         let connections = Connections(connections);
-        Ok(Self { client, jetstream, connections, config: Arc::new(config.clone()), name: name.into() })
+        // Further connections of the same process use the same inboxes: that is what a bus lets it hear.
+        let config = Arc::new(BusConfig { inbox: Some(inbox), ..config.clone() });
+        Ok(Self { client, jetstream, connections, config, name: name.into() })
     }
 
     /// A connection of its own for messages that anybody may send. The client drops the connection, or ends altogether,

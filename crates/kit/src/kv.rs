@@ -147,8 +147,11 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
 
     /// The last value of every key under `filter` and then every change; also how many values lie there now.
     async fn follow(&self, filter: &str) -> Result<(u64, push::Ordered), Error> {
+        let inbox = self.client.new_inbox();
         let config = push::OrderedConfig {
-            deliver_subject: self.client.new_inbox(),
+            // With a name, the request tells the server on its subject what is read: that is what permissions look at.
+            name: inbox.rsplit('.').next().map(str::to_owned),
+            deliver_subject: inbox,
             filter_subject: format!("{}{filter}", self.store.prefix),
             deliver_policy: DeliverPolicy::LastPerSubject,
             replay_policy: ReplayPolicy::Instant,
