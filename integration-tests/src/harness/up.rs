@@ -16,11 +16,13 @@ pub struct Options {
     pub etcd: Option<String>,
     /// What is logged.
     pub log: String,
+    /// With a key for everybody.
+    pub secure: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { etcd: None, log: "info".to_owned() }
+        Self { etcd: None, log: "info".to_owned(), secure: false }
     }
 }
 
@@ -73,6 +75,9 @@ impl Up {
             "--log",
             &self.options.log,
         ]);
+        if self.options.secure {
+            command.arg("--secure");
+        }
         if let Some(etcd) = &self.options.etcd {
             command.args(["--etcd", etcd]);
         }

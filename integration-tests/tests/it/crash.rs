@@ -95,7 +95,9 @@ async fn fifty_kills_lose_no_command_and_do_none_twice() -> Result<(), Failed> {
         let random = StdRng::seed_from_u64(seed()?);
         let mut commander = Commander { random, clock: Clock::system(), sent: Vec::new() };
         let etcd = Etcd::start(lab).await?;
-        let mut up = Up::start(lab, Options { etcd: Some(etcd.url()), log: "warn".to_owned() }).await?;
+        let mut up =
+            Up::start(lab, Options { etcd: Some(etcd.url()), log: "warn".to_owned(), ..Options::default() })
+                .await?;
         for name in APPS {
             apply(&up, &app(name, &["sim-a", "sim-b"], 1, "v1", Value::Null), &[]).await?;
         }

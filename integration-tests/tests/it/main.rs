@@ -17,6 +17,7 @@ mod quarantine;
 mod raw;
 mod replicas;
 mod restart;
+mod secure;
 mod stalled;
 mod story;
 mod traffic;

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod bus;
 mod completions;
 mod context;
 mod cordon;
@@ -65,6 +66,8 @@ pub enum Command {
     Publish(publish::Arguments),
     /// Look after messages that could be neither handled nor answered
     Dlq(dlq::Arguments),
+    /// Prepare a bus: keys and rights, streams and buckets
+    Bus(bus::Arguments),
     /// Show how services, clusters and registries do
     Status(status::Arguments),
     /// Manage where the bus is and what is meant when nothing is said
@@ -100,6 +103,7 @@ impl Command {
             Self::Replay(arguments) => Box::pin(arguments.run(session)).await,
             Self::Publish(arguments) => Box::pin(arguments.run(session)).await,
             Self::Dlq(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Bus(arguments) => Box::pin(arguments.run(session)).await,
             Self::Status(arguments) => Box::pin(arguments.run(session)).await,
             Self::Context(arguments) => arguments.run(session),
             Self::Kubesim(arguments) => Box::pin(arguments.run(session)).await,

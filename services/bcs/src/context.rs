@@ -19,9 +19,15 @@ use crate::{Failure, file};
 pub struct Context {
     /// `nats://host:port`.
     pub url: String,
-    /// Credentials file, when the bus asks for one.
+    /// File with an nkey seed, or credentials file, when the bus asks who we are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<PathBuf>,
+    /// Certificates of who may vouch for the bus; with them, only TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// What inboxes begin with, when the bus allows no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<String>,
     /// Site of the bus; `local` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Name>,
@@ -38,6 +44,8 @@ impl Context {
             url: if self.url.is_empty() { standard.url } else { self.url.clone() },
             site: self.site.clone().unwrap_or(standard.site),
             credentials: self.credentials.clone(),
+            ca: self.ca.clone(),
+            inbox: self.inbox.clone(),
             ..BusConfig::default()
         }
     }

@@ -8,6 +8,7 @@ pub mod cli;
 mod color;
 pub mod command;
 pub mod context;
+pub mod credentials;
 mod decisions;
 mod document;
 mod failure;

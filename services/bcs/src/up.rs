@@ -1,6 +1,7 @@
 //! `bcs up`: the whole platform in one process, with nats-server as its child and two simulated clusters, for trying it
 //! out, developing against it and running its tests.
 
+mod access;
 mod clusters;
 mod data;
 mod membership;
@@ -17,12 +18,14 @@ use bcs_kit::{
 use clap::{Args, ValueEnum};
 
 use crate::{Failure, output};
+use access::Access;
 use data::DataDir;
 
 const EXAMPLES: &str = "\
 Examples:
   bcs up                                          everything, kept in ~/.local/share/bcs
   bcs up --etcd http://127.0.0.1:2379             register in etcd as well
+  bcs up --secure                                 with keys: nobody gets onto the bus without one
   bcs up --data /tmp/try --nats-port 0            a second one beside the first";
 
 /// Run the whole platform here: bus, services, two simulated clusters and their sidecars
@@ -38,6 +41,9 @@ pub struct Up {
     /// Port of the bus on 127.0.0.1; 0 takes a free one and keeps it
     #[arg(long, default_value_t = 4222, value_name = "PORT")]
     nats_port: u16,
+    /// Ask everybody on the bus for a key, and allow each only what it needs; the keys lie in DIR/bus
+    #[arg(long)]
+    secure: bool,
     /// Where health and metrics are served
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     health: SocketAddr,
@@ -113,15 +119,17 @@ impl Up {
         contexts: Option<PathBuf>,
     ) -> Result<nats::Server, Failure> {
         let Running { bus_tasks, tasks, clusters, buses } = running;
-        let server = nats::start(data, self.nats_port, bus_tasks).await?;
+        let access = if self.secure { Access::with_keys(data)? } else { Access::open() };
+        let server = nats::start(data, self.nats_port, &access, bus_tasks).await?;
         clusters::start(data, clusters).await?;
-        let started = platform::start(self, data, &server, clusters, tasks, buses);
+        let access = access.at(&server.url);
+        let started = platform::start(self, data, &access, clusters, tasks, buses);
         let health = tokio::select! {
             started = started => started?,
             failure = server.given_up() => return Err(failure),
         };
         let context = match contexts.filter(|_| !self.no_context) {
-            Some(path) => platform::write_context(&path, &server.url),
+            Some(path) => platform::write_context(&path, &access),
             None => Ok(None),
         };
         output::line(self.banner(data, &server, clusters, health));
@@ -132,8 +140,10 @@ impl Up {
             )),
             // The platform runs all the same.
             Err(failure) => output::note(format!(
-                "No context was written: {}\n  speak to this bus with --nats {}",
-                failure.message, server.url
+                "No context was written: {}\n  speak to this bus with --nats {}{}",
+                failure.message,
+                server.url,
+                if self.secure { " in a context with a key, see `bcs context add --help`" } else { "" }
             )),
         }
         Ok(server)
@@ -152,6 +162,9 @@ impl Up {
             data.root().display()
         )];
         lines.push(format!("  bus         {}  ({})", server.url, server.version));
+        if self.secure {
+            lines.push(format!("  keys        {}", data.keys().display()));
+        }
         for cluster in clusters {
             let kubeconfig = data.kubeconfig(cluster.name());
             lines.push(format!(

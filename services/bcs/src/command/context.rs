@@ -33,7 +33,7 @@ enum Action {
     },
     /// Add a context, or replace it
     #[command(
-        after_help = "Example:\n  bcs context add prod --url nats://bus.example:4222 --credentials ~/prod.creds --project shop"
+        after_help = "Example:\n  bcs context add prod --url nats://bus.example:4222 --credentials ~/project-shop.nk --inbox _INBOX.project-shop --default-project shop"
     )]
     Add {
         /// The context
@@ -41,9 +41,15 @@ enum Action {
         /// Address of the bus
         #[arg(long)]
         url: String,
-        /// Credentials file
+        /// File with an nkey seed, or credentials file
         #[arg(long, value_name = "FILE")]
         credentials: Option<PathBuf>,
+        /// Certificates (PEM) of who may vouch for the bus; with them, only TLS is spoken
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+        /// What inboxes begin with, when the bus allows no others
+        #[arg(long, value_name = "PREFIX")]
+        inbox: Option<String>,
         /// Site of the bus
         #[arg(long)]
         site: Option<Name>,
@@ -74,12 +80,13 @@ impl Arguments {
                 contexts.current = Some(name.clone());
                 (name, "is used from now on".to_owned())
             }
-            Action::Add { name, url, credentials, site, default_project } => {
+            Action::Add { name, url, credentials, ca, inbox, site, default_project } => {
                 let absolute = |file: PathBuf| {
                     std::path::absolute(&file).map_err(|e| Failure::usage(format!("{}: {e}", file.display())))
                 };
                 let credentials = credentials.map(absolute).transpose()?;
-                let context = Context { url, credentials, site, project: default_project };
+                let ca = ca.map(absolute).transpose()?;
+                let context = Context { url, credentials, ca, inbox, site, project: default_project };
                 contexts.contexts.insert(name.clone(), context);
                 contexts.current.get_or_insert_with(|| name.clone());
                 (name, format!("is in {}", path.display()))

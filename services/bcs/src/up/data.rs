@@ -48,6 +48,11 @@ impl DataDir {
         self.root.join("nats")
     }
 
+    /// Keys for the bus, and what it knows of them.
+    pub(super) fn keys(&self) -> PathBuf {
+        self.root.join("bus")
+    }
+
     /// A journal, as the services want it named.
     pub(super) fn journal(&self, service: &str) -> String {
         format!("sqlite:{}", self.root.join("journal").join(format!("{service}.db")).display())

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::data::DataDir;
+use super::{access::Access, data::DataDir};
 use crate::Failure;
 
 /// The running server.
@@ -58,15 +58,20 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts the server and keeps it running until the group stops.
-pub(super) async fn start(data: &DataDir, port: u16, tasks: &Tasks) -> Result<Server, Failure> {
+pub(super) async fn start(
+    data: &DataDir,
+    port: u16,
+    access: &Access,
+    tasks: &Tasks,
+) -> Result<Server, Failure> {
     let program = find()?;
-    start_program(program, data, port, tasks, PATIENCE).await
+    start_program(program, data, (port, &access.authorization), tasks, PATIENCE).await
 }
 
 async fn start_program(
     program: PathBuf,
     data: &DataDir,
-    port: u16,
+    (port, authorization): (u16, &str),
     tasks: &Tasks,
     patience: Patience,
 ) -> Result<Server, Failure> {
@@ -75,7 +80,7 @@ async fn start_program(
     fs::create_dir_all(&directory).map_err(|e| Failure::failed(format!("{}: {e}", directory.display())))?;
     end_orphan(&directory, END_WITHIN).await?;
     let port = choose_port(&directory, port)?;
-    let config = write_config(&directory, port)?;
+    let config = write_config(&directory, port, authorization)?;
     let (sender, state) = watch::channel(State::Starting);
     let supervisor = Supervisor { program, config, directory, port, patience, state: sender };
     tasks.spawn("nats-server", supervisor.run(tasks.stopping()));
@@ -225,7 +230,7 @@ fn choose_port(directory: &Path, port: u16) -> Result<u16, Failure> {
     Ok(port)
 }
 
-fn write_config(directory: &Path, port: u16) -> Result<PathBuf, Failure> {
+fn write_config(directory: &Path, port: u16, authorization: &str) -> Result<PathBuf, Failure> {
     let path = directory.join("nats-server.conf");
     let shown = directory.display();
     // The limits of the streams are upper bounds that add up to more than a laptop has; a local stack never gets there.
@@ -244,7 +249,7 @@ jetstream {{
   max_mem: 64MB
   max_file: 1TB
 }}
-"#
+{authorization}"#
     );
     fs::write(&path, text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
     Ok(path)

@@ -6,7 +6,6 @@ use bcs_client::Client;
 use bcs_discovery_sidecar::Board;
 use bcs_kit::{
     Bus, Clock, Tasks,
-    bus::BusConfig,
     health::Health,
     lease,
     run::{Deps, ServiceConfig},
@@ -21,25 +20,21 @@ use bcs_schemas::{
     },
 };
 
-use super::{Up, clusters::CLUSTERS, data::DataDir, membership, nats};
-use crate::{
-    Failure,
-    context::{Context, Contexts},
-};
+use super::{Up, access::Access, clusters::CLUSTERS, data::DataDir, membership};
+use crate::{Failure, context::Contexts, credentials::User};
 
 /// Starts everything; says where health and metrics are served. Every connection to the bus is put into `buses` as it is
 /// made, so that whoever gives up in the middle can close them.
 pub(super) async fn start(
     up: &Up,
     data: &DataDir,
-    server: &nats::Server,
+    access: &Access,
     clusters: &[Kubesim],
     tasks: &Tasks,
     buses: &mut Vec<Bus>,
 ) -> Result<SocketAddr, Failure> {
-    let config = BusConfig { url: server.url.clone(), ..BusConfig::default() };
     let health = Health::new();
-    let bus = Bus::connect(&config, "up").await?;
+    let bus = Bus::connect(&access.of(&User::Platform), "up").await?;
     buses.push(bus.clone());
     bus.provision().await?;
     bus.supervise(tasks);
@@ -54,12 +49,13 @@ pub(super) async fn start(
     for service in Service::ALL {
         lease::forfeit(&deps.bus, &bucket::service_lease(service)).await?;
     }
-    Box::pin(services(data, &config, &deps, buses)).await?;
+    Box::pin(services(data, access, &deps, buses)).await?;
     forget_registries(up, &deps).await?;
     let owner = data.owner(&deps.clock)?;
     let board = Board::new(&deps.health, deps.clock.clone());
-    for (name, _, _) in CLUSTERS {
-        sidecar(up, data, name, &owner, (&deps, &board)).await?;
+    for (cluster, _, _) in CLUSTERS {
+        let deps = own_bus(&User::Sidecar(name(cluster)?), access, &deps, buses).await?;
+        sidecar(up, data, cluster, &owner, (&deps, &board)).await?;
     }
     let client = Client::over(deps.bus.clone(), deps.clock.clone()).await?;
     membership::converge(data, clusters, &client).await?;
@@ -73,20 +69,16 @@ pub(super) async fn start(
 /// Each service speaks to the bus through a connection of its own, as it would alone.
 async fn services(
     data: &DataDir,
-    bus: &BusConfig,
+    access: &Access,
     shared: &Deps,
     buses: &mut Vec<Bus>,
 ) -> Result<(), Failure> {
     let failed = |name: &str, e: &(dyn std::error::Error + 'static)| {
         Failure::failed(format!("{name} does not start: {}", chain(e)))
     };
-    let mut deps = async |name: &str| -> Result<Deps, Failure> {
-        let bus = Bus::connect(bus, name).await?;
-        buses.push(bus.clone());
-        Ok(Deps { bus, ..shared.clone() })
-    };
-    let (cluster, deploy) = (deps("cluster").await?, deps("deploy").await?);
-    let (network, metrics) = (deps("network").await?, deps("metrics").await?);
+    let mut deps = async |service: Service| own_bus(&User::Service(service), access, shared, buses).await;
+    let (cluster, deploy) = (deps(Service::Cluster).await?, deps(Service::Deploy).await?);
+    let (network, metrics) = (deps(Service::Network).await?, deps(Service::Metrics).await?);
     let config = bcs_cluster::Config { journal_url: data.journal("cluster"), ..Default::default() };
     bcs_cluster::run(&config, &cluster).await.map_err(|e| failed("cluster", &e))?;
     let config = ServiceConfig::with_journal(data.journal("deploy"));
@@ -95,15 +87,18 @@ async fn services(
     bcs_network::run(&config, &network).await.map_err(|e| failed("network", &e))?;
     let config = ServiceConfig::with_journal(data.journal("metrics"));
     bcs_metrics::run(&config, &metrics).await.map_err(|e| failed("metrics", &e))?;
-    for (name, deps) in
-        [("cluster", &cluster), ("deploy", &deploy), ("network", &network), ("metrics", &metrics)]
-    {
-        deps.bus.supervise(&shared.tasks);
-        let bus = deps.bus.clone();
-        let connected = move || if bus.connected() { Ok(()) } else { Err("not connected".to_owned()) };
-        shared.health.check(format!("bus of {name}"), connected);
-    }
     Ok(())
+}
+
+/// What one part needs, with a connection of its own.
+async fn own_bus(user: &User, access: &Access, shared: &Deps, buses: &mut Vec<Bus>) -> Result<Deps, Failure> {
+    let bus = Bus::connect(&access.of(user), &user.to_string()).await?;
+    buses.push(bus.clone());
+    bus.supervise(&shared.tasks);
+    let watched = bus.clone();
+    let connected = move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) };
+    shared.health.check(format!("bus of {user}"), connected);
+    Ok(Deps { bus, ..shared.clone() })
 }
 
 /// A registry of a former run that is not asked for any more must not be waited for: these sidecars are ours, so nobody
@@ -157,10 +152,9 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
 }
 
 /// Lets `bcs` in another terminal find this bus. Says which other context was the current one.
-pub(super) fn write_context(path: &Path, url: &str) -> Result<Option<String>, Failure> {
+pub(super) fn write_context(path: &Path, access: &Access) -> Result<Option<String>, Failure> {
     let mut contexts = Contexts::load(path)?;
-    let local = Context { url: url.to_owned(), project: Some(name("demo")?), ..Context::default() };
-    contexts.contexts.insert("local".to_owned(), local);
+    contexts.contexts.insert("local".to_owned(), access.context()?);
     let former = contexts.current.replace("local".to_owned());
     contexts.save(path)?;
     Ok(former.filter(|former| former != "local"))

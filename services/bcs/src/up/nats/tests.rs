@@ -31,7 +31,7 @@ impl Place {
     }
 
     async fn start(&self, does: &str) -> Result<Server, String> {
-        let started = start_program(self.program(does), &self.data, 0, &self.tasks, IMPATIENT);
+        let started = start_program(self.program(does), &self.data, (0, ""), &self.tasks, IMPATIENT);
         started.await.map_err(|failure| failure.message)
     }
 }

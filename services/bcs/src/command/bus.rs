@@ -1,0 +1,97 @@
+//! `bcs bus`: what a bus needs before services and programs can use it.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use bcs_schemas::Name;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::{
+    Failure,
+    credentials::{self, USERS_FILE, User},
+    output,
+    session::Session,
+};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make keys for services, operators, sidecars, agents and projects, and what nats-server must know of them
+    #[command(after_help = CREDENTIALS)]
+    Credentials {
+        /// Where keys and users.conf lie; keys that are there already are kept
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// A project whose programs and people may command what is in it; may be repeated
+        #[arg(long = "tenant", value_name = "PROJECT")]
+        tenants: Vec<Name>,
+        /// A cluster with a discovery sidecar; may be repeated
+        #[arg(long = "sidecar", value_name = "CLUSTER")]
+        sidecars: Vec<Name>,
+        /// A cluster whose agent is a process of its own; may be repeated
+        #[arg(long = "agent", value_name = "CLUSTER")]
+        agents: Vec<Name>,
+        /// Site of the bus
+        #[arg(long, default_value = "local")]
+        site: Name,
+    },
+    /// Make the streams and buckets that are missing, and bring the others up to date where that loses nothing
+    #[command(after_help = "Example:\n  bcs bus apply --context platform")]
+    Apply,
+}
+
+const CREDENTIALS: &str = "\
+Example:
+  bcs bus credentials --out /etc/bcs/bus --tenant demo --sidecar eu-1
+
+Who has a key in the directory has rights. To take them away, remove the key, do this again, and let nats-server read its
+configuration again (nats-server --signal reload).";
+
+impl Arguments {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self.action {
+            Action::Apply => apply(session).await,
+            Action::Credentials { out, tenants, sidecars, agents, site } => {
+                let named = tenants.into_iter().map(User::Project);
+                let named = named.chain(sidecars.into_iter().map(User::Sidecar));
+                let named = named.chain(agents.into_iter().map(User::Agent));
+                issue(session, out, &site, &User::standard().chain(named).collect())
+            }
+        }
+    }
+}
+
+fn issue(session: &Session, out: PathBuf, site: &Name, wanted: &BTreeSet<User>) -> Result<(), Failure> {
+    let out = std::path::absolute(&out).map_err(|e| Failure::usage(format!("{}: {e}", out.display())))?;
+    let (keys, text) = credentials::issue(&out, site, wanted)?;
+    let config = out.join(USERS_FILE);
+    fs::write(&config, text).map_err(|e| Failure::failed(format!("{}: {e}", config.display())))?;
+    if !session.format().for_people() {
+        let user = |(user, key): (&User, &str)| json!({ "user": user.to_string(), "key": key, "inbox": user.inbox(), "credentials": keys.file(user) });
+        let users: Vec<_> = keys.all().map(user).collect();
+        let names = keys.all().map(|(user, _)| user.to_string());
+        return output::answer(session.format(), names, &json!({ "config": config, "users": users }));
+    }
+    let row = |(user, _): (&User, &str)| {
+        vec![user.to_string(), user.inbox(), keys.file(user).display().to_string()]
+    };
+    output::line(crate::view::table(&["USER", "INBOX", "CREDENTIALS"], keys.all().map(row)));
+    output::line(format!("nats-server includes {}", config.display()));
+    Ok(())
+}
+
+async fn apply(session: &Session) -> Result<(), Failure> {
+    let _log = session.log()?;
+    let client = session.connect().await?;
+    client.bus().provision().await?;
+    if session.format().for_people() {
+        output::line("streams and buckets are as they should be");
+        return Ok(());
+    }
+    output::answer(session.format(), ["bus".to_owned()], &json!({ "applied": true }))
+}

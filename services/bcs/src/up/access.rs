@@ -1,0 +1,67 @@
+//! As whom each part of `bcs up` speaks on the bus: as nobody in particular, or each with a key of its own.
+
+use std::fs;
+
+use bcs_kit::bus::BusConfig;
+
+use super::{clusters::CLUSTERS, data::DataDir, platform::name};
+use crate::{
+    Failure,
+    context::Context,
+    credentials::{self, Keys, USERS_FILE, User},
+};
+
+/// The project that the context of `bcs up` means, and the only one that gets a key unasked.
+pub(super) const PROJECT: &str = "demo";
+
+/// How the bus is reached.
+#[derive(Default)]
+pub(super) struct Access {
+    url: String,
+    keys: Option<Keys>,
+    /// What nats-server must know of them.
+    pub(super) authorization: String,
+}
+
+impl Access {
+    /// Everybody may do everything.
+    pub(super) fn open() -> Self {
+        Self::default()
+    }
+
+    /// Everybody has a key; those of a former run are kept, and so are those that `bcs bus credentials` made there.
+    pub(super) fn with_keys(data: &DataDir) -> Result<Self, Failure> {
+        let mut users: std::collections::BTreeSet<User> = User::standard().collect();
+        users.insert(User::Project(name(PROJECT)?));
+        for (cluster, _, _) in CLUSTERS {
+            users.insert(User::Sidecar(name(cluster)?));
+        }
+        let directory = data.keys();
+        let (keys, authorization) = credentials::issue(&directory, &BusConfig::default().site, &users)?;
+        let config = directory.join(USERS_FILE);
+        fs::write(&config, &authorization)
+            .map_err(|e| Failure::failed(format!("{}: {e}", config.display())))?;
+        Ok(Self { keys: Some(keys), authorization, ..Self::default() })
+    }
+
+    /// Once it is known where the bus is.
+    pub(super) fn at(self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self }
+    }
+
+    /// How `user` reaches the bus.
+    pub(super) fn of(&self, user: &User) -> BusConfig {
+        BusConfig {
+            url: self.url.clone(),
+            credentials: self.keys.as_ref().map(|keys| keys.file(user)),
+            inbox: self.keys.as_ref().map(|_| user.inbox()),
+            ..BusConfig::default()
+        }
+    }
+
+    /// How a person at this machine reaches it.
+    pub(super) fn context(&self) -> Result<Context, Failure> {
+        let BusConfig { url, credentials, inbox, .. } = self.of(&User::Operator);
+        Ok(Context { url, credentials, inbox, project: Some(name(PROJECT)?), ..Context::default() })
+    }
+}
