@@ -86,6 +86,54 @@ async fn every_decision_can_be_found_explained_and_seen_as_it_was() -> Result<()
 }
 
 #[tokio::test]
+async fn a_command_is_taken_back_by_its_opposite_unless_something_else_was_wished_since() -> Result<(), Failed>
+{
+    Lab::run(async |lab| {
+        let up = Up::start(lab, Options::default()).await?;
+        let cli = up.cli();
+        apply(&up, &app("shop", &["sim-a"], 2, "v1", Value::Null), &["--wait"]).await?;
+        cli.ok(&["scale", "app", "shop", "--replicas", "3", "--wait"]).await?;
+        let scaled = newest(&up, "app", "shop", "scaled").await?;
+        apply(&up, &app("shop", &["sim-a"], 3, "v2", Value::Null), &["--wait"]).await?;
+        let applied = newest(&up, "app", "shop", "applied").await?;
+        let diff = cli.ok(&["diff", "app", "shop", "--from", &scaled["seq"].to_string()]).await?;
+        ensure!(diff.contains("-     tag: v1") && diff.contains("+     tag: v2"), "{diff}");
+
+        let (scale, change) = (text(&scaled, "command_id"), text(&applied, "command_id"));
+        let late = cli.run(&["undo", scale, "--yes"]).await?.expect(1)?;
+        ensure!(late.stderr.contains("changed since") && late.stderr.contains(change), "{}", late.stderr);
+        let unasked = cli.run(&["undo", change]).await?.expect(2)?;
+        ensure!(unasked.stdout.contains("would decide") && unasked.stderr.contains("--yes"), "{unasked:?}");
+        ensure!(view(&up, "shop").await?["spec"]["image"]["tag"] == "v2", "done without being asked");
+        cli.ok(&["undo", change, "--yes"]).await?;
+        ensure!(view(&up, "shop").await?["spec"]["image"]["tag"] == "v1", "not taken back");
+        let undone = newest(&up, "app", "shop", "applied").await?;
+        ensure!(undone["correlation_id"] == *change && undone["command_id"] != *change, "{undone}");
+        let why = cli.ok(&["why", text(&undone, "command_id")]).await?;
+        ensure!(
+            why.contains(&format!("on account of command {change}")) && why.contains("shop/it:v2"),
+            "{why}"
+        );
+
+        cli.ok(&["label", "cluster", "sim-a", "zone=north"]).await?;
+        let labelled = newest(&up, "cluster", "sim-a", "labelled").await?;
+        let labels = async || anyhow::Ok(cli.json(&["get", "clusters", "sim-a"]).await?["labels"].clone());
+        ensure!(labels().await?["zone"] == "north", "no label");
+        cli.ok(&["cordon", "sim-a", "sim-a-node-1"]).await?;
+        cli.ok(&["undo", text(&labelled, "command_id"), "--yes"]).await?;
+        ensure!(labels().await?["zone"].is_null(), "still labelled");
+        let cordoned = newest(&up, "cluster", "sim-a", "node-cordoned").await?;
+        cli.ok(&["undo", text(&cordoned, "command_id"), "--yes"]).await?;
+        newest(&up, "cluster", "sim-a", "node-uncordoned").await?;
+        let imported = newest(&up, "cluster", "sim-a", "imported").await?;
+        let never = cli.run(&["undo", text(&imported, "command_id"), "--yes"]).await?.expect(1)?;
+        ensure!(never.stderr.contains("has no opposite"), "{}", never.stderr);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn an_audit_shows_when_it_was_touched_and_a_replay_is_the_same_whenever_it_is_made()
 -> Result<(), Failed> {
     Lab::run(async |lab| {

@@ -8,6 +8,7 @@ mod context;
 mod cordon;
 mod delete;
 mod describe;
+mod diff;
 mod dlq;
 mod events;
 mod get;
@@ -20,6 +21,7 @@ mod replay;
 mod restart;
 mod scale;
 mod status;
+mod undo;
 mod version;
 mod why;
 
@@ -58,6 +60,10 @@ pub enum Command {
     History(history::Arguments),
     /// Show why something was decided: the chain of causes up to a person or a rule
     Why(why::Arguments),
+    /// Show what changed in what is wanted of an object between two moments
+    Diff(diff::Arguments),
+    /// Take a command back: plan its opposite, show it, and do it
+    Undo(undo::Arguments),
     /// Write every decision into a file that shows when it was touched, and look whether one was
     Audit(audit::Arguments),
     /// Write the state of a service as of any position of its journal, to look at an incident offline
@@ -99,6 +105,8 @@ impl Command {
             Self::Events(arguments) => Box::pin(arguments.run(session)).await,
             Self::History(arguments) => Box::pin(arguments.run(session)).await,
             Self::Why(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Diff(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Undo(arguments) => Box::pin(arguments.run(session)).await,
             Self::Audit(arguments) => Box::pin(arguments.run(session)).await,
             Self::Replay(arguments) => Box::pin(arguments.run(session)).await,
             Self::Publish(arguments) => Box::pin(arguments.run(session)).await,
