@@ -103,7 +103,10 @@ async fn a_command_is_taken_back_by_its_opposite_unless_something_else_was_wishe
         let late = cli.run(&["undo", scale, "--yes"]).await?.expect(1)?;
         ensure!(late.stderr.contains("changed since") && late.stderr.contains(change), "{}", late.stderr);
         let unasked = cli.run(&["undo", change]).await?.expect(2)?;
-        ensure!(unasked.stdout.contains("would decide") && unasked.stderr.contains("--yes"), "{unasked:?}");
+        ensure!(
+            unasked.stdout.contains("would be changed") && unasked.stderr.contains("--yes"),
+            "{unasked:?}"
+        );
         ensure!(view(&up, "shop").await?["spec"]["image"]["tag"] == "v2", "done without being asked");
         cli.ok(&["undo", change, "--yes"]).await?;
         ensure!(view(&up, "shop").await?["spec"]["image"]["tag"] == "v1", "not taken back");

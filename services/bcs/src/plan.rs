@@ -22,6 +22,7 @@ use crate::{
 
 pub(crate) use self::{
     apply::carry_out,
+    diff::{Line, diff},
     document::{Plan, Step},
     wish::Wish,
 };
@@ -38,6 +39,11 @@ pub(crate) struct Planning {
 }
 
 impl Planning {
+    /// Shows what would be decided, and keeps nothing.
+    pub(crate) const fn to_look_at() -> Self {
+        Self { plan: true, plan_file: None }
+    }
+
     /// Whether only a plan is wanted.
     pub(crate) const fn wanted(&self) -> bool {
         self.plan || self.plan_file.is_some()

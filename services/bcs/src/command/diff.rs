@@ -4,18 +4,21 @@ use bcs_client::Client;
 use bcs_schemas::{Name, query::PastQuery};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use similar::{ChangeTag, TextDiff};
 
-use crate::{Failure, color, moment::Moment, output, output::Format, session::Session};
+use crate::{
+    Failure, color,
+    moment::Moment,
+    output,
+    output::Format,
+    plan::{Line, diff},
+    session::Session,
+};
 
 const APP: &str = "\
 Examples:
   bcs diff app shop-web --from 12 --to 30
   bcs diff app shop-web --from 1h                     until now
   bcs diff app shop-web --from 2026-11-22T10:00";
-
-/// Lines that are the same and shown around those that are not.
-const AROUND: usize = 3;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -99,24 +102,14 @@ fn yaml(value: &Value) -> Result<String, Failure> {
     if value.is_null() { Ok(String::new()) } else { output::text(Format::Yaml, value) }
 }
 
-/// The lines that differ, with some around them.
+/// The lines that differ, under the keys that lead to them.
 fn between(before: &str, after: &str) -> String {
-    let diff = TextDiff::from_lines(before, after);
-    let mut text = String::new();
-    for (index, group) in diff.grouped_ops(AROUND).iter().enumerate() {
-        if index > 0 {
-            text.push_str(&format!("{}\n", color::dim("  …")));
-        }
-        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
-            let line = change.value().trim_end_matches('\n');
-            text.push_str(&match change.tag() {
-                ChangeTag::Equal => format!("  {line}\n"),
-                ChangeTag::Delete => format!("{}\n", color::removed(&format!("- {line}"))),
-                ChangeTag::Insert => format!("{}\n", color::added(&format!("+ {line}"))),
-            });
-        }
-    }
-    text
+    let line = |line: Line<'_>| match line {
+        Line::Both(line) => format!("  {line}\n"),
+        Line::Before(line) => format!("{}\n", color::removed(&format!("- {line}"))),
+        Line::After(line) => format!("{}\n", color::added(&format!("+ {line}"))),
+    };
+    diff(before, after).into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -124,11 +117,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_differ_are_shown_with_those_around_them() {
-        let before = "labels: {}\nspec:\n  a: 1\n  b: 2\n  c: 3\n  d: 4\n  e: 5\n  f: 6\n";
+    fn lines_that_differ_are_shown_under_their_keys() {
+        let before = "labels: {}\nspec:\n  a: 1\n  f: 6\n";
         let after = before.replace("f: 6", "f: 7");
         let plain = |text: String| anstream::adapter::strip_str(&text).to_string();
-        assert_eq!(plain(between(before, &after)), "    c: 3\n    d: 4\n    e: 5\n-   f: 6\n+   f: 7\n");
+        assert_eq!(plain(between(before, &after)), "  spec:\n-   f: 6\n+   f: 7\n");
         assert_eq!(plain(between(before, before)), "");
         assert_eq!(plain(between("", "a: 1\n")), "+ a: 1\n");
     }

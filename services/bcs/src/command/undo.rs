@@ -3,13 +3,12 @@
 
 use std::io::{IsTerminal, Write, stdin};
 
-use bcs_client::{Client, Error};
+use bcs_client::Client;
 use bcs_schemas::{
     CommandId, Name, Service,
-    cluster::{ClusterCommand, CordonNode, LabelCluster, UncordonNode},
+    cluster::{CordonNode, LabelCluster, UncordonNode},
     deploy::{ApplyApp, DeleteApp, DeployCommand, ScaleApp},
-    envelope::Mode,
-    outcome::{Accepted, Outcome},
+    envelope::CommandHeaders,
     query::{EventView, PastQuery},
     subject::Target,
 };
@@ -20,7 +19,8 @@ use crate::{
     Failure,
     decisions::{self, SYSTEM},
     output,
-    session::{DECIDED_WITHIN, Session, accepted, short},
+    plan::{Planning, Wish},
+    session::{Session, accepted, short},
     view::event::{fact, words},
 };
 
@@ -46,21 +46,6 @@ pub struct Arguments {
     yes: bool,
 }
 
-/// A command that takes another one back.
-#[derive(Clone, Debug, PartialEq)]
-enum Opposite {
-    Deploy(DeployCommand),
-    Cluster(ClusterCommand),
-}
-
-/// How a command is sent.
-struct Order<'a> {
-    target: &'a Target,
-    revision: u64,
-    undone: CommandId,
-    actor: String,
-}
-
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let _log = session.log()?;
@@ -78,53 +63,35 @@ impl Arguments {
         };
         let target: Target =
             event.object.parse().map_err(|e| Failure::failed(format!("{}: {e}", event.object)))?;
-        let opposite = opposite(&client, service, &target, event).await?;
-        let revision = still_last(&client, service, event).await?;
-        let order = Order { target: &target, revision, undone: id, actor: session.actor() };
-        let plan = accepted(&target, order.send(&client, &opposite, Mode::Plan).await?)?;
-        if !session.format().for_people() {
-            if !(self.plan || self.yes) {
-                return Err(Failure::usage("undo: say --yes, or --plan to see what would be decided"));
-            }
-            let done = if self.plan { plan } else { order.apply(&client, &opposite).await? };
-            return output::answer(session.format(), [short(&target)], &done);
+        let wish = opposite(&client, service, &target, event).await?;
+        let wish = Wish { expected: Some(still_last(&client, service, event).await?), ..wish };
+        let people = session.format().for_people();
+        if people {
+            output::line(format!("undo of: {} (#{} by {})", words(event), event.seq, event.actor));
+        } else if !(self.plan || self.yes) {
+            return Err(Failure::usage("undo: say --yes, or --plan to see what would be decided"));
         }
-        output::line(format!("undo of: {} (#{} by {})", words(event), event.seq, event.actor));
-        tell(&target, &plan);
-        if self.plan || plan.events.is_empty() {
+        if self.plan || people {
+            Planning::to_look_at().make(session, &client, vec![wish.clone()]).await?;
+        }
+        if self.plan {
             return Ok(());
         }
         if !self.yes {
             confirm()?;
         }
-        tell(&target, &order.apply(&client, &opposite).await?);
-        Ok(())
-    }
-}
-
-impl Order<'_> {
-    async fn send(&self, client: &Client, opposite: &Opposite, mode: Mode) -> Result<Outcome, Error> {
         // On account of the command that is undone: so the chain of causes leads back to it.
-        macro_rules! send {
-            ($command:expr) => {
-                client
-                    .command(self.target.clone(), $command.clone())
-                    .mode(mode)
-                    .expected_revision(self.revision)
-                    .correlation(self.undone)
-                    .actor(self.actor.clone())
-                    .send(DECIDED_WITHIN)
-                    .await
-            };
+        let headers = CommandHeaders {
+            expected_revision: wish.expected,
+            correlation: Some(id),
+            ..CommandHeaders::default()
+        };
+        let done = accepted(&target, wish.send(&client, &session.actor(), headers).await?)?;
+        if people {
+            tell(&target, &done);
+            return Ok(());
         }
-        match opposite {
-            Opposite::Deploy(command) => send!(command),
-            Opposite::Cluster(command) => send!(command),
-        }
-    }
-
-    async fn apply(&self, client: &Client, opposite: &Opposite) -> Result<Accepted, Failure> {
-        accepted(self.target, self.send(client, opposite, Mode::Apply).await?)
+        output::answer(session.format(), [short(&target)], &done)
     }
 }
 
@@ -134,7 +101,7 @@ async fn opposite(
     service: Service,
     target: &Target,
     event: &EventView,
-) -> Result<Opposite, Failure> {
+) -> Result<Wish, Failure> {
     let before = PastQuery {
         project: Some(target.project.clone()),
         name: target.name.clone(),
@@ -157,19 +124,15 @@ async fn opposite(
                 // It came into being by this command.
                 (None, _) => DeleteApp::default().into(),
             };
-            Ok(Opposite::Deploy(command))
+            Wish::new(target.clone(), command)
         }
         (Service::Cluster, "labelled") => {
             let question = PastQuery { project: Some(Name::system()), ..before };
             let cluster = client.past_cluster(&question).await?.data.ok_or_else(none)?;
-            Ok(Opposite::Cluster(LabelCluster { labels: cluster.labels }.into()))
+            Wish::new(target.clone(), LabelCluster { labels: cluster.labels })
         }
-        (Service::Cluster, "node-cordoned") => {
-            Ok(Opposite::Cluster(UncordonNode { node: node(event)? }.into()))
-        }
-        (Service::Cluster, "node-uncordoned") => {
-            Ok(Opposite::Cluster(CordonNode { node: node(event)? }.into()))
-        }
+        (Service::Cluster, "node-cordoned") => Wish::new(target.clone(), UncordonNode { node: node(event)? }),
+        (Service::Cluster, "node-uncordoned") => Wish::new(target.clone(), CordonNode { node: node(event)? }),
         _ => Err(none()),
     }
 }

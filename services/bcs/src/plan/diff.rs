@@ -2,7 +2,7 @@
 
 /// A line, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     Both(&'a str),
     Before(&'a str),
     After(&'a str),
@@ -12,7 +12,7 @@ pub(super) enum Line<'a> {
 const MOST_PAIRS: usize = 4_000_000;
 
 /// The lines that differ, and above them those that they belong to.
-pub(super) fn diff<'a>(before: &'a str, after: &'a str) -> Vec<Line<'a>> {
+pub(crate) fn diff<'a>(before: &'a str, after: &'a str) -> Vec<Line<'a>> {
     let all = aligned(&before.lines().collect::<Vec<_>>(), &after.lines().collect::<Vec<_>>());
     let mut keep = vec![false; all.len()];
     for (index, line) in all.iter().enumerate() {

@@ -68,7 +68,7 @@ impl Wish {
     }
 
     /// Publishes it with these headers and waits until it is decided.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         client: &Client,
         actor: &str,
