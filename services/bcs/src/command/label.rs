@@ -5,8 +5,10 @@ use bcs_client::{Client, Payload};
 use bcs_schemas::{
     Name,
     cluster::LabelCluster,
+    outcome::{Outcome, RejectionCode},
     query::Query,
     resource::{Labels, validate_labels},
+    subject::Target,
 };
 use clap::{Args, Subcommand};
 
@@ -49,15 +51,38 @@ impl Arguments {
         change(&mut trial, &labels)?;
         let _log = session.log()?;
         let client = session.connect().await?;
-        let query = Query { name: Some(name.clone()), ..Query::default() };
-        let found = client.cluster(&query).await?.data;
-        let found = found.ok_or_else(|| Failure::failed(format!("cluster {name} does not exist")))?;
-        let mut wanted = found.labels;
-        change(&mut wanted, &labels)?;
-        let wish = to_cluster(&name, LabelCluster { labels: wanted })?;
-        let wish = Wish { expected: Some(found.revision), ..wish };
+        if planning.wanted() {
+            let wish = labelled(&client, &name, &labels).await?;
+            return planning.make(session, &client, vec![wish]).await;
+        }
+        for _ in 1..TRIES {
+            let wish = labelled(&client, &name, &labels).await?;
+            let outcome = wish.apply(&client, &session.actor()).await?;
+            if !moved(&outcome) {
+                return told(session, &wish.object, outcome);
+            }
+        }
+        let wish = labelled(&client, &name, &labels).await?;
         send_to_cluster(session, &client, wish, &planning).await
     }
+}
+
+/// The labels are read again when something else was decided about the cluster in between, such as its health.
+const TRIES: usize = 5;
+
+fn moved(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Rejected(rejected) if rejected.code == RejectionCode::RevisionMismatch)
+}
+
+/// The wish that changes the labels which the cluster has now.
+async fn labelled(client: &Client, name: &Name, labels: &[String]) -> Result<Wish, Failure> {
+    let query = Query { name: Some(name.clone()), ..Query::default() };
+    let found = client.cluster(&query).await?.data;
+    let found = found.ok_or_else(|| Failure::failed(format!("cluster {name} does not exist")))?;
+    let mut wanted = found.labels;
+    change(&mut wanted, labels)?;
+    let wish = to_cluster(name, LabelCluster { labels: wanted })?;
+    Ok(Wish { expected: Some(found.revision), ..wish })
 }
 
 fn change(labels: &mut Labels, changes: &[String]) -> Result<(), Failure> {
@@ -91,8 +116,12 @@ pub(super) async fn send_to_cluster(
     if planning.wanted() {
         return planning.make(session, client, vec![wish]).await;
     }
-    let target = &wish.object;
-    let accepted = accepted(target, wish.apply(client, &session.actor()).await?)?;
+    let outcome = wish.apply(client, &session.actor()).await?;
+    told(session, &wish.object, outcome)
+}
+
+fn told(session: &Session, target: &Target, outcome: Outcome) -> Result<(), Failure> {
+    let accepted = accepted(target, outcome)?;
     if session.format().for_people() {
         tell(target, &accepted);
         return Ok(());
