@@ -1,8 +1,12 @@
 //! `bcs-bench`: how fast the platform is, beside what the same job costs by hand. Product and floor take turns on the same
 //! servers in the same run, so that a busy machine slows down both.
 
+mod apart;
+mod clusters;
+mod cold_start;
 mod commands;
 mod docs;
+mod failover;
 mod idle;
 mod load;
 mod machine;
@@ -51,6 +55,8 @@ enum Scenario {
     Commands,
     Propagate,
     Register,
+    ColdStart,
+    Failover,
     Idle,
 }
 
@@ -65,7 +71,7 @@ enum Server {
     Floor(commands::Serve),
     /// Simulated clusters
     #[command(name = "serve-clusters", hide = true)]
-    Clusters(propagate::Serve),
+    Clusters(clusters::Serve),
 }
 
 impl Scenario {
@@ -78,6 +84,8 @@ impl Scenario {
             Self::Commands => Box::pin(commands::run(lab, rounds)).await,
             Self::Propagate => Box::pin(propagate::run(lab, rounds)).await,
             Self::Register => Box::pin(register::run(lab, rounds)).await,
+            Self::ColdStart => Box::pin(cold_start::run(lab, rounds)).await,
+            Self::Failover => Box::pin(failover::run(lab, rounds)).await,
             Self::Idle => Box::pin(idle::run(lab, rounds)).await,
         }
     }
@@ -105,7 +113,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.server {
         Some(Server::Commands(serve)) => commands::product(serve).await.map(|()| ExitCode::SUCCESS),
         Some(Server::Floor(serve)) => commands::floor(serve).await.map(|()| ExitCode::SUCCESS),
-        Some(Server::Clusters(serve)) => propagate::serve(serve).await.map(|()| ExitCode::SUCCESS),
+        Some(Server::Clusters(serve)) => clusters::serve(serve).await.map(|()| ExitCode::SUCCESS),
         None => measure(&arguments).await,
     }
 }

@@ -1,26 +1,23 @@
 //! How soon an application that was asked for exists in its cluster: from the command on the bus to the ReplicaSet that
 //! somebody sees who only watches the cluster's API. The floor creates the same ReplicaSet there itself.
 
-mod clusters;
 mod watch;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bcs_client::Client;
-use bcs_schemas::{Name, deploy::ApplyApp, outcome::Outcome, resource::AppSpec};
-use serde_json::json;
+use bcs_schemas::{Name, deploy::ApplyApp, outcome::Outcome};
 use tokio::time::{Instant, sleep};
 
 use super::{
+    clusters::{self, Clusters},
     load, machine,
     report::{Report, Row, Target},
     sample::Rounds,
     usage::{Meter, Watched},
 };
 use crate::harness::{Lab, Options, Up};
-use clusters::Clusters;
-pub(super) use clusters::{Serve, serve};
 use watch::Watch;
 
 /// Numbers of clusters.
@@ -127,11 +124,7 @@ impl Bench {
 
     /// Asks for an application of one instance in one cluster.
     async fn apply(&self, name: String, cluster: usize) -> Result<Asked> {
-        let spec: AppSpec = serde_json::from_value(json!({
-            "replicas": 1,
-            "placement": { "clusters": [{ "name": clusters::name(cluster) }] },
-            "image": { "repository": "registry.example/bench", "tag": "v1" },
-        }))?;
+        let spec = clusters::app(cluster)?;
         let target = bcs_kit::machine::target(&Name::new(PROJECT)?, "app", &Name::new(&name)?);
         let command = self.client.command(target, ApplyApp { labels: Default::default(), spec });
         let at = Instant::now();

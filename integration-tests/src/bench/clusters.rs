@@ -10,17 +10,18 @@ use bcs_schemas::{
     Name, bucket,
     cluster::ImportCluster,
     outcome::Outcome,
-    resource::{ClusterSpec, cluster::SecretRef},
+    resource::{AppSpec, ClusterSpec, cluster::SecretRef},
 };
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::harness::{Lab, NotYet, Process, Ready, wait_until};
 
 /// How the clusters are served.
 #[derive(Debug, Args)]
-pub(in crate::bench) struct Serve {
+pub(super) struct Serve {
     /// How many
     #[arg(long)]
     count: usize,
@@ -39,8 +40,17 @@ pub(super) fn name(number: usize) -> String {
     format!("bench-{number}")
 }
 
+/// An application of one instance in a cluster.
+pub(super) fn app(cluster: usize) -> Result<AppSpec> {
+    Ok(serde_json::from_value(json!({
+        "replicas": 1,
+        "placement": { "clusters": [{ "name": name(cluster) }] },
+        "image": { "repository": "registry.example/bench", "tag": "v1" },
+    }))?)
+}
+
 /// Runs until it is told to stop.
-pub(in crate::bench) async fn serve(serve: Serve) -> Result<()> {
+pub(super) async fn serve(serve: Serve) -> Result<()> {
     let mut running = Vec::new();
     for number in 0..serve.count {
         let config = Config {
