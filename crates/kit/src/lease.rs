@@ -30,6 +30,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 const TERM: Duration = Duration::from_millis(2_500);
 /// How long a lease must be seen unchanged before somebody else takes it.
 const PATIENCE: Duration = Duration::from_millis(3_500);
+/// Nobody takes a lease sooner after its holder froze or was cut off.
+pub(crate) const SOONEST: Duration = PATIENCE.saturating_sub(RENEW);
 /// Between two looks of one who waits.
 const LOOK: Duration = Duration::from_millis(500);
 /// The bus answers within this time or counts as away.

@@ -40,7 +40,7 @@ impl Dialect {
             Self::Postgres => vec![
                 format!("SET search_path TO {}", schema_of(service)),
                 "SET lock_timeout TO '5s'".to_owned(),
-                "SET idle_in_transaction_session_timeout TO '10s'".to_owned(),
+                "SET idle_in_transaction_session_timeout TO '2s'".to_owned(),
                 // A stricter setting than "on" waits for standbys as well: it is left alone.
                 "SELECT set_config('synchronous_commit', 'on', false)
                  WHERE current_setting('synchronous_commit') = 'off'"

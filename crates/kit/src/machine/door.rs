@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use super::{Admission, Done, Error, Incoming, Machine, Request, StateMachine, in_hand};
 use crate::{
-    Bus, Clock, Tasks, bus,
+    Bus, Clock, Tasks, bus, lease,
     quarantine::{self, Letter},
     telemetry,
 };
@@ -33,6 +33,11 @@ const ADMISSIONS: usize = 64;
 /// A command that is not settled after this long is delivered again: what a killed service had in hand waits no longer.
 /// A repeat of one that is merely slow finds its outcome stored.
 const ACK_WAIT: Duration = Duration::from_secs(5);
+/// How long the bus may hand commands to one request for them. A reader that froze, or whose network was cut, gets no more
+/// of them when another one takes over.
+const PULL_LASTS: Duration = Duration::from_secs(2);
+const _: () =
+    assert!(PULL_LASTS.as_millis() < lease::SOONEST.as_millis(), "an old reader would still be served");
 
 /// A command message that waits to be settled.
 pub(crate) struct Delivery {
@@ -127,8 +132,8 @@ impl<S: StateMachine> Door<S> {
         let messages = consumer
             .stream()
             .max_messages_per_batch(256)
-            .expires(Duration::from_secs(30))
-            .heartbeat(Duration::from_secs(5))
+            .expires(PULL_LASTS)
+            .heartbeat(PULL_LASTS / 2)
             .messages()
             .await;
         Ok(Inlet { bus, messages: messages.map_err(|e| failed(e.into()))? })
