@@ -6,8 +6,9 @@ use bcs_schemas::{CommandId, Service};
 use bytes::Bytes;
 use jiff::Timestamp;
 use sqlx::{
-    AnyConnection, AnyPool, AssertSqlSafe, Executor, Row as _,
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row as _,
     any::{AnyPoolOptions, AnyRow},
+    pool::PoolConnection,
 };
 
 use super::{Error, OutcomeRow, Row, Snapshot, schema, schema::Dialect};
@@ -80,9 +81,14 @@ impl Journal {
     }
 
     async fn try_append(&self, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.writer.begin().await?;
-        self.insert(&mut transaction, rows, outcomes).await?;
-        transaction.commit().await
+        let mut connection = self.writer.acquire().await?;
+        let append = async {
+            let mut transaction = connection.begin().await?;
+            self.insert(&mut transaction, rows, outcomes).await?;
+            transaction.commit().await
+        };
+        let result = append.await;
+        settle(connection, result)
     }
 
     async fn insert(
@@ -160,15 +166,17 @@ impl Journal {
 
     /// Forgets outcomes older than `before`, and attempts that were noted before; how many outcomes.
     pub async fn forget_outcomes(&self, before: Timestamp) -> Result<u64, Error> {
+        let mut connection = self.writer.acquire().await.map_err(failed("forgetting outcomes"))?;
         let forget = async {
-            let mut transaction = self.writer.begin().await?;
+            let mut transaction = connection.begin().await?;
             let outcomes = sqlx::query("DELETE FROM outcomes WHERE decided_at < $1").bind(before.to_string());
             let forgotten = outcomes.execute(&mut *transaction).await?.rows_affected();
             let attempts = sqlx::query("DELETE FROM attempts WHERE noted_at < $1").bind(before.to_string());
             attempts.execute(&mut *transaction).await?;
             transaction.commit().await.map(|()| forgotten)
         };
-        forget.await.map_err(failed("forgetting outcomes"))
+        let result = forget.await;
+        settle(connection, result).map_err(failed("forgetting outcomes"))
     }
 
     /// Up to which position events are known to be on the bus.
@@ -198,8 +206,9 @@ impl Journal {
 
     /// Keeps a snapshot, and only this one.
     pub async fn keep_snapshot(&self, version: u32, snapshot: &Snapshot) -> Result<(), Error> {
+        let mut connection = self.writer.acquire().await.map_err(failed("keeping a snapshot"))?;
         let keep = async {
-            let mut transaction = self.writer.begin().await?;
+            let mut transaction = connection.begin().await?;
             let forget = sqlx::query("DELETE FROM snapshots WHERE shard = $1").bind(i64::from(self.shard));
             forget.execute(&mut *transaction).await?;
             let insert = "INSERT INTO snapshots (shard, seq, version, payload) VALUES ($1, $2, $3, $4)";
@@ -208,7 +217,8 @@ impl Journal {
             query.execute(&mut *transaction).await?;
             transaction.commit().await
         };
-        keep.await.map_err(failed("keeping a snapshot"))
+        let result = keep.await;
+        settle(connection, result).map_err(failed("keeping a snapshot"))
     }
 
     /// Closes the connections; what was appended stays.
@@ -235,6 +245,15 @@ async fn pool(url: &str, dialect: Dialect, service: Service, connections: u32) -
             })
         });
     options.connect(url).await.map_err(|source| Error::Database { what: "opening the journal", source })
+}
+
+/// A connection whose transaction failed is not used again. SQLite ends some by itself (a full disk), the driver counts
+/// them as open, and what it begins next is a savepoint: inside of one that was left open, whose commit keeps nothing.
+fn settle<T>(connection: PoolConnection<Any>, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    if result.is_err() {
+        drop(connection.detach());
+    }
+    result
 }
 
 /// A journal in a directory that does not exist yet is a first start.

@@ -76,6 +76,32 @@ async fn a_command_id_has_one_outcome(database: Database) {
     assert_eq!(journal.last_seq().await.expect("reads"), 0);
 }
 
+/// The limit belongs to the connection, and is at least what the file has already.
+async fn room(journal: &Journal, pages: u32) {
+    let limit = format!("PRAGMA max_page_count = {pages}");
+    sqlx::query(AssertSqlSafe(limit)).execute(&journal.writer).await.expect("is set");
+}
+
+#[tokio::test]
+async fn what_is_appended_after_the_disk_was_full_is_on_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("full.db").display());
+    let journal = Journal::open(&url, Service::Deploy).await.expect("opens");
+    journal.append(&[row(1)], &[]).await.expect("appends");
+    let large = |seq| Row { payload: Bytes::from(vec![7; 100_000]), ..row(seq) };
+    // Of one row, SQLite gives up the transaction; of several, only the statement.
+    for rows in [vec![large(2)], vec![large(2), large(3)], vec![large(2)], vec![large(2), large(3)]] {
+        room(&journal, 1).await;
+        let full = journal.append(&rows, &[]).await;
+        assert!(full.as_ref().is_err_and(Error::is_transient), "{full:?}");
+    }
+    room(&journal, 1_000_000).await;
+    journal.append(&[row(2)], &[outcome(2)]).await.expect("there is room again");
+    let other = Journal::open(&url, Service::Deploy).await.expect("opens");
+    assert_eq!(other.read(0, 10).await.expect("reads"), [row(1), row(2)]);
+    assert_eq!(other.outcomes(&[outcome(2).command]).await.expect("reads").len(), 1);
+}
+
 async fn attempts_are_counted_across_restarts(database: Database) {
     let command = outcome(1).command;
     for attempt in 1..4 {
