@@ -5,38 +5,51 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use bcs_client::{Client, EventRecord, Position};
-use bcs_integration_tests::harness::{NotYet, Poll, Ready, wait_until};
 use bcs_schemas::{CommandId, Service, outcome::Outcome};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 
-use crate::world::LONG;
+use crate::harness::{LONG, NotYet, Poll, Ready, wait_until};
 
 /// What the events of an application add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sum {
-    pub(crate) replicas: u64,
-    pub(crate) tag: String,
-    pub(crate) generation: u64,
+pub struct Sum {
+    pub replicas: u64,
+    pub tag: String,
+    pub generation: u64,
 }
 
 /// Waits until every command is decided, then checks the books. All events of `deploy`, in order.
-pub(crate) async fn balanced(client: &Client, commands: &[CommandId]) -> Result<Vec<EventRecord>> {
-    wait_until(LONG, "no command waits", async || match client.waiting_commands(Service::Deploy).await {
+pub async fn balanced(client: &Client, commands: &[CommandId]) -> Result<Vec<EventRecord>> {
+    balanced_of(client, Service::Deploy, commands).await
+}
+
+/// The same for another service.
+pub async fn balanced_of(
+    client: &Client,
+    service: Service,
+    commands: &[CommandId],
+) -> Result<Vec<EventRecord>> {
+    wait_until(LONG, "no command waits", async || match client.waiting_commands(service).await {
         Ok(Some(0)) => Ready(()),
         other => NotYet(format!("{other:?} commands wait")),
     })
     .await?;
-    let outcomes = outcomes(client, commands).await?;
-    let events = wait_until(LONG, "every event is on the bus", async || published(client).await).await?;
+    let outcomes = outcomes(client, service, commands).await?;
+    let events =
+        wait_until(LONG, "every event is on the bus", async || published(client, service).await).await?;
     once_and_without_gaps(&events)?;
     each_cause_has_its_effects(&outcomes, &events)?;
     Ok(events)
 }
 
-async fn outcomes(client: &Client, commands: &[CommandId]) -> Result<BTreeMap<CommandId, Outcome>> {
+async fn outcomes(
+    client: &Client,
+    service: Service,
+    commands: &[CommandId],
+) -> Result<BTreeMap<CommandId, Outcome>> {
     let mut found = BTreeMap::new();
     for id in commands {
-        let outcome = client.outcome(Service::Deploy, *id).await?.data;
+        let outcome = client.outcome(service, *id).await?.data;
         let outcome =
             outcome.with_context(|| format!("command {id} was acknowledged by the bus and is lost"))?;
         found.insert(*id, outcome);
@@ -46,12 +59,12 @@ async fn outcomes(client: &Client, commands: &[CommandId]) -> Result<BTreeMap<Co
 }
 
 /// Everything on the bus, once the service says that nothing is left to publish.
-async fn published(client: &Client) -> Poll<Vec<EventRecord>> {
-    let status = match client.service_status(Service::Deploy).await {
+async fn published(client: &Client, service: Service) -> Poll<Vec<EventRecord>> {
+    let status = match client.service_status(service).await {
         Ok(answer) => answer.data,
         Err(error) => return NotYet(error.to_string()),
     };
-    let mut events = match client.events(&[Service::Deploy], Position::All).await {
+    let mut events = match client.events(&[service], Position::All).await {
         Ok(events) => events,
         Err(error) => return NotYet(error.to_string()),
     };
@@ -78,9 +91,12 @@ fn once_and_without_gaps(events: &[EventRecord]) -> Result<()> {
 }
 
 fn each_cause_has_its_effects(outcomes: &BTreeMap<CommandId, Outcome>, events: &[EventRecord]) -> Result<()> {
+    let mut effects: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for event in events {
+        effects.entry(event.headers.causation.to_string()).or_default().push(event.headers.id);
+    }
     for (id, outcome) in outcomes {
-        let caused: Vec<_> =
-            events.iter().filter(|e| e.headers.causation == *id).map(|e| e.headers.id).collect();
+        let caused = effects.remove(&id.to_string()).unwrap_or_default();
         let promised: Vec<_> = match outcome {
             Outcome::Accepted(accepted) => accepted.events.iter().map(|e| e.id).collect(),
             Outcome::Rejected(_) => Vec::new(),
@@ -91,7 +107,7 @@ fn each_cause_has_its_effects(outcomes: &BTreeMap<CommandId, Outcome>, events: &
 }
 
 /// What the events of one application add up to; every intent counts its generation up by one.
-pub(crate) fn sum(events: &[EventRecord], app: &str) -> Result<Sum> {
+pub fn sum(events: &[EventRecord], app: &str) -> Result<Sum> {
     let mut sum = Sum::default();
     for event in events.iter().filter(|e| e.subject.target.name.as_str() == app) {
         let payload = &event.payload;
@@ -114,7 +130,7 @@ pub(crate) fn sum(events: &[EventRecord], app: &str) -> Result<Sum> {
 }
 
 /// The journal, in its table at `url`, begins with exactly these events. Some may have been decided since they were read.
-pub(crate) async fn is_the_journal(url: &str, table: &str, events: &[EventRecord]) -> Result<()> {
+pub async fn is_the_journal(url: &str, table: &str, events: &[EventRecord]) -> Result<()> {
     sqlx::any::install_default_drivers();
     let mut journal = AnyConnection::connect(url).await?;
     let sql = format!("SELECT seq, id, command_id FROM {table} ORDER BY seq");

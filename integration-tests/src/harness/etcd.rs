@@ -1,6 +1,6 @@
 //! An etcd of its own, that can be killed and started again with its data, seen through etcd's own API.
 
-use std::time::Duration;
+use std::{process::ExitStatus, time::Duration};
 
 use anyhow::{Context, Result};
 use etcd_client::{Client, GetOptions};
@@ -45,6 +45,11 @@ impl Etcd {
     /// As `kill -9` does.
     pub async fn kill(&mut self) -> Result<()> {
         self.process.take().context("etcd does not run")?.kill().await
+    }
+
+    /// Asks it to end and waits for that.
+    pub async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.take().context("etcd does not run")?.stop(within).await
     }
 
     /// Where it listens.

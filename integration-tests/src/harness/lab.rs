@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context, Result};
@@ -15,6 +18,7 @@ const SHOWN_LINES: usize = 80;
 pub struct Lab {
     directory: TempDir,
     logs: Mutex<Vec<PathBuf>>,
+    kept: AtomicBool,
 }
 
 /// Why a test failed, in words for people: no stack, the logs came before it.
@@ -30,7 +34,7 @@ impl Lab {
     /// An empty one.
     pub fn new() -> Result<Self> {
         let directory = TempDir::with_prefix("bcs-it-").context("no temporary directory")?;
-        Ok(Self { directory, logs: Mutex::default() })
+        Ok(Self { directory, logs: Mutex::default(), kept: AtomicBool::default() })
     }
 
     /// Runs `test` in a lab of its own, and shows the logs when it fails by an error or a panic.
@@ -45,6 +49,11 @@ impl Lab {
     /// Where its files lie.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Leaves its files when it goes.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// A file that is shown when the test fails.
@@ -80,6 +89,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.directory.disable_cleanup(self.kept.load(Ordering::Relaxed));
         if std::thread::panicking() {
             self.show_logs();
         }

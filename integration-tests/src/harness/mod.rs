@@ -12,6 +12,7 @@ mod postgres;
 mod process;
 mod up;
 mod wait;
+mod wire;
 
 pub use self::{
     binary::{bcs, built, find},
@@ -22,10 +23,12 @@ pub use self::{
     nats::NatsServer,
     port::free_port,
     postgres::Postgres,
-    process::Process,
+    process::{Process, signal_to},
     up::{Options, Up},
     wait::{
+        LONG,
         Poll::{self, NotYet, Ready},
         wait_until,
     },
+    wire::{Mood, Wire},
 };

@@ -1,6 +1,6 @@
 //! A nats-server of its own, for what needs a bus and no platform.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitStatus, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::process::Command;
@@ -52,6 +52,11 @@ impl NatsServer {
     /// As `kill -9` does.
     pub async fn kill(&mut self) -> Result<()> {
         self.process.take().context("nats-server does not run")?.kill().await
+    }
+
+    /// Asks it to end and waits for that.
+    pub async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.take().context("nats-server does not run")?.stop(within).await
     }
 
     /// Where it listens.

@@ -3,9 +3,15 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result};
+use rand::RngExt;
+
+/// Below those that the system gives to whoever asks for any: a server that is down for a while finds its port free.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+const ATTEMPTS: usize = 100;
 
 /// A port of 127.0.0.1 that nobody uses at the moment.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    let mut random = rand::rng();
+    let mut some = std::iter::repeat_with(|| random.random_range(PORTS)).take(ATTEMPTS);
+    some.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no free port")
 }

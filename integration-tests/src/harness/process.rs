@@ -77,7 +77,7 @@ impl Process {
 }
 
 /// Sends a signal to any process.
-pub(super) fn signal_to(pid: u32, signal: Signal) -> Result<()> {
+pub fn signal_to(pid: u32, signal: Signal) -> Result<()> {
     let raw = i32::try_from(pid)?;
     let process = rustix::process::Pid::from_raw(raw).context("no process has number 0")?;
     rustix::process::kill_process(process, signal).with_context(|| format!("process {pid} takes no signal"))

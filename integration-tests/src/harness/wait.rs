@@ -24,6 +24,8 @@ impl<T, E: std::fmt::Display> From<Result<T, E>> for Poll<T> {
     }
 }
 
+/// Longer than anything takes on a busy machine.
+pub const LONG: Duration = Duration::from_secs(60);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(25);
 

@@ -4,11 +4,11 @@ mod apart;
 mod api_faults;
 mod bad_input;
 mod bad_kubeconfig;
+mod chaos;
 mod cluster_silence;
 mod crash;
 mod etcd_down;
 mod history;
-mod ledger;
 mod nats_killed;
 mod other_language;
 mod plans;
@@ -22,3 +22,5 @@ mod stalled;
 mod story;
 mod traffic;
 mod world;
+
+use bcs_integration_tests::ledger;

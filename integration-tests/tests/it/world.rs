@@ -3,120 +3,44 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
-use bcs_integration_tests::harness::{Etcd, NotYet, Poll, Ready, Up, wait_until};
+use anyhow::{Result, ensure};
+use bcs_integration_tests::{
+    harness::{ApiServer, Etcd, NotYet, Poll, Ready, Up, wait_until},
+    outside::{self, same},
+};
 use bcs_schemas::{bucket::ENDPOINTS, observation::EndpointPhase};
 use serde_json::{Value, json};
 
-/// Longer than anything takes on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) use bcs_integration_tests::{
+    harness::LONG,
+    outside::{Entry, Pod, pod},
+};
 
 /// The two clusters of `bcs up`.
 pub(crate) const CLUSTERS: [&str; 2] = ["sim-a", "sim-b"];
-
-/// A pod that belongs to an application.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Pod {
-    pub(crate) app: String,
-    pub(crate) uid: String,
-    pub(crate) name: String,
-    pub(crate) address: String,
-    pub(crate) tag: String,
-    pub(crate) ready: bool,
-    /// Somebody has asked for its end.
-    pub(crate) ending: bool,
-}
-
-/// An instance as a registry knows it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Entry {
-    pub(crate) app: String,
-    pub(crate) address: String,
-    pub(crate) uid: String,
-}
 
 /// What is wanted of an application: its name, how many instances, and which tag.
 pub(crate) type Wanted<'a> = (&'a str, usize, &'a str);
 
 /// Every pod of every application.
 pub(crate) async fn pods(up: &Up) -> Result<Vec<Pod>> {
-    let mut found = Vec::new();
-    for cluster in CLUSTERS {
-        let list = up.cluster(cluster)?.get("/api/v1/pods").await?;
-        found.extend(list["items"].as_array().into_iter().flatten().filter_map(pod));
-    }
-    found.sort();
-    Ok(found)
-}
-
-pub(crate) fn pod(object: &Value) -> Option<Pod> {
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let app = object["metadata"]["labels"]["bcs.io/app"].as_str()?.to_owned();
-    let conditions = object["status"]["conditions"].as_array();
-    let ready = conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True");
-    let image = text("/spec/containers/0/image");
-    Some(Pod {
-        app,
-        uid: text("/metadata/uid"),
-        name: text("/metadata/name"),
-        address: text("/status/podIP"),
-        tag: image.rsplit(':').next().unwrap_or_default().to_owned(),
-        ready,
-        ending: !object["metadata"]["deletionTimestamp"].is_null(),
-    })
+    let clusters: Vec<ApiServer> = CLUSTERS.iter().map(|name| up.cluster(name)).collect::<Result<_>>()?;
+    outside::pods(&clusters).await
 }
 
 /// What the JSON files of the file registry hold.
 pub(crate) fn in_files(up: &Up) -> Result<BTreeSet<Entry>> {
-    let mut entries = BTreeSet::new();
-    for cluster in CLUSTERS {
-        let Some(text) = read(&up.registry().join(format!("{cluster}.json")))? else { continue };
-        let document: Value = serde_json::from_str(&text).context("the registry file is no JSON")?;
-        for row in document["entries"].as_array().context("the registry file has no entries")? {
-            let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-            entries.insert(Entry { app: text("app"), address: text("address"), uid: text("uid") });
-        }
-    }
-    Ok(entries)
+    outside::in_files(&up.registry(), &CLUSTERS)
 }
 
 /// What the hosts files hold: application and address.
 pub(crate) fn in_hosts(up: &Up) -> Result<BTreeSet<(String, String)>> {
-    let mut entries = BTreeSet::new();
-    for cluster in CLUSTERS {
-        let Some(text) = read(&up.registry().join(format!("{cluster}.hosts")))? else { continue };
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let (address, name) = line.split_once('\t').context("a line without a tab")?;
-            let app =
-                name.strip_suffix(".demo.bcs.local").with_context(|| format!("a strange name: {name}"))?;
-            entries.insert((app.to_owned(), address.to_owned()));
-        }
-    }
-    Ok(entries)
-}
-
-fn read(path: &std::path::Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        // A registry that never had an entry has no file.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    outside::in_hosts(&up.registry(), &CLUSTERS)
 }
 
 /// What etcd holds in the SkyDNS layout.
 pub(crate) async fn in_etcd(etcd: &Etcd) -> Result<BTreeSet<Entry>> {
-    let mut entries = BTreeSet::new();
-    for (key, value) in etcd.keys("/skydns/").await? {
-        let value: Value = serde_json::from_str(&value).with_context(|| format!("{key} holds no JSON"))?;
-        let labels: Vec<&str> = key.split('/').collect();
-        let ["", "skydns", "local", "bcs", "demo", app, _] = labels.as_slice() else {
-            bail!("a strange key: {key}")
-        };
-        let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
-        entries.insert(Entry { app: (*app).to_owned(), address: text("host"), uid: text("uid") });
-    }
-    Ok(entries)
+    outside::in_etcd(etcd, &[]).await
 }
 
 /// Everything agrees: exactly the wanted instances run, each answers HTTP on its own address with its version, and
@@ -156,13 +80,6 @@ pub(crate) async fn settled(up: &Up, etcd: Option<&Etcd>, wanted: &[Wanted<'_>])
     .await
 }
 
-fn same<T: Ord + std::fmt::Debug>(what: &str, found: &BTreeSet<T>, wanted: &BTreeSet<T>) -> Result<()> {
-    let missing: Vec<&T> = wanted.difference(found).collect();
-    let extra: Vec<&T> = found.difference(wanted).collect();
-    ensure!(missing.is_empty() && extra.is_empty(), "{what}: lacks {missing:?} and has too much: {extra:?}");
-    Ok(())
-}
-
 /// The endpoints that the platform publishes; every phase, for a pod that is over must have none.
 async fn in_kv(up: &Up) -> Result<BTreeSet<Entry>> {
     let found = up.client().await?.observed(ENDPOINTS, ">").await?;
@@ -181,12 +98,6 @@ async fn answers(pod: &Pod) -> Result<()> {
     let answer: Value = client.get(&url).send().await?.error_for_status()?.json().await?;
     ensure!(answer["version"] == pod.tag && answer["pod"] == pod.name, "{url} is not {pod:?}: {answer}");
     Ok(())
-}
-
-impl From<&Pod> for Entry {
-    fn from(pod: &Pod) -> Self {
-        Self { app: pod.app.clone(), address: pod.address.clone(), uid: pod.uid.clone() }
-    }
 }
 
 /// An application as a document; instances start fast, and `more` changes the spec.
