@@ -2,6 +2,7 @@
 
 mod login;
 mod provision;
+mod repeat;
 mod request;
 mod restore;
 pub(crate) use request::{form_of, write};

@@ -11,13 +11,18 @@ use bcs_schemas::{
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
-use super::{Bus, Error};
+use super::{
+    Bus, Error,
+    repeat::{self, Repeats},
+};
 use crate::{Tasks, telemetry};
 
 /// How many questions on one subject are worked on at once.
 const CONCURRENCY: usize = 256;
+/// Whoever insists asks again after this time without an answer, and after twice as long each time, up to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 impl Bus {
     /// Asks and waits for the answer.
@@ -27,17 +32,55 @@ impl Bus {
         question: &Q,
         within: Duration,
     ) -> Result<A, Error> {
+        let payload = codec::encode(question)?.into();
+        self.ask(&subject, payload, telemetry::trace_headers(), within).await
+    }
+
+    /// Asks until there is an answer: again after a while without one, and at once when the connection was lost and made
+    /// again. Every time it is the same question, which is worked on once ([`Bus::serve`]): an answer that is lost on its
+    /// way costs a second, and not the whole time.
+    pub async fn insist<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        subject: String,
+        question: &Q,
+        within: Duration,
+    ) -> Result<A, Error> {
+        let payload: Bytes = codec::encode(question)?.into();
+        let mut headers = telemetry::trace_headers();
+        headers.push((repeat::ID, self.client.new_inbox()));
+        let (end, (mut patience, longest)) = (Instant::now() + within, AGAIN);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let answered = tokio::select! {
+                answered = self.ask(&subject, payload.clone(), headers.clone(), patience.min(left)) => answered,
+                () = self.reconnected() => Err(Error::TimedOut(subject.clone())),
+            };
+            match answered {
+                Err(Error::TimedOut(_)) if Instant::now() < end => patience = (2 * patience).min(longest),
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn ask<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        headers: Vec<(&'static str, String)>,
+        within: Duration,
+    ) -> Result<A, Error> {
         let request = async_nats::Request::new()
-            .payload(codec::encode(question)?)
-            .headers(super::headers(telemetry::trace_headers()))
+            .payload(payload)
+            .headers(super::headers(headers))
             .timeout(Some(within));
-        let sent = self.client.send_request(subject.clone(), request).await;
-        let answer = sent.map_err(|e| unanswered(&subject, e))?;
-        codec::decode(&answer.payload).map_err(|source| Error::Answer { subject, source })
+        let sent = self.client.send_request(subject.to_owned(), request).await;
+        let answer = sent.map_err(|e| unanswered(subject, e))?;
+        codec::decode(&answer.payload).map_err(|source| Error::Answer { subject: subject.to_owned(), source })
     }
 
     /// Answers questions on `subject` until the group stops. What cannot be read is handed to the handler as an error:
-    /// it knows how its answers say so. An answer has the form of its question: JSON for JSON.
+    /// it knows how its answers say so. An answer has the form of its question: JSON for JSON. A question that is asked
+    /// again under its id ([`Bus::insist`]) is worked on once.
     pub async fn serve<Q, A, F, Fut>(
         &self,
         tasks: &Tasks,
@@ -49,12 +92,12 @@ impl Bus {
         Q: DeserializeOwned + Send + 'static,
         A: Serialize + Send + 'static,
         F: Fn(Result<Q, FieldError>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = A> + Send,
+        Fut: Future<Output = A> + Send + 'static,
     {
         let (mut inlet, mut questions) = self.listen(&subject).await?;
         let (bus, handler, stopping) = (self.clone(), Arc::new(handler), tasks.stopping());
         let group = tasks.clone();
-        let places = Arc::new(Semaphore::new(CONCURRENCY));
+        let (places, repeats) = (Arc::new(Semaphore::new(CONCURRENCY)), Arc::new(Repeats::default()));
         tasks.spawn(name, async move {
             loop {
                 let question = tokio::select! {
@@ -71,9 +114,9 @@ impl Bus {
                     continue;
                 };
                 let Ok(place) = places.clone().acquire_owned().await else { break };
-                let (client, handler) = (bus.client.clone(), handler.clone());
+                let (client, handler, repeats) = (bus.client.clone(), handler.clone(), repeats.clone());
                 group.spawn(name, async move {
-                    answer(&client, &*handler, question).await;
+                    answer(&client, &repeats, handler, question).await;
                     drop(place);
                 });
             }
@@ -90,24 +133,33 @@ impl Bus {
     }
 }
 
-async fn answer<Q, A, F, Fut>(client: &async_nats::Client, handler: &F, question: async_nats::Message)
-where
-    Q: DeserializeOwned,
-    A: Serialize,
-    F: Fn(Result<Q, FieldError>) -> Fut,
-    Fut: Future<Output = A>,
+async fn answer<Q, A, F, Fut>(
+    client: &async_nats::Client,
+    repeats: &Repeats,
+    handler: Arc<F>,
+    question: async_nats::Message,
+) where
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
+    F: Fn(Result<Q, FieldError>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = A> + Send + 'static,
 {
-    let form = form_of(super::header(question.headers.as_ref(), header::CONTENT_TYPE), &question.payload);
-    let payload: &[u8] = if question.payload.is_empty() { b"{}" } else { &question.payload };
-    let answer = handler(form.clone().and_then(|form| codec::decode_strict(form, payload))).await;
-    let Some(reply) = question.reply else { return };
-    let encoded = write(form.unwrap_or_default(), &answer);
+    let async_nats::Message { subject, reply, payload, headers, .. } = question;
+    let id = super::header(headers.as_ref(), repeat::ID);
+    let form = form_of(super::header(headers.as_ref(), header::CONTENT_TYPE), &payload);
+    let encoded = repeats.answer(id, || async move {
+        let payload: &[u8] = if payload.is_empty() { b"{}" } else { &payload };
+        let asked = form.clone().and_then(|form| codec::decode_strict(form, payload));
+        write(form.unwrap_or_default(), &handler(asked).await)
+    });
+    let encoded = encoded.await;
+    let Some(reply) = reply else { return };
     let sent = match encoded {
         Ok(payload) => client.publish(reply, payload).await.map_err(|e| e.to_string()),
         Err(e) => Err(e),
     };
     if let Err(error) = sent {
-        tracing::warn!(subject = %question.subject, error, "answer was not sent");
+        tracing::warn!(%subject, error, "answer was not sent");
     }
 }
 

@@ -2,5 +2,6 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
+mod insist;
 mod lease;
 mod server;

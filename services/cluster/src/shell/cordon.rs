@@ -149,7 +149,7 @@ impl Reconciler for Cordons {
             self.clock.now().saturating_add(SignedDuration::try_from(PATIENCE).unwrap_or_default()).ok();
         let step = StepRequest { not_after, ..step };
         let subject = subject::agent_steps(self.bus.site(), &key.cluster);
-        match self.bus.request(subject, &step, PATIENCE).await? {
+        match self.bus.insist(subject, &step, PATIENCE).await? {
             StepResult::Done => {
                 let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
                 done.insert(key.clone(), step.generation);

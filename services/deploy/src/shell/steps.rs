@@ -14,7 +14,7 @@ use crate::domain::{
     plan::{Action, PlannedStep, Victim},
 };
 
-/// An agent answers within this time, or the step is asked for again. Longer than an agent may take, so that no step is
+/// An agent answers within this time, or another step is planned. Longer than an agent may take, so that no step is
 /// under way twice.
 const PATIENCE: Duration = Duration::from_secs(35);
 
@@ -38,7 +38,7 @@ impl Agents {
         let subject = subject::agent_steps(self.bus.site(), cluster);
         let result: StepResult = self
             .bus
-            .request(subject, &request, PATIENCE)
+            .insist(subject, &request, PATIENCE)
             .await
             .map_err(|e| format!("agent of cluster {cluster}: {}", telemetry::chain(&e)))?;
         tracing::debug!(app = %key, %cluster, ?step, ?result, "step");

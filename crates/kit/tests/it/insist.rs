@@ -1,0 +1,68 @@
+//! Questions whose answers get lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bcs_kit::Tasks;
+use bcs_schemas::codec;
+use futures::StreamExt;
+
+use crate::server::Server;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+/// So long that it is asked again meanwhile.
+const SLOW: Duration = Duration::from_millis(2_500);
+
+#[tokio::test]
+async fn a_question_that_got_no_answer_is_asked_again_with_its_id() {
+    let server = Server::start().await;
+    let (asking, hearing) = (server.bus("asking").await, server.bus("hearing").await);
+    let mut questions = hearing.client().subscribe("test.lost").await.expect("subscribes");
+    hearing.client().flush().await.expect("is heard");
+    let answering = async {
+        let lost = questions.next().await.expect("is asked");
+        let again = questions.next().await.expect("is asked again");
+        let reply = again.reply.clone().expect("wants an answer");
+        let payload = codec::encode(&"here").expect("encodes").into();
+        hearing.client().publish(reply, payload).await.expect("answers");
+        (lost, again)
+    };
+    let asked = asking.insist::<_, String>("test.lost".to_owned(), &"where?", LONG);
+    let (answer, (lost, again)) = tokio::join!(asked, answering);
+    assert_eq!(answer.expect("an answer"), "here");
+    let id = |message: &async_nats::Message| {
+        let headers = message.headers.as_ref().expect("headers");
+        headers.get("bcs-request-id").expect("an id").to_string()
+    };
+    assert_eq!(id(&lost), id(&again));
+    assert_eq!(lost.payload, again.payload);
+}
+
+#[tokio::test]
+async fn a_question_that_is_asked_again_is_worked_on_once() {
+    let server = Server::start().await;
+    let (asking, serving) = (server.bus("asking").await, server.bus("serving").await);
+    let (tasks, begun) = (Tasks::new(), Arc::new(AtomicUsize::default()));
+    let counting = begun.clone();
+    let handler = move |_: Result<String, _>| {
+        let times = counting.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            tokio::time::sleep(SLOW).await;
+            times
+        }
+    };
+    serving.serve(&tasks, "test", "test.slow".to_owned(), handler).await.expect("serves");
+    for times in 1..=2 {
+        let answer: usize =
+            asking.insist("test.slow".to_owned(), &"how often?", LONG).await.expect("an answer");
+        assert_eq!(answer, times, "each question once");
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 2);
+    assert!(tasks.stop(LONG).await, "everything has ended");
+}
