@@ -11,6 +11,7 @@ pub mod journal;
 pub mod kv;
 pub mod lease;
 pub mod machine;
+pub mod pulse;
 pub mod quarantine;
 pub mod reads;
 pub mod reconcile;

@@ -30,6 +30,7 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>,
         endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(tasks, ">"),
         registrations: bus.bucket(bucket::REGISTRATIONS).await?.watch(tasks, ">"),
         registries: bus.bucket(bucket::REGISTRIES).await?.watch(tasks, ">"),
+        pulses: Default::default(),
     };
     let url = config.journal_of(Service::Deploy);
     let machine: Machine<Deploy> = Machine::start(&url, clock, tasks).await?;

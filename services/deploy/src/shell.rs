@@ -2,6 +2,7 @@
 
 pub(crate) mod clusters;
 pub(crate) mod parts;
+pub(crate) mod pulses;
 pub(crate) mod reconciler;
 pub(crate) mod statuses;
 pub(crate) mod steps;

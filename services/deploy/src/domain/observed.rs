@@ -28,6 +28,8 @@ type View<T> = OrdMap<String, Arc<T>>;
 pub struct Observations {
     /// Heartbeats of clusters.
     pub clusters: View<ClusterHealth>,
+    /// When a heartbeat of each was last heard to change, on our own clock: that of its agent may be wrong.
+    pub heard: BTreeMap<String, Timestamp>,
     /// Instances counted by the engines.
     pub workloads: View<Workload>,
     /// Instances.
@@ -172,7 +174,7 @@ fn in_cluster(name: &Name, key: &AppKey, app: &App, all: &Observations, now: Tim
     let asked = asked_registries(name, app, all);
     InCluster {
         unusable: unusable(name, all, now),
-        heard_at: all.clusters.get(name.as_str()).map(|health| health.observed_at),
+        heard_at: heard_at(name, all),
         workloads: under(&all.workloads, &prefix).map(kept).collect(),
         instances: under(&all.endpoints, &prefix)
             .filter(|e| !gone(e))
@@ -187,12 +189,25 @@ fn under<'a, T>(view: &'a View<T>, prefix: &'a str) -> impl Iterator<Item = &'a 
         .map(|(_, value)| value)
 }
 
+fn heard_at(name: &Name, all: &Observations) -> Option<Timestamp> {
+    let told = || all.clusters.get(name.as_str()).map(|health| health.observed_at);
+    all.heard.get(name.as_str()).copied().or_else(told)
+}
+
 fn unusable(name: &Name, all: &Observations, now: Timestamp) -> Option<String> {
     let Some(health) = all.clusters.get(name.as_str()) else {
         return Some(format!("cluster {name} has not reported yet"));
     };
-    if now.duration_since(health.observed_at) > SILENCE {
-        return Some(format!("cluster {name} is silent since {:.0}", health.observed_at));
+    match all.heard.get(name.as_str()) {
+        Some(heard) if now.duration_since(*heard) > SILENCE => {
+            return Some(format!("cluster {name} is silent since {heard:.0}"));
+        }
+        Some(_) => (),
+        // What was there when we began to listen is believed as far as the clocks agree; a living agent soon says more.
+        None if now.duration_since(health.observed_at).abs() > SILENCE => {
+            return Some(format!("cluster {name} is silent since {:.0}", health.observed_at));
+        }
+        None => (),
     }
     if !health.reachable {
         let why = health.reason.as_deref().unwrap_or("its engine does not answer");

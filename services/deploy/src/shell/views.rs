@@ -3,6 +3,9 @@
 use bcs_kit::kv::View;
 use bcs_schemas::observation::{ClusterHealth, Endpoint, Registration, RegistryStatus, Workload};
 
+use jiff::Timestamp;
+
+use super::pulses::Pulses;
 use crate::domain::observed::Observations;
 
 /// Mirrors of the buckets.
@@ -13,12 +16,14 @@ pub(crate) struct Views {
     pub(crate) endpoints: View<Endpoint>,
     pub(crate) registrations: View<Registration>,
     pub(crate) registries: View<RegistryStatus>,
+    pub(crate) pulses: Pulses,
 }
 
 impl Views {
     /// One consistent look. Registrations are taken before endpoints: a confirmation is never older than the instance
     /// that it is held against. Clusters come first: what a heartbeat vouches for is read after it.
-    pub(crate) fn look(&self) -> Observations {
+    pub(crate) fn look(&self, now: Timestamp) -> Observations {
+        let heard = self.pulses.heard(now);
         let clusters = self.clusters.snapshot();
         let registries = self.registries.snapshot();
         let registrations = self.registrations.snapshot();
@@ -28,6 +33,7 @@ impl Views {
             endpoints: self.endpoints.snapshot(),
             workloads: self.workloads.snapshot(),
             clusters,
+            heard,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What makes an application worth a look: a decision about it, or news of its instances.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use bcs_kit::{Tasks, kv::View, machine::Machine, reconcile::Waker};
 use bcs_schemas::{Name, observation::ClusterHealth};
 use tokio::sync::broadcast::error::RecvError;
@@ -7,7 +9,6 @@ use tokio::sync::broadcast::error::RecvError;
 use super::views::Views;
 use crate::domain::{
     app::{AppKey, KIND},
-    observed::SILENCE,
     state::Deploy,
 };
 
@@ -37,14 +38,38 @@ pub(crate) fn on_observations(views: &Views, waker: &Waker<AppKey>, tasks: &Task
     on_instances(&views.endpoints, waker, tasks);
     on_instances(&views.workloads, waker, tasks);
     on_instances(&views.registrations, waker, tasks);
-    on_turns(&views.clusters, turned, waker, tasks);
-    on_turns(&views.registries, |_, _| false, waker, tasks);
+    on_heartbeats(views, waker, tasks);
+    on_turns(&views.registries, waker, tasks);
 }
 
-/// Whether two heartbeats of a cluster say different things, or the later one ends a silence.
-fn turned(before: &ClusterHealth, after: &ClusterHealth) -> bool {
-    let told = |health: &ClusterHealth| (health.reachable, health.synced);
-    told(before) != told(after) || after.observed_at.duration_since(before.observed_at) > SILENCE
+/// Hears every heartbeat; wakes everyone when one says something new, or ends a silence.
+fn on_heartbeats(views: &Views, waker: &Waker<AppKey>, tasks: &Tasks) {
+    let (views, waker, stopping) = (views.clone(), waker.clone(), tasks.stopping());
+    let mut changes = views.clusters.changes();
+    let mut known = views.clusters.snapshot();
+    views.pulses.hear(&known);
+    tasks.spawn("wake-on-heartbeats", async move {
+        loop {
+            let change = tokio::select! {
+                () = stopping.cancelled() => return,
+                change = changes.next() => change,
+            };
+            if change.is_none() {
+                return;
+            }
+            let now = views.clusters.snapshot();
+            let ended = views.pulses.hear(&now);
+            if ended || now.iter().map(told).ne(known.iter().map(told)) {
+                waker.wake_all();
+            }
+            known = now;
+        }
+    });
+}
+
+/// What a heartbeat says, beside that it beats.
+fn told<'a>((cluster, health): (&'a String, &Arc<ClusterHealth>)) -> (&'a String, bool, bool) {
+    (cluster, health.reachable, health.synced)
 }
 
 fn on_instances<T: Send + Sync + 'static>(view: &View<T>, waker: &Waker<AppKey>, tasks: &Tasks) {
@@ -71,12 +96,13 @@ fn app_of(key: &str) -> Option<AppKey> {
     Some(AppKey { project: Name::new(tokens.next()?).ok()?, name: Name::new(tokens.next()?).ok()? })
 }
 
-fn on_turns<T>(view: &View<T>, turned: fn(&T, &T) -> bool, waker: &Waker<AppKey>, tasks: &Tasks)
+/// Wakes everyone when a key comes or goes.
+fn on_turns<T>(view: &View<T>, waker: &Waker<AppKey>, tasks: &Tasks)
 where
     T: Send + Sync + 'static,
 {
     let (mut changes, stopping, waker) = (view.changes(), tasks.stopping(), waker.clone());
-    let mut known = view.snapshot();
+    let mut known: BTreeSet<String> = view.snapshot().keys().cloned().collect();
     tasks.spawn("wake-on-turns", async move {
         loop {
             let change = tokio::select! {
@@ -84,15 +110,11 @@ where
                 change = changes.next() => change,
             };
             let Some(change) = change else { return };
-            let before = known.remove(&change.key);
-            let same = match (&before, &change.value) {
-                (Some(before), Some(after)) => !turned(before, after),
-                (before, after) => before.is_none() && after.is_none(),
-            };
-            if !same || change.everything() {
+            let (everything, there) = (change.everything(), change.value.is_some());
+            let turned = if there { known.insert(change.key) } else { known.remove(&change.key) };
+            if turned || everything {
                 waker.wake_all();
             }
-            known.extend(change.value.map(|value| (change.key, value)));
         }
     });
 }
@@ -106,23 +128,5 @@ mod tests {
         let key = app_of("sim-a.demo.shop-web.shop-web-6d4f-x2x1z.etcd").map(|k| k.to_string());
         assert_eq!(key.as_deref(), Some("demo/shop-web"));
         assert_eq!(app_of("sim-a"), None);
-    }
-
-    #[test]
-    fn a_heartbeat_wakes_when_it_says_something_new_or_ends_a_silence() {
-        let heartbeat = |second, synced| ClusterHealth {
-            cluster: Name::system(),
-            reachable: true,
-            reason: None,
-            synced,
-            version: None,
-            nodes: 1,
-            nodes_ready: 1,
-            capacity: Default::default(),
-            observed_at: jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(second),
-        };
-        assert!(!turned(&heartbeat(0, true), &heartbeat(5, true)));
-        assert!(turned(&heartbeat(0, false), &heartbeat(5, true)));
-        assert!(turned(&heartbeat(0, true), &heartbeat(50, true)));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct World {
 impl World {
     /// One application, as it is seen now.
     pub(crate) fn look(&self, key: &AppKey, app: &App, now: Timestamp) -> Observed {
-        Observed::join(key, app, &self.machine.live().state.clusters, &self.views.look(), now)
+        Observed::join(key, app, &self.machine.live().state.clusters, &self.views.look(now), now)
     }
 
     /// Held while steps are planned and begun, so that no two plans count on the same spare instance.

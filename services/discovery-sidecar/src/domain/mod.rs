@@ -7,7 +7,6 @@ pub mod change;
 pub mod engine;
 pub mod entry;
 pub mod guard;
-pub mod pulse;
 pub mod ramp;
 pub mod tombs;
 

@@ -5,7 +5,10 @@ mod answer;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bcs_kit::kv::{Change, Changes};
+use bcs_kit::{
+    kv::{Change, Changes},
+    pulse::Pulse,
+};
 use bcs_schemas::{
     Name,
     observation::{Endpoint, Registration, RegistryStatus},
@@ -24,7 +27,7 @@ use super::{
 use crate::{
     OnStop,
     config::REPORT_AFTER,
-    domain::{Engine, Naming, Now, Settings, guard, pulse::Pulse},
+    domain::{Engine, Naming, Now, Settings, guard},
     driver::{self, Driver, Owner},
 };
 

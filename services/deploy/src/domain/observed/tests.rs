@@ -213,6 +213,19 @@ fn a_silent_cluster_is_not_acted_upon() {
 }
 
 #[test]
+fn a_cluster_that_is_heard_is_acted_upon_whatever_its_clock_says() {
+    let mut world = World::new(EndpointPhase::Ready, &[]);
+    let unusable = |world: &World, seconds| {
+        world.join(&app(serde_json::json!([])), seconds).clusters[&name("sim-a")].unusable.clone()
+    };
+    assert!(unusable(&world, -41).is_some(), "its news is of tomorrow, and nobody heard it since we began");
+    let heard = Timestamp::from_second(9_000).expect("a time");
+    world.all.heard.insert("sim-a".to_owned(), heard);
+    assert_eq!(unusable(&world, 9_040), None, "its clock is wrong by hours");
+    assert!(unusable(&world, 9_041).is_some_and(|why| why.contains("silent since 1970-01-01T02:30:00Z")));
+}
+
+#[test]
 fn a_removed_cluster_holds_up_no_deletion() {
     let mut world = World::new(EndpointPhase::Ready, &[]);
     world.members = Clusters::new();

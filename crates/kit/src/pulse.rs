@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The heartbeat of a cluster, as we heard it.
+/// A heartbeat, as we heard it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulse {
     beat: Option<Timestamp>,
@@ -20,9 +20,14 @@ impl Pulse {
         }
     }
 
+    /// How long the last sign of life is ago; nothing when there was none yet.
+    pub fn age(&self, up: Duration) -> Option<Duration> {
+        self.changed.map(|at| up.saturating_sub(at))
+    }
+
     /// Whether there was a sign of life within this time.
     pub fn fresh(&self, up: Duration, within: Duration) -> bool {
-        self.changed.is_some_and(|at| up.saturating_sub(at) <= within)
+        self.age(up).is_some_and(|age| age <= within)
     }
 }
 
