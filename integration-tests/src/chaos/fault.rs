@@ -48,6 +48,8 @@ pub(super) enum Fault {
     Compact { cluster: usize },
     /// The disk below the journals is full.
     FullDisk,
+    /// Its clock is so many seconds fast, or slow when negative.
+    Clock { part: Part, seconds: i32 },
 }
 
 impl Part {
@@ -88,6 +90,7 @@ impl fmt::Display for Fault {
             Self::DropWatches { cluster } => write!(f, "api-{cluster} drops its watches"),
             Self::Compact { cluster } => write!(f, "api-{cluster} forgets its history"),
             Self::FullDisk => write!(f, "the disk of the journals is full"),
+            Self::Clock { part, seconds } => write!(f, "the clock of {part} is {seconds:+} s off"),
         }
     }
 }

@@ -50,6 +50,12 @@ async fn run(world: &World, fault: &Fault, lasting: Duration) -> Result<()> {
             sleep(lasting).await;
             disk.clear()
         }
+        Fault::Clock { part, seconds } => {
+            let clock = world.clock(part)?;
+            clock.set(seconds.into())?;
+            sleep(lasting).await;
+            clock.set(0)
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Shape {
     pub(super) postgres: bool,
     /// The SQLite files lie on a small disk of their own.
     pub(super) small_disk: bool,
+    /// Each service and sidecar has a clock of its own, which can be moved.
+    pub(super) clocks: bool,
 }
 
 /// Something that happens at some moment.
@@ -75,11 +77,13 @@ pub(super) struct Schedule {
 pub(super) const SHORT: Duration = Duration::from_millis(2_000);
 /// Faults of each such while.
 const FAULTS: std::ops::RangeInclusive<usize> = 3..=6;
+/// By how much a clock is wrong at the most, in seconds.
+const MOST_WRONG: i32 = 1_200;
 /// Commands of each such while.
 const COMMANDS: std::ops::RangeInclusive<usize> = 20..=50;
 
 impl Shape {
-    /// One world in eight has PostgreSQL, and one in eight a small disk: both cost time to make.
+    /// One world in eight has PostgreSQL, one in eight a small disk, and one in eight clocks that move: each costs time.
     pub(super) fn of(seed: u64, area: Option<Area>) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let kind = random.random_range(0..8);
@@ -90,6 +94,7 @@ impl Shape {
             instances: if random.random_bool(0.4) { 2 } else { 1 },
             postgres: kind == 0 && about_bus,
             small_disk: kind == 1 && about_bus,
+            clocks: kind == 2,
         }
     }
 }
@@ -185,6 +190,9 @@ impl Dice {
     }
 
     fn kind(&mut self) -> Fault {
+        if self.shape.clocks && self.random.random_bool(0.4) {
+            return self.clock();
+        }
         match self.area {
             Some(Area::Bus) => self.bus(),
             Some(Area::Registry) => self.registry(),
@@ -195,6 +203,20 @@ impl Dice {
                 _ => self.rollout(),
             },
         }
+    }
+
+    /// Within the hour that a drain may take: a clock that passes a deadline makes it pass.
+    fn clock(&mut self) -> Fault {
+        let number = self.instance();
+        let part = match self.area {
+            Some(Area::Bus) => Part::Deploy(number),
+            Some(Area::Registry) => Part::Sidecar(number),
+            Some(Area::Rollout) => Part::Cluster(number),
+            None => [Part::Deploy(number), Part::Sidecar(number), Part::Cluster(number)]
+                [self.random.random_range(0..3)],
+        };
+        let seconds = self.random.random_range(1..=MOST_WRONG);
+        Fault::Clock { part, seconds: if self.random.random_bool(0.5) { seconds } else { -seconds } }
     }
 
     fn instance(&mut self) -> usize {
@@ -256,13 +278,17 @@ impl Dice {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { clusters, apps, instances, postgres, small_disk } = self;
+        let Self { clusters, apps, instances, postgres, small_disk, clocks } = self;
         let journals = match (postgres, small_disk) {
             (true, _) => "PostgreSQL",
             (_, true) => "SQLite on a small disk",
             _ => "SQLite",
         };
-        write!(f, "{clusters} clusters, {apps} applications, each service {instances} times, {journals}")
+        let clocks = if *clocks { ", clocks that move" } else { "" };
+        write!(
+            f,
+            "{clusters} clusters, {apps} applications, each service {instances} times, {journals}{clocks}"
+        )
     }
 }
 
@@ -355,6 +381,14 @@ mod tests {
                 within(&[Area::Rollout]) && *cluster < shape.clusters
             }
             Fault::FullDisk => within(&[Area::Bus]) && shape.small_disk,
+            Fault::Clock { part, .. } => {
+                let of = match part {
+                    Part::Deploy(_) => Area::Bus,
+                    Part::Sidecar(_) => Area::Registry,
+                    _ => Area::Rollout,
+                };
+                within(&[of]) && part.wired() && shape.clocks
+            }
         }
     }
 
@@ -384,6 +418,10 @@ mod tests {
             "drops its watches",
             "forgets its history",
             "disk of the journals is full",
+            "clocks that move",
+            "the clock of deploy-0",
+            "the clock of sidecar-1",
+            "the clock of cluster-0",
             "again",
             "delete",
             "restart",

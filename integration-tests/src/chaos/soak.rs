@@ -42,7 +42,8 @@ struct Check<'a> {
 
 /// Whether everything was right.
 pub(super) async fn run(seed: u64, area: Option<Area>, minutes: NonZeroU64, json: bool) -> Result<bool> {
-    let shape = Shape { clusters: 2, apps: 4, instances: 2, postgres: false, small_disk: false };
+    let shape =
+        Shape { clusters: 2, apps: 4, instances: 2, postgres: false, small_disk: false, clocks: true };
     let lab = Arc::new(Lab::new()?);
     let world = Box::pin(World::start(lab.clone(), shape)).await.context("the world cannot be made")?;
     let witness = Witness::of(&world).await?;

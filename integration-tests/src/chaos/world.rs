@@ -29,7 +29,8 @@ use super::{
     schedule::Shape,
 };
 use crate::harness::{
-    ApiServer, Etcd, LONG, Lab, NatsServer, NotYet, Poll, Postgres, Ready, Wire, built, free_port, wait_until,
+    ApiServer, Etcd, LONG, Lab, MovableClock, NatsServer, NotYet, Poll, Postgres, Ready, Wire, built,
+    free_port, wait_until,
 };
 
 /// Registries of each cluster: files and etcd.
@@ -42,6 +43,7 @@ pub(super) struct World {
     parts: BTreeMap<Part, Mutex<Running>>,
     /// To the bus.
     wires: BTreeMap<Part, Wire>,
+    clocks: BTreeMap<Part, MovableClock>,
     pub(super) etcd_wire: Wire,
     pub(super) nats: String,
     pub(super) etcd: String,
@@ -76,15 +78,20 @@ impl World {
             let running = api(&lab, number)?.start(&lab)?;
             parts.insert(Part::Api(number), Mutex::new(running));
         }
-        let mut wires = BTreeMap::new();
+        let (mut wires, mut clocks) = (BTreeMap::new(), BTreeMap::new());
         for number in 0..shape.instances {
             for part in [Part::Cluster(number), Part::Deploy(number), Part::Sidecar(number)] {
                 let wire = Wire::to(nats_url.trim_start_matches("nats://").to_owned()).await?;
                 let bus = format!("nats://{}", wire.address());
-                let recipe = match part {
+                let mut recipe = match part {
                     Part::Sidecar(_) => sidecar(&lab, part, &bus, &etcd_wire)?,
                     _ => service(&lab, part, &bus, database.as_deref())?,
                 };
+                if shape.clocks {
+                    let clock = MovableClock::new(lab.path().join(format!("{part}.clock")))?;
+                    recipe.environment.extend(clock.environment());
+                    clocks.insert(part, clock);
+                }
                 wires.insert(part, wire);
                 parts.insert(part, Mutex::new(recipe.start(&lab)?));
             }
@@ -99,6 +106,7 @@ impl World {
             shape,
             parts,
             wires,
+            clocks,
             etcd_wire,
             nats: nats_url,
             etcd: etcd_url,
@@ -174,6 +182,11 @@ impl World {
     /// The wire of a part to the bus.
     pub(super) fn wire(&self, part: Part) -> Result<&Wire> {
         self.wires.get(&part).with_context(|| format!("{part} has no wire"))
+    }
+
+    /// The clock of a part, in worlds where they move.
+    pub(super) fn clock(&self, part: Part) -> Result<&MovableClock> {
+        self.clocks.get(&part).with_context(|| format!("{part} has no clock of its own"))
     }
 
     /// Starts again whatever has ended by itself, as whoever watches over processes would. What that was.

@@ -3,6 +3,7 @@
 
 mod binary;
 mod cli;
+mod clock;
 mod etcd;
 mod kubesim;
 mod lab;
@@ -17,6 +18,7 @@ mod wire;
 pub use self::{
     binary::{bcs, built, find},
     cli::{Cli, Ran},
+    clock::MovableClock,
     etcd::Etcd,
     kubesim::{ApiServer, Kubesim},
     lab::{Failed, Lab},
