@@ -23,6 +23,8 @@ use crate::{Tasks, telemetry};
 const CONCURRENCY: usize = 256;
 /// Whoever insists asks again after this time without an answer, and after twice as long each time, up to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// Between two times that it is asked while nobody listens.
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Bus {
     /// Asks and waits for the answer.
@@ -38,7 +40,8 @@ impl Bus {
 
     /// Asks until there is an answer: again after a while without one, and at once when the connection was lost and made
     /// again. Every time it is the same question, which is worked on once ([`Bus::serve`]): an answer that is lost on its
-    /// way costs a second, and not the whole time.
+    /// way costs a second, and not the whole time. When nobody listens at first, that is said at once; once somebody may have
+    /// begun, only an answer or the end of the time ends the asking.
     pub async fn insist<Q: Serialize + Sync, A: DeserializeOwned>(
         &self,
         subject: String,
@@ -49,14 +52,19 @@ impl Bus {
         let mut headers = telemetry::trace_headers();
         headers.push((repeat::ID, self.client.new_inbox()));
         let (end, (mut patience, longest)) = (Instant::now() + within, AGAIN);
+        let mut heard = false;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let answered = tokio::select! {
                 answered = self.ask(&subject, payload.clone(), headers.clone(), patience.min(left)) => answered,
                 () = self.reconnected() => Err(Error::TimedOut(subject.clone())),
             };
+            heard |= matches!(answered, Err(Error::TimedOut(_)));
             match answered {
                 Err(Error::TimedOut(_)) if Instant::now() < end => patience = (2 * patience).min(longest),
+                Err(Error::NoResponder(_)) if heard && Instant::now() < end => {
+                    tokio::time::sleep(PAUSE).await
+                }
                 answered => return answered,
             }
         }

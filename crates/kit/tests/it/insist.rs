@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bcs_kit::Tasks;
+use bcs_kit::{Tasks, bus};
 use bcs_schemas::codec;
 use futures::StreamExt;
 
@@ -42,6 +42,29 @@ async fn a_question_that_got_no_answer_is_asked_again_with_its_id() {
     };
     assert_eq!(id(&lost), id(&again));
     assert_eq!(lost.payload, again.payload);
+}
+
+#[tokio::test]
+async fn while_nobody_is_there_who_may_have_begun_somebody_is_waited_for() {
+    let server = Server::start().await;
+    let (asking, hearing) = (server.bus("asking").await, server.bus("hearing").await);
+    let never = asking.insist::<_, String>("test.nobody".to_owned(), &"where?", LONG).await;
+    assert!(matches!(never, Err(bus::Error::NoResponder(_))), "nobody can have begun: {never:?}");
+
+    let mut first = hearing.client().subscribe("test.gone").await.expect("subscribes");
+    hearing.client().flush().await.expect("is heard");
+    let answering = async {
+        first.next().await.expect("is asked");
+        // It is asked in vain meanwhile.
+        first.unsubscribe().await.expect("leaves");
+        tokio::time::sleep(SLOW).await;
+        let mut second = hearing.client().subscribe("test.gone").await.expect("subscribes");
+        let reply = second.next().await.expect("is asked").reply.expect("wants an answer");
+        let payload = codec::encode(&"here").expect("encodes").into();
+        hearing.client().publish(reply, payload).await.expect("answers");
+    };
+    let asked = asking.insist::<_, String>("test.gone".to_owned(), &"where?", LONG);
+    assert_eq!(tokio::join!(asked, answering).0.expect("an answer"), "here");
 }
 
 #[tokio::test]
