@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod decide;
+pub mod doubt;
 pub mod observed;
 pub mod place;
 pub mod plan;

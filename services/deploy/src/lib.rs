@@ -13,6 +13,7 @@ use bcs_kit::{
     run::{Deps, ServiceConfig},
 };
 use bcs_schemas::{Service, bucket};
+use tokio::time::Instant;
 
 use domain::state::Deploy;
 use shell::{
@@ -47,13 +48,16 @@ pub async fn run(config: &ServiceConfig, deps: &Deps) -> Result<Machine<Deploy>,
         views: views.clone(),
         statuses,
         under_way: Default::default(),
+        doubts: Default::default(),
+        begun: Instant::now(),
         clock: clock.clone(),
     });
-    let (leader, woken, outside) = (machine.clone(), apps.clone(), deps.clone());
+    let (leader, woken, outside) = (world.clone(), apps.clone(), deps.clone());
     machine.lead(bus, clock, tasks, None, move |group| {
-        let (machine, apps, deps) = (leader.clone(), woken.clone(), Deps { tasks: group, ..outside.clone() });
+        let (world, apps, deps) = (leader.clone(), woken.clone(), Deps { tasks: group, ..outside.clone() });
         async move {
-            clusters::follow(&machine, &deps).await?;
+            world.takes_over();
+            clusters::follow(&world.machine, &deps).await?;
             apps.wake_all();
             Ok(())
         }

@@ -1,5 +1,6 @@
 //! Deleted applications of which something may be left: in clusters that were removed from the platform, or gave no news
-//! when the application was let go. What is left there is stopped when such a cluster is back.
+//! when the application was let go, or may not have shown yet what they were asked to start. What is left there is stopped
+//! when it is seen.
 
 use std::collections::BTreeSet;
 
@@ -32,13 +33,9 @@ impl Tombstone {
         (!self.clusters.is_empty()).then_some(self)
     }
 
-    /// Clusters that are back and hold nothing.
-    pub fn empty(&self, observed: &Observed) -> BTreeSet<Name> {
-        self.clusters.iter().filter(|name| observed.empty(name)).cloned().collect()
+    /// Clusters that are back and hold nothing, and where nothing is in doubt.
+    pub fn empty(&self, observed: &Observed, doubtful: &BTreeSet<Name>) -> BTreeSet<Name> {
+        let empty = |name: &&Name| observed.empty(name) && !doubtful.contains(*name);
+        self.clusters.iter().filter(empty).cloned().collect()
     }
-}
-
-/// Clusters that may hold something of an application, as far as is seen.
-pub fn leftovers(app: &App, observed: &Observed) -> BTreeSet<Name> {
-    app.held.iter().filter(|name| !observed.empty(name)).cloned().collect()
 }

@@ -7,7 +7,10 @@ use bcs_kit::reconcile::{Reconciler, Waker};
 use bcs_schemas::Name;
 
 use super::{steps::Agents, world::World};
-use crate::domain::{app::AppKey, plan::PlannedStep};
+use crate::domain::{
+    app::AppKey,
+    plan::{Action, PlannedStep},
+};
 
 /// An application in one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +61,14 @@ impl Reconciler for Parts {
         let Some(begun) = self.begin(part) else { return Ok(None) };
         let mut done = Ok(());
         for step in &begun.steps {
+            let starts = matches!(step.action, Action::ScaleUp(_));
+            if starts {
+                self.world.starts(&part.app, &part.cluster, false);
+            }
             done = self.agents.execute(&part.app, app, step).await;
+            if starts {
+                self.world.starts(&part.app, &part.cluster, done.is_ok());
+            }
             if done.is_err() {
                 break;
             }

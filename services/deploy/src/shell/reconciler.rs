@@ -17,10 +17,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{parts::PartKey, statuses::Known, world::World};
 use crate::domain::{
     app::{App, AppKey},
+    doubt,
     observed::Observed,
     state::Internal,
     status::{self, Assessment, Before, Verdict},
-    tombstone::{self, Tombstone},
+    tombstone::Tombstone,
 };
 
 /// Applications.
@@ -95,7 +96,8 @@ impl Apps {
     /// seen for a while: the news that a cluster was read can come before what was read there.
     async fn sweep(&self, key: &AppKey, left: &Tombstone, now: Timestamp) -> Result<Option<Duration>, Error> {
         let observed = self.world.look(key, &left.app, now);
-        let empty = left.empty(&observed);
+        let doubtful = self.world.doubtful(key, &observed);
+        let empty = left.empty(&observed, &doubtful);
         self.begin(key, &left.app, observed, now);
         let known = self.world.statuses.get(key).swept;
         let since = |cluster: Name| (known.get(&cluster).copied().unwrap_or(now), cluster);
@@ -104,7 +106,7 @@ impl Apps {
         let sure = |since: &Timestamp| now.duration_since(*since) >= SURE;
         let clusters: BTreeSet<Name> =
             swept.iter().filter(|(_, since)| sure(since)).map(|(cluster, _)| cluster.clone()).collect();
-        let again = (!swept.is_empty()).then_some(SURE.unsigned_abs());
+        let again = (!swept.is_empty() || !doubtful.is_empty()).then_some(SURE.unsigned_abs());
         self.world.statuses.set_swept(key, swept);
         if !clusters.is_empty() && self.world.machine.leads() {
             let cause = format!("{key} {} {} {clusters:?}", left.app.created_at, left.app.generation);
@@ -123,6 +125,7 @@ impl Apps {
         now: Timestamp,
     ) -> Result<(), Error> {
         let statuses = &self.world.statuses;
+        let doubtful = self.world.doubtful(key, observed);
         let Known { status, progress, troubles, .. } = statuses.get(key);
         let trouble = troubles.values().next().map(String::as_str);
         let before = Before { status: status.as_ref(), progress: progress.as_ref() };
@@ -139,7 +142,7 @@ impl Apps {
                 Some(("stall", Internal::Stall { generation, reason, blocking }))
             }
             Verdict::Gone => {
-                let leftovers = tombstone::leftovers(app, observed);
+                let leftovers = doubt::leftovers(app, observed, &doubtful);
                 Some(("forget", Internal::Forget { generation, leftovers }))
             }
             Verdict::None | Verdict::Complete | Verdict::Stalled => None,

@@ -4,7 +4,7 @@ use bcs_schemas::{
 };
 
 use super::*;
-use crate::domain::tombstone;
+use crate::domain::doubt;
 
 fn name(text: &str) -> Name {
     Name::new(text).expect("a label")
@@ -255,7 +255,8 @@ fn a_deletion_looks_wherever_the_application_ever_was() {
     moved.deleting_since = Some(Timestamp::UNIX_EPOCH);
     let mut emptied = World { all: world.all.clone(), members: world.members.clone() };
     emptied.all.endpoints.clear();
-    let leftovers = |world: &World, second| tombstone::leftovers(&moved, &world.join(&moved, second));
+    let leftovers =
+        |world: &World, second| doubt::leftovers(&moved, &world.join(&moved, second), &Default::default());
     assert_eq!(leftovers(&world, 1), moved.held, "one holds something, the other was removed");
     assert_eq!(leftovers(&emptied, 1), [name("sim-b")].into());
     assert_eq!(leftovers(&emptied, 60), moved.held, "silent for too long");
