@@ -183,8 +183,14 @@ impl Dice {
 
     fn fault(&mut self) -> Step {
         let (at, fault) = (self.moment(), self.kind());
-        // One in six is longer than a lease lasts.
-        let longest = if self.random.random_bool(1.0 / 6.0) { 5_000 } else { 900 };
+        // Some are longer than a silence that is noticed, where there is time for that; one in six is longer than a lease.
+        let longest = if self.length > SHORT && self.random.random_bool(1.0 / 60.0) {
+            100_000
+        } else if self.random.random_bool(1.0 / 6.0) {
+            5_000
+        } else {
+            900
+        };
         let lasting = Duration::from_millis(self.random.random_range(10..longest));
         Step { at, act: Act::Fault { fault, lasting } }
     }
@@ -323,6 +329,20 @@ mod tests {
             assert_eq!(once, again);
             assert_ne!(once.to_string(), Schedule::of(seed + 1, None, SHORT).to_string());
         }
+    }
+
+    #[test]
+    fn a_long_run_has_faults_of_over_a_minute_and_a_short_one_has_none() {
+        let longest = |length| {
+            let steps = (0..20).flat_map(move |seed| Schedule::of(seed, None, length).steps);
+            let lasting = steps.filter_map(|step| match step.act {
+                Act::Fault { lasting, .. } => Some(lasting),
+                _ => None,
+            });
+            lasting.max().expect("some fault")
+        };
+        assert!(longest(SHORT) <= Duration::from_secs(5));
+        assert!(longest(5 * SHORT) > Duration::from_secs(60));
     }
 
     #[test]
