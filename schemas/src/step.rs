@@ -50,6 +50,10 @@ pub enum Step {
         workload: WorkloadKey,
         /// How many remain.
         replicas: u32,
+        /// How many it keeps now, as far as whoever asks can see: when it keeps another number, which is above the one that
+        /// shall remain, the step fails. Absent: not compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u32>,
         /// Which ones go.
         victims: Vec<Instance>,
     },

@@ -90,8 +90,9 @@ impl Executor<'_> {
                 self.scale_up(wanted, generation).await
             }
             Step::Drain { workload, instance } => self.drain(workload, instance, generation).await,
-            Step::ScaleDown { workload, replicas, victims } => {
-                self.scale_down(workload, *replicas, victims, generation).await
+            Step::ScaleDown { workload, replicas, from, victims } => {
+                let number = scale_down::Number { from: *from, to: *replicas };
+                self.scale_down(workload, number, victims, generation).await
             }
             Step::Remove { workload } => self.remove(workload, generation).await,
             Step::Cordon { node, cordoned } => self.cordon(node, *cordoned, generation).await,

@@ -137,7 +137,7 @@ pub(crate) fn drain(key: &WorkloadKey, instance: &Instance) -> Step {
 }
 
 pub(crate) fn scale_down(key: &WorkloadKey, replicas: u32, victims: &[Instance]) -> Step {
-    Step::ScaleDown { workload: key.clone(), replicas, victims: victims.to_vec() }
+    Step::ScaleDown { workload: key.clone(), replicas, from: None, victims: victims.to_vec() }
 }
 
 pub(crate) fn instance(endpoint: &Endpoint) -> Instance {

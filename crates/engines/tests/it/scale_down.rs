@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bcs_schemas::{
     observation::{Endpoint, EndpointPhase},
-    step::Instance,
+    step::{Instance, Step, StepResult},
 };
 
 use crate::lab::{Lab, World, instance, scale_down, scale_up};
@@ -76,6 +76,39 @@ async fn a_number_below_the_named_victims_is_not_served_by_killing_others() {
         "{result:?}"
     );
     left(&mut world, &uids(&ready)).await;
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn a_number_that_was_worked_out_on_an_old_view_stops_nothing() {
+    let lab = Lab::open_slow().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 1)).await;
+    world.ready(1).await;
+    // Two more are starting. Whoever asks now saw two in all, of which one had drained and is gone.
+    lab.twice(1, scale_up(&key, 3)).await;
+    let three = world
+        .until(|w| {
+            let there = w.endpoints();
+            if there.len() == 3 { Ok(uids(&there)) } else { Err(format!("{there:?}")) }
+        })
+        .await;
+    let gone = Instance { name: "gone".to_owned(), uid: "u0".to_owned() };
+    let Step::ScaleDown { workload, replicas, victims, .. } = scale_down(&key, 1, &[gone]) else {
+        unreachable!("is one")
+    };
+    let step = |from| Step::ScaleDown {
+        workload: workload.clone(),
+        replicas,
+        from: Some(from),
+        victims: victims.clone(),
+    };
+    let result = lab.run(1, step(2)).await;
+    let words = "3 are kept now, not 2: look again";
+    assert!(matches!(&result, StepResult::Failed { reason } if reason.contains(words)), "{result:?}");
+    world.ready(3).await;
+    left(&mut world, &three).await;
     lab.close().await;
 }
 

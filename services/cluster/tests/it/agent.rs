@@ -56,7 +56,7 @@ async fn from_import_over_endpoints_and_drain_to_scale_down() {
         store.get(&format!("sim-a.demo.shop.{}", victim.name)).await.expect("reads").expect("is there");
     assert_eq!((drained.phase, drained.stopping), (EndpointPhase::Draining, false));
 
-    let down = Step::ScaleDown { workload: key(), replicas: 2, victims: vec![victim.clone()] };
+    let down = Step::ScaleDown { workload: key(), replicas: 2, from: Some(3), victims: vec![victim.clone()] };
     assert_eq!(site.step("sim-a", 1, down.clone()).await, StepResult::Done);
     assert_eq!(site.step("sim-a", 1, down).await, StepResult::Done);
     let two = until(&endpoints, ready(2)).await;

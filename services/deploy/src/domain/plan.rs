@@ -33,8 +33,15 @@ pub enum Action {
     ScaleUp(u32),
     /// Take an instance out of service.
     Drain(Victim),
-    /// Stop these, and let the engine keep this many.
-    ScaleDown(u32, Vec<Victim>),
+    /// Stop these, and let the engine keep fewer.
+    ScaleDown {
+        /// How many remain.
+        keep: u32,
+        /// How many it keeps, as far as is seen.
+        from: u32,
+        /// Which ones go.
+        victims: Vec<Victim>,
+    },
     /// Nothing is left: let the engine forget the revision.
     Remove,
 }
@@ -85,7 +92,7 @@ fn stop_drained(app: &App, name: &Name, cluster: &InCluster, now: Timestamp, ste
         let unseen = kept.replicas.saturating_sub(remaining).saturating_sub(count(&victims));
         let keep = if overdue { remaining.max(wanted.min(kept.replicas)) } else { remaining + unseen };
         if !victims.is_empty() || keep < kept.replicas {
-            let action = Action::ScaleDown(keep.min(kept.replicas), victims);
+            let action = Action::ScaleDown { keep: keep.min(kept.replicas), from: kept.replicas, victims };
             steps.push(PlannedStep { cluster: name.clone(), revision: revision.clone(), action });
         }
     }

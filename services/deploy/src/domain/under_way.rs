@@ -81,6 +81,6 @@ fn expect(step: &PlannedStep, observed: &mut Observed, now: Timestamp) {
             let drained = cluster.instances.iter_mut().filter(|i| i.uid == victim.uid && i.live());
             drained.for_each(|i| i.stage = Stage::Draining("its agent was asked to take it out".to_owned()));
         }
-        Action::ScaleDown(..) | Action::Remove => (),
+        Action::ScaleDown { .. } | Action::Remove => (),
     }
 }

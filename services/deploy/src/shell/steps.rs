@@ -66,9 +66,12 @@ fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Step {
             replicas: *replicas,
         },
         Action::Drain(victim) => Step::Drain { workload, instance: instance(victim) },
-        Action::ScaleDown(replicas, victims) => {
-            Step::ScaleDown { workload, replicas: *replicas, victims: victims.iter().map(instance).collect() }
-        }
+        Action::ScaleDown { keep, from, victims } => Step::ScaleDown {
+            workload,
+            replicas: *keep,
+            from: Some(*from),
+            victims: victims.iter().map(instance).collect(),
+        },
         Action::Remove => Step::Remove { workload },
     }
 }

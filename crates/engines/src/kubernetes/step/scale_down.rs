@@ -16,11 +16,18 @@ use serde_json::json;
 use super::{ATTEMPTS, Executor, Progress, Stop, fresh, label, manager, translate, within};
 use crate::kubernetes::ranking::{Candidate, doomed};
 
+/// How many there shall be, and how many there are as far as is known.
+#[derive(Clone, Copy)]
+pub(super) struct Number {
+    pub(super) from: Option<u32>,
+    pub(super) to: u32,
+}
+
 impl Executor<'_> {
     pub(super) async fn scale_down(
         &self,
         key: &WorkloadKey,
-        replicas: u32,
+        Number { from, to: replicas }: Number,
         victims: &[Instance],
         generation: u64,
     ) -> Progress {
@@ -37,6 +44,11 @@ impl Executor<'_> {
             // is the set's business.
             self.cheapen(key, &pods, &present).await?;
             return self.delete(key, &present).await;
+        }
+        // Planned on an old view: more was started meanwhile, and the number that was worked out would stop that.
+        let kept = translate::workload::replicas(&set);
+        if let Some(from) = from.filter(|from| *from != kept) {
+            return Err(Stop::failed(format!("{kept} are kept now, not {from}: look again")));
         }
         let surplus = candidates.len().saturating_sub(keep);
         let exactly = doomed(&candidates, keep).iter().all(|c| victims.contains(&c.instance));

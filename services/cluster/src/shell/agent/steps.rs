@@ -53,7 +53,9 @@ impl Executor {
         let now = self.agent.clock.now();
         if let Some(not_after) = request.not_after.filter(|not_after| now > *not_after) {
             // Whoever asked has given up, and may have planned something else since.
-            let reason = format!("the step was to begin before {not_after}, and it is {now} here: ask again");
+            let reason = format!(
+                "the step was to begin before {not_after}, and it is {now} here: ask again; if that repeats itself, set the clocks"
+            );
             return StepResult::Failed { reason };
         }
         // What lay unread while the process was paused is perhaps somebody else's business by now. A step that begins just

@@ -140,7 +140,7 @@ impl Model {
                     i.stage = Stage::Draining("asked".to_owned());
                 }
             }
-            Action::ScaleDown(replicas, victims) => {
+            Action::ScaleDown { keep: replicas, victims, .. } => {
                 let named = |i: &Instance| victims.iter().any(|v| v.uid == i.uid);
                 for victim in engine.instances.iter().filter(|i| named(i)) {
                     let out = matches!(victim.stage, Stage::Drained(_) | Stage::Stopping);
