@@ -9,6 +9,7 @@ pub mod asyncapi;
 pub mod bucket;
 pub mod cluster;
 pub mod codec;
+pub mod compat;
 pub mod deploy;
 pub mod duration;
 pub mod envelope;

@@ -1,5 +1,8 @@
-//! `bcs-schemas [--check] DIR`: writes the generated files below DIR, or says which of them are not as they should be.
-//! Golden messages are only ever added.
+//! `bcs-schemas [--check | --compat [--base DIR] | --release] DIR`: writes the generated files below DIR, or says which of
+//! them are not as they should be, or compares with what was released, or keeps what there is as released. Golden messages
+//! are only ever added.
+
+mod release;
 
 use std::{
     path::{Path, PathBuf},
@@ -10,41 +13,46 @@ use bcs_schemas::{asyncapi, golden};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (check, dir) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--check", dir] => (true, PathBuf::from(dir)),
-        [dir] if !dir.starts_with('-') => (false, PathBuf::from(dir)),
+    let (result, then) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--check", dir] => (check_all(dir.as_ref()), "run scripts/schemas and commit what it writes"),
+        ["--compat", dir] => (release::compare_with_released(dir.as_ref()), release::ADVICE),
+        ["--compat", "--base", base, dir] => {
+            (release::compare(base.as_ref(), dir.as_ref()).and_then(release::none), release::ADVICE)
+        }
+        ["--release", dir] => (release::keep(dir.as_ref()), "nothing was written"),
+        [dir] if !dir.starts_with('-') => (write_all(dir.as_ref()), "not everything was written"),
         _ => {
-            eprintln!("usage: bcs-schemas [--check] DIR");
+            eprintln!("usage: bcs-schemas [--check | --compat [--base DIR] | --release] DIR");
             return ExitCode::from(2);
         }
     };
-    let result = if check { check_all(&dir) } else { write_all(&dir) };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problems) => {
-            eprintln!("{problems}\nrun scripts/schemas and commit what it writes");
+            eprintln!("{problems}\n{then}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn write_all(dir: &Path) -> Result<(), String> {
-    let write = |path: PathBuf, content: &[u8]| {
-        let parent = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        std::fs::create_dir_all(parent)
-            .and_then(|()| std::fs::write(&path, content))
-            .map_err(|e| format!("{}: {e}", path.display()))
-    };
     for (name, content) in asyncapi::files() {
-        write(dir.join(name), content.as_bytes())?;
+        write(&dir.join(name), content.as_bytes())?;
     }
     for (name, content) in golden::examples() {
         let path = golden_path(dir, &name);
         if !path.exists() {
-            write(path, &content)?;
+            write(&path, &content)?;
         }
     }
     Ok(())
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), String> {
+    let parent = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    std::fs::create_dir_all(parent)
+        .and_then(|()| std::fs::write(path, content))
+        .map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn check_all(dir: &Path) -> Result<(), String> {
