@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    MessageSet, bucket, cluster, deploy, observation, outcome, quarantine, query, resource, step, stream,
+    MessageSet, MessageType, bucket, cluster, deploy, observation, outcome, quarantine, query, resource,
+    step, stream,
 };
 
 /// Every generated file, by its path below `schemas/`.
@@ -66,10 +67,12 @@ fn schemas() -> BTreeMap<String, Value> {
 }
 
 fn message_schemas<M: MessageSet>() -> impl Iterator<Item = (String, Value)> {
-    M::TYPES.iter().map(|t| {
-        let name = format!("bcs.{}.{}.{}.v{}", M::SERVICE, t.kind, t.verb, t.version);
-        (name, (t.schema)().to_value())
-    })
+    let all = M::TYPES.iter().chain(M::FORMER);
+    all.map(|t| (name_of::<M>(t), (t.schema)().to_value()))
+}
+
+fn name_of<M: MessageSet>(ty: &MessageType) -> String {
+    format!("bcs.{}.{}.{}.v{}", M::SERVICE, ty.kind, ty.verb, ty.version)
 }
 
 fn document() -> Value {
@@ -97,7 +100,7 @@ fn document() -> Value {
     })
 }
 
-/// One channel, one operation and one message for each member of `M`.
+/// One channel and one operation for each member of `M`, and one message for each version of it.
 fn describe<M: MessageSet>(
     flow: &str,
     channels: &mut serde_json::Map<String, Value>,
@@ -107,7 +110,11 @@ fn describe<M: MessageSet>(
     for ty in M::TYPES {
         let (service, kind, verb) = (M::SERVICE, ty.kind, ty.verb);
         let id = format!("{flow}.{service}.{kind}.{verb}");
-        let name = format!("bcs.{service}.{kind}.{verb}.v{}", ty.version);
+        let reference = |name: &str| json!({ "$ref": format!("#/components/messages/{name}") });
+        let mut taken = json!({ "message": reference(&name_of::<M>(ty)) });
+        for former in M::FORMER.iter().filter(|former| former.kind == kind && former.verb == verb) {
+            taken[format!("v{}", former.version)] = reference(&name_of::<M>(former));
+        }
         let parameter = |what: &str| json!({ "description": what });
         channels.insert(
             id.clone(),
@@ -118,7 +125,7 @@ fn describe<M: MessageSet>(
                     "project": parameter("project that owns the object"),
                     "name": parameter("name of the object"),
                 },
-                "messages": { "message": { "$ref": format!("#/components/messages/{name}") } },
+                "messages": taken,
             }),
         );
         let action = if flow == "cmd" { "receive" } else { "send" };
@@ -126,6 +133,9 @@ fn describe<M: MessageSet>(
             id.clone(),
             json!({ "action": action, "channel": { "$ref": format!("#/channels/{id}") } }),
         );
+    }
+    for ty in M::TYPES.iter().chain(M::FORMER) {
+        let name = name_of::<M>(ty);
         messages.insert(
             name.clone(),
             json!({

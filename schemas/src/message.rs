@@ -61,6 +61,8 @@ pub trait MessageSet: Sized + Send + Sync + Clone + fmt::Debug + Serialize + 'st
     const STRICT: bool;
     /// Every member.
     const TYPES: &'static [MessageType];
+    /// Former versions of members: they are read, as what they mean today, and never written.
+    const FORMER: &'static [MessageType] = &[];
 
     /// Which member this is.
     fn message_type(&self) -> &'static MessageType;
@@ -76,6 +78,12 @@ pub trait MessageSet: Sized + Send + Sync + Clone + fmt::Debug + Serialize + 'st
         form: ContentType,
         payload: &[u8],
     ) -> Result<Self, FieldError>;
+
+    /// Whether a message of this type can be read, as it is or as a former version.
+    fn reads(name: &TypeName) -> bool {
+        let fits = |t: &MessageType| t.kind == name.kind && t.verb == name.verb && t.version == name.version;
+        name.service == Self::SERVICE && Self::TYPES.iter().chain(Self::FORMER).any(fits)
+    }
 
     /// The full type name of this message.
     fn type_name(&self) -> TypeName {
@@ -102,10 +110,12 @@ pub(crate) fn decode_member<T: DeserializeOwned>(
 }
 
 /// Why no member fits, naming the ones that would.
-pub(crate) fn no_such_member(types: &[MessageType], kind: &str, verb: &str, version: u32) -> FieldError {
+pub(crate) fn no_such_member<M: MessageSet>(kind: &str, verb: &str, version: u32) -> FieldError {
+    let types = M::TYPES;
     let known = |ty: &&MessageType| ty.kind == kind && ty.verb == verb;
     if types.iter().any(|ty| known(&ty)) {
-        let versions: Vec<String> = types.iter().filter(known).map(|ty| format!("v{}", ty.version)).collect();
+        let versions = types.iter().chain(M::FORMER).filter(known);
+        let versions: Vec<String> = versions.map(|ty| format!("v{}", ty.version)).collect();
         return FieldError::new(
             "ce-type",
             format!("version v{version} is unknown: expected {}", versions.join(" or ")),
@@ -120,8 +130,11 @@ pub(crate) fn no_such_member(types: &[MessageType], kind: &str, verb: &str, vers
 }
 
 /// Declares a [`MessageSet`]: an enum of payload structs with kind, verb and version each; `strict: true` for commands.
+/// `Scaled => "app" "scaled" v 2 from v 1 (v1::Scaled)` reads version 1 as well, through `impl From<v1::Scaled> for Scaled`.
 macro_rules! message_set {
-    ($(#[$doc:meta])* $set:ident of $service:ident, strict: $strict:literal { $($member:ident => $kind:literal $verb:literal v $version:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $set:ident of $service:ident, strict: $strict:literal {
+        $($member:ident => $kind:literal $verb:literal v $version:literal $(from v $former:literal ($old:ty))*),+ $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
         #[serde(untagged)]
@@ -134,6 +147,9 @@ macro_rules! message_set {
             const TYPES: &'static [$crate::MessageType] = &[$($crate::MessageType {
                 kind: $kind, verb: $verb, version: $version, schema: || schemars::schema_for!($member),
             }),+];
+            const FORMER: &'static [$crate::MessageType] = &[$($($crate::MessageType {
+                kind: $kind, verb: $verb, version: $former, schema: || schemars::schema_for!($old),
+            },)*)+];
 
             fn message_type(&self) -> &'static $crate::MessageType {
                 let (kind, verb, version) = match self { $(Self::$member(_) => ($kind, $verb, $version)),+ };
@@ -150,8 +166,12 @@ macro_rules! message_set {
                 kind: &str, verb: &str, version: u32, form: $crate::codec::ContentType, payload: &[u8],
             ) -> Result<Self, $crate::FieldError> {
                 match (kind, verb, version) {
-                    $(($kind, $verb, $version) => $crate::message::decode_member(Self::STRICT, form, payload).map(Self::$member),)+
-                    _ => Err($crate::message::no_such_member(Self::TYPES, kind, verb, version)),
+                    $(($kind, $verb, $version) => $crate::message::decode_member(Self::STRICT, form, payload).map(Self::$member),
+                    $(($kind, $verb, $former) => {
+                        let old: $old = $crate::message::decode_member(Self::STRICT, form, payload)?;
+                        Ok(Self::$member(old.into()))
+                    })*)+
+                    _ => Err($crate::message::no_such_member::<Self>(kind, verb, version)),
                 }
             }
         }
@@ -180,7 +200,7 @@ impl<const S: usize> MessageSet for NoMessage<S> {
         match *self {}
     }
     fn decode(kind: &str, verb: &str, version: u32, _: ContentType, _: &[u8]) -> Result<Self, FieldError> {
-        Err(no_such_member(&[], kind, verb, version))
+        Err(no_such_member::<Self>(kind, verb, version))
     }
 }
 
@@ -199,6 +219,58 @@ mod tests {
         {
             assert!(text.parse::<TypeName>().is_err(), "{text}");
         }
+    }
+
+    /// A set of which one member has a history.
+    #[allow(unreachable_pub, reason = "the macro makes public sets, and this one is only seen here")]
+    mod pack {
+        use super::*;
+
+        /// Version 1 counted in dozens.
+        #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+        pub struct PackedV1 {
+            pub dozens: u64,
+        }
+
+        #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+        pub struct Packed {
+            pub pieces: u64,
+        }
+
+        impl From<PackedV1> for Packed {
+            fn from(old: PackedV1) -> Self {
+                Self { pieces: old.dozens * 12 }
+            }
+        }
+
+        message_set! {
+            PackEvent of Network, strict: false {
+                Packed => "pack" "packed" v 2 from v 1 (PackedV1),
+            }
+        }
+    }
+
+    #[test]
+    fn a_former_version_is_read_as_what_it_means_today_and_never_written() {
+        use pack::{PackEvent, Packed, PackedV1};
+        let read = |version, payload: &[u8]| {
+            PackEvent::decode("pack", "packed", version, ContentType::MessagePack, payload)
+        };
+        let old = codec::encode(&PackedV1 { dozens: 3 }).expect("is written");
+        let event = read(1, &old).expect("version 1");
+        assert_eq!(event, Packed { pieces: 36 }.into());
+        assert_eq!(event.type_name().to_string(), "bcs.network.pack.packed.v2");
+        assert_eq!(read(2, &event.encode().expect("is written")), Ok(event));
+        assert!(read(2, &old).is_err(), "each version has its own form");
+        let error = read(3, &old).expect_err("a version to come");
+        assert_eq!(error.problem, "version v3 is unknown: expected v2 or v1");
+        for (name, expected) in
+            [("packed.v1", true), ("packed.v2", true), ("packed.v3", false), ("sent.v1", false)]
+        {
+            let name: TypeName = format!("bcs.network.pack.{name}").parse().expect("a type name");
+            assert_eq!(PackEvent::reads(&name), expected, "{name}");
+        }
+        assert_eq!(PackEvent::FORMER.len(), 1, "its schema is still generated");
     }
 
     #[test]

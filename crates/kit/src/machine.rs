@@ -18,7 +18,7 @@ mod tests;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bcs_schemas::{
-    CommandId, MessageSet, Name,
+    CommandId, MessageSet, Name, TypeName,
     outcome::{Outcome, Rejection},
     subject::Target,
 };
@@ -153,6 +153,17 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// The journal holds a type of event that this program does not know.
+    #[error(
+        "journal event {seq} is a {type_name}, which this program does not know: it was written by a newer program, run that \
+         one"
+    )]
+    Unknown {
+        /// Its position.
+        seq: u64,
+        /// Its type.
+        type_name: TypeName,
+    },
     /// The state machine panicked on it.
     #[error("the decision panicked: {0}")]
     Panicked(String),
@@ -176,7 +187,7 @@ impl Error {
         match self {
             Self::Journal(error) => error.is_transient(),
             // An event of a newer program: that one is about to take over, or this one is about to be replaced.
-            Self::Replay { .. } | Self::Bus(_) => true,
+            Self::Replay { .. } | Self::Unknown { .. } | Self::Bus(_) => true,
             Self::Panicked(_) | Self::Unwritten(_) | Self::Follows | Self::Stopping => false,
         }
     }

@@ -158,7 +158,7 @@ fn read<E: MessageSet>(message: &async_nats::jetstream::Message) -> Result<Optio
     let headers = EventHeaders::read(lookup).map_err(|e| e.to_string())?;
     let subject: Subject = message.subject.parse().map_err(|e: bcs_schemas::FieldError| e.to_string())?;
     let name = &headers.type_name;
-    if !E::TYPES.iter().any(|t| t.kind == name.kind && t.verb == name.verb && t.version == name.version) {
+    if !E::reads(name) {
         return Ok(None);
     }
     let event = E::decode(&name.kind, &name.verb, name.version, ContentType::MessagePack, &message.payload)

@@ -32,10 +32,7 @@ impl<S: StateMachine> Live<S> {
         let damaged = |problem: String| Error::Replay { seq: row.seq, problem };
         let target: Target =
             row.target.parse().map_err(|e| damaged(format!("target {:?}: {e}", row.target)))?;
-        let name: TypeName = row.type_name.parse().map_err(damaged)?;
-        let TypeName { kind, verb, version, .. } = &name;
-        let event = S::Event::decode(kind, verb, *version, ContentType::MessagePack, &row.payload)
-            .map_err(|e| damaged(e.to_string()))?;
+        let event = decided(row.seq, &row.type_name, ContentType::MessagePack, &row.payload)?;
         self.take_in(&Fact { seq: row.seq, at: row.at, target: &target, event: &event });
         Ok(())
     }
@@ -46,6 +43,23 @@ impl<S: StateMachine> Live<S> {
         self.seq = fact.seq;
         self.revisions.insert(fact.target.to_string(), fact.seq);
     }
+}
+
+/// What was decided; what a former version of its type says is read as what it means today. An event of a type that is not
+/// known is never skipped: whatever follows it would be folded onto another state.
+pub(super) fn decided<E: MessageSet>(
+    seq: u64,
+    type_name: &str,
+    form: ContentType,
+    payload: &[u8],
+) -> Result<E, Error> {
+    let damaged = |problem: String| Error::Replay { seq, problem };
+    let type_name: TypeName = type_name.parse().map_err(damaged)?;
+    if !E::reads(&type_name) {
+        return Err(Error::Unknown { seq, type_name });
+    }
+    let TypeName { kind, verb, version, .. } = &type_name;
+    E::decode(kind, verb, *version, form, payload).map_err(|e| damaged(e.to_string()))
 }
 
 /// The state as of the end of the journal.

@@ -1,9 +1,9 @@
 //! Looks behind the live state: what was decided, and how an object was at some moment.
 
-use bcs_schemas::{MessageSet, TypeName, codec, codec::ContentType, query::EventView, subject::Target};
+use bcs_schemas::{codec, codec::ContentType, query::EventView, subject::Target};
 use jiff::Timestamp;
 
-use super::{Error, Fact, Live, Machine, StateMachine};
+use super::{Error, Fact, Live, Machine, StateMachine, fold};
 use crate::journal::{Row, Selection};
 
 /// Rows read at a time.
@@ -66,10 +66,8 @@ impl<S: StateMachine> Live<S> {
         let damaged = |problem: String| Error::Replay { seq: event.seq, problem };
         let target: Target =
             event.object.parse().map_err(|e| damaged(format!("object {:?}: {e}", event.object)))?;
-        let TypeName { kind, verb, version, .. } = event.type_name.parse().map_err(damaged)?;
         let payload = serde_json::to_vec(&event.payload).map_err(|e| damaged(e.to_string()))?;
-        let decided = S::Event::decode(&kind, &verb, version, ContentType::Json, &payload);
-        let decided = decided.map_err(|e| damaged(e.to_string()))?;
+        let decided = fold::decided(event.seq, &event.type_name, ContentType::Json, &payload)?;
         self.take_in(&Fact { seq: event.seq, at: event.time, target: &target, event: &decided });
         Ok(())
     }
