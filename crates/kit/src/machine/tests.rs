@@ -22,6 +22,8 @@ on_both!(
     two_writers_of_one_journal_never_contradict_each_other,
     a_reader_can_wait_for_a_revision,
     a_damaged_snapshot_costs_time_and_nothing_else,
+    a_snapshot_of_another_version_of_the_state_is_not_used,
+    an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do,
 );
 
 /// Counts per object; borrowed messages, so that the journal has something real to hold.
@@ -194,13 +196,75 @@ async fn a_reader_can_wait_for_a_revision(database: Database) {
 async fn a_damaged_snapshot_costs_time_and_nothing_else(database: Database) {
     let bench = start(database).await;
     accepted(bench.ask("1", "a", Wish::Add(5)).await);
-    let opened = crate::journal::Journal::open(bench.database.url(), Service::Cluster);
-    let journal = opened.await.expect("opens");
+    let journal = journal(&bench).await;
     bench.tasks.stop(Duration::from_secs(5)).await;
     let broken = crate::journal::Snapshot { seq: 2, payload: vec![0xc1; 40] };
     journal.keep_snapshot(Counters::SNAPSHOT_VERSION, &broken).await.expect("keeps");
     let bench = start(bench.database).await;
     assert_eq!(bench.count("a"), 5);
+}
+
+async fn a_snapshot_of_another_version_of_the_state_is_not_used(database: Database) {
+    let bench = start(database).await;
+    accepted(bench.ask("1", "a", Wish::Add(5)).await);
+    bench.tasks.stop(Duration::from_secs(5)).await;
+    let journal = journal(&bench).await;
+    let version = Counters::SNAPSHOT_VERSION;
+    let mut snapshot = journal.snapshot(version).await.expect("reads").expect("a clean stop leaves one");
+    // Would be read without complaint, and says something else.
+    let mut other: Live<Counters> = bcs_schemas::codec::decode(&snapshot.payload).expect("is read");
+    other.state.0.insert("a".to_owned(), 7);
+    snapshot.payload = bcs_schemas::codec::encode(&other).expect("is written").to_vec();
+    for (version, count) in [(version + 1, 5), (version, 7)] {
+        journal.keep_snapshot(version, &snapshot).await.expect("keeps");
+        let clock = Clock::system();
+        let tasks = Tasks::new();
+        let machine: Machine<Counters> =
+            Machine::start(bench.database.url(), &clock, &tasks).await.expect("starts");
+        assert_eq!(machine.live().state.0.get("a"), Some(&count), "version {version}");
+        tasks.stop(Duration::from_secs(5)).await;
+    }
+}
+
+async fn an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do(database: Database) {
+    let bench = start(database).await;
+    accepted(bench.ask("1", "a", Wish::Add(5)).await);
+    let (journal, url) = (journal(&bench).await, bench.database.url());
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let follower: Machine<Counters> = Machine::start(url, &clock, &tasks).await.expect("starts");
+    let known = journal.read(1, 1).await.expect("reads").remove(0);
+    let newer = |seq: u64, type_name: &str| {
+        let (id, type_name) =
+            (bcs_schemas::EventId::derived(&seq.to_string(), "newer"), type_name.to_owned());
+        journal::Row { seq, id, type_name, ..known.clone() }
+    };
+    let rows = [newer(3, "bcs.cluster.cluster.labelled.v9"), newer(4, &known.type_name)];
+    journal.append(&rows, &[]).await.expect("appends");
+
+    // Who follows stays at what it understands, whatever comes behind.
+    let trouble = follower.runner.lock().await.reload().await.expect_err("cannot follow");
+    assert!(matches!(trouble, Error::Unknown { seq: 3, .. }) && trouble.is_transient(), "{trouble:?}");
+    assert_eq!(follower.live().seq, 2);
+    let refused = follower.past(&object("a"), Moment::Revision(4)).await.expect_err("is no guess");
+    assert!(matches!(refused, Error::Unknown { seq: 3, .. }), "{refused:?}");
+    tasks.stop(Duration::from_secs(5)).await;
+    bench.tasks.stop(Duration::from_secs(5)).await;
+
+    // Who starts does not start, and the journal stays as it is.
+    journal
+        .keep_snapshot(99, &journal::Snapshot { seq: 0, payload: Vec::new() })
+        .await
+        .expect("forgets ours");
+    let started = Machine::<Counters>::start(url, &clock, &Tasks::new()).await;
+    let words = started.err().expect("is refused").to_string();
+    for part in ["journal event 3", "bcs.cluster.cluster.labelled.v9", "newer program", "run that one"] {
+        assert!(words.contains(part), "{part:?} is missing in {words}");
+    }
+    assert_eq!(journal.last_seq().await.expect("reads"), 4);
+}
+
+async fn journal(bench: &Bench) -> crate::journal::Journal {
+    crate::journal::Journal::open(bench.database.url(), Service::Cluster).await.expect("opens")
 }
 
 #[test]
