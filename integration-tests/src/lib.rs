@@ -3,5 +3,6 @@
 pub mod bench;
 pub mod chaos;
 pub mod harness;
+pub mod journals;
 pub mod ledger;
 pub mod outside;

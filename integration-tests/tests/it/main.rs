@@ -21,6 +21,7 @@ mod secure;
 mod stalled;
 mod story;
 mod traffic;
+mod upgrade;
 mod world;
 
 use bcs_integration_tests::ledger;
