@@ -34,6 +34,8 @@ pub(super) struct Head {
     service: String,
     /// `SNAPSHOT_VERSION` of the state: with the same, the state has the same shape.
     state_version: u32,
+    /// The state before the first event.
+    empty: Value,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,6 +74,7 @@ impl Recording {
             version: super::VERSION.to_owned(),
             service: service.to_owned(),
             state_version,
+            empty: Value::Null,
         };
         let mut recording = Self { head, tables, rows };
         for row in &mut recording.rows {
@@ -82,6 +85,7 @@ impl Recording {
         for (row, around) in events.zip(states.windows(2)) {
             row.changes = Some(json_patch::diff(&around[0], &around[1]));
         }
+        recording.head.empty = states.into_iter().next().context("there is no state before the first event")?;
         Ok(recording)
     }
 
@@ -137,9 +141,9 @@ impl Recording {
         self.of("snapshots").find_map(|row| row.columns["seq"].as_u64())
     }
 
-    /// Each event's position, and the state that it left, when the first found `empty`.
-    pub fn states(&self, empty: Value) -> Result<Vec<Value>> {
-        let mut states = vec![empty];
+    /// The state before the first event and after each.
+    pub fn states(&self) -> Result<Vec<Value>> {
+        let mut states = vec![self.head.empty.clone()];
         for row in self.of("events") {
             let mut state = states.last().cloned().unwrap_or_default();
             let changes = row.changes.as_ref().context("an event does not say what it changed")?;

@@ -8,7 +8,7 @@ use bcs_integration_tests::{
 };
 use bcs_kit::{
     Clock, Tasks,
-    machine::{Live, Machine, StateMachine},
+    machine::{Machine, StateMachine},
 };
 use bcs_schemas::{CommandId, Service};
 use serde_json::Value;
@@ -88,7 +88,7 @@ impl Left {
         if same_shape {
             ensure!(live.text()? == self.state, "the same state is written in another way");
         }
-        let states = self.recording.states(serde_json::to_value(Live::<S>::default())?)?;
+        let states = self.recording.states()?;
         ensure!(states.last() == Some(&recorded), "the recording contradicts itself");
         for (event, recorded) in self.recording.events()?.iter().zip(&states[1..]) {
             let folded = machine.replay(event.seq).await?;
