@@ -4,26 +4,27 @@
 mod binary;
 mod cli;
 mod clock;
+mod cluster;
 mod etcd;
 mod kubesim;
 mod lab;
 mod nats;
-mod port;
 mod postgres;
 mod process;
 mod up;
 mod wait;
-mod wire;
+
+pub use bcs_testbus::{Mood, Servers, Wire, free_port};
 
 pub use self::{
     binary::{bcs, built, find},
     cli::{Cli, Ran},
     clock::MovableClock,
+    cluster::NatsCluster,
     etcd::Etcd,
     kubesim::{ApiServer, Kubesim},
     lab::{Failed, Lab},
     nats::NatsServer,
-    port::free_port,
     postgres::Postgres,
     process::{Process, signal_to},
     up::{Options, Up},
@@ -32,5 +33,4 @@ pub use self::{
         Poll::{self, NotYet, Ready},
         wait_until,
     },
-    wire::{Mood, Wire},
 };

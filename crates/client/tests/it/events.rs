@@ -64,7 +64,7 @@ async fn events_are_read_from_any_position_and_then_followed() {
 async fn observations_are_listed_and_mirrored() {
     let server = Server::start();
     let client = server.client().await;
-    client.bus().provision().await.expect("buckets");
+    client.bus().provision_within(LONG).await.expect("buckets");
     let health = |name: &str, nodes| ClusterHealth {
         cluster: Name::new(name).expect("is a name"),
         reachable: true,

@@ -1,8 +1,6 @@
-//! A NATS server of its own for each test, a service on it, and a client.
+//! A bus of its own for each test, a service on it, and a client.
 
 use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -10,6 +8,7 @@ use std::{
 use bcs_client::Client;
 use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig, machine::Machine, reads::Reads};
 use bcs_schemas::{Service, outcome::Outcome, subject::Target};
+use bcs_testbus::{Servers, TestBus};
 use tempfile::TempDir;
 
 use crate::ledger::Ledger;
@@ -17,45 +16,36 @@ use crate::ledger::Ledger;
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// A server that is killed with its owner.
+/// A bus that ends with its owner, and a place for a journal.
 pub(crate) struct Server {
-    child: Child,
-    port: u16,
+    nats: TestBus,
     dir: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let dir = TempDir::new().expect("a directory");
-        let child = launch(port, &dir);
-        Self { child, port, dir }
+        Self::of(Servers::asked())
     }
 
-    /// As `kill -9` does.
+    pub(crate) fn of(servers: Servers) -> Self {
+        Self { nats: TestBus::start(servers), dir: TempDir::new().expect("a directory") }
+    }
+
+    /// As `kill -9` of every server does.
     pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.nats.kill();
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.child = launch(self.port, &self.dir);
+        self.nats.start_again();
     }
 
-    pub(crate) fn address(&self) -> (&'static str, u16) {
-        ("127.0.0.1", self.port)
+    pub(crate) fn address(&self) -> String {
+        self.nats.address()
     }
 
     pub(crate) fn config(&self) -> BusConfig {
-        BusConfig { url: format!("nats://127.0.0.1:{}", self.port), ..BusConfig::default() }
+        BusConfig { url: self.nats.url(), replicas: self.nats.replicas(), ..BusConfig::default() }
     }
 
     /// A connection, once the server listens.
@@ -66,7 +56,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("nats-server does not listen on port {}", self.port);
+        panic!("nats-server does not listen on {}", self.nats.url());
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -78,23 +68,6 @@ impl Server {
     }
 }
 
-fn launch(port: u16, dir: &TempDir) -> Child {
-    // The streams reserve more than a small disk has; a server counts what is reserved, not what is used.
-    let store = dir.path().join("nats");
-    let text = format!(
-        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?}, max_file_store: 1TB, sync_interval: always }}\n"
-    );
-    let config = dir.path().join("nats.conf");
-    std::fs::write(&config, text).expect("writes the settings");
-    Command::new("nats-server")
-        .arg("-c")
-        .arg(config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nats-server is on PATH")
-}
-
 /// A service that answers commands and questions.
 pub(crate) struct Running {
     pub(crate) machine: Machine<Ledger>,
@@ -104,8 +77,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(server: &Server) -> Self {
-        let bus = server.bus("deploy").await;
-        bus.provision().await.expect("streams and buckets");
+        Self::over(server, server.bus("deploy").await).await
+    }
+
+    /// On a connection of its own.
+    pub(crate) async fn over(server: &Server, bus: Bus) -> Self {
+        bus.provision_within(LONG).await.expect("streams and buckets");
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let machine: Machine<Ledger> =
             Machine::start(&server.journal(), &clock, &tasks).await.expect("a machine");

@@ -1,72 +1,86 @@
-//! A NATS server of its own for each test.
+//! A bus of its own for each test.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bcs_kit::{Bus, bus::BusConfig};
-use tempfile::TempDir;
+use bcs_testbus::{Servers, TestBus};
 
-/// A server that is killed with its owner.
+/// Longer than anything here takes on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A bus that ends with its owner.
 pub(crate) struct Server {
-    child: Child,
-    url: String,
-    dir: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    nats: TestBus,
 }
 
 impl Server {
-    /// With every stream and bucket.
-    pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address").to_string();
-        drop(listener);
-        let dir = TempDir::new().expect("a directory");
-        // Streams reserve more than a small disk has; a server counts what is reserved.
-        let store = dir.path().join("store");
-        let text =
-            format!("listen: \"{address}\"\njetstream {{ store_dir: {store:?}, max_file_store: 1TB }}\n");
-        std::fs::write(dir.path().join("nats.conf"), text).expect("writes the settings");
-        let server = Self { child: launch(&dir), url: format!("nats://{address}"), dir };
-        server.bus("provision").await.provision().await.expect("streams and buckets");
+    /// Of so many servers, with every stream and bucket.
+    pub(crate) async fn of(servers: Servers) -> Self {
+        let server = Self::empty(servers);
+        server.provision().await;
         server
     }
 
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Without streams and buckets.
+    pub(crate) fn empty(servers: Servers) -> Self {
+        Self { nats: TestBus::start(servers) }
+    }
+
+    async fn provision(&self) {
+        let bus = self.bus("provision").await;
+        bus.provision_within(LONG).await.expect("streams and buckets");
     }
 
     /// Killed, everything that it kept is lost, and started anew.
     pub(crate) async fn begin_anew(&mut self) {
-        self.kill();
-        std::fs::remove_dir_all(self.dir.path().join("store")).expect("removes the data");
-        self.child = launch(&self.dir);
-        self.bus("provision").await.provision().await.expect("streams and buckets");
+        self.nats.kill_and_forget();
+        self.nats.start_again();
+        self.provision().await;
     }
 
-    /// A connection, once the server listens.
-    pub(crate) async fn bus(&self, name: &str) -> Bus {
-        let config = BusConfig { url: self.url.clone(), ..BusConfig::default() };
-        for _ in 0..200 {
-            if let Ok(bus) = Bus::connect(&config, name).await {
-                return bus;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Kills the server that leads a stream; which one that was.
+    pub(crate) async fn kill_leader_of(&mut self, stream: &str) -> usize {
+        let bus = self.bus("looker").await;
+        let found = bus.jetstream().get_stream(stream).await.expect("is there");
+        let group = found.cached_info().cluster.clone().expect("is a cluster");
+        let leads = |node: &usize| group.leader.as_deref() == Some(self.nats.name(*node).as_str());
+        let node = self.nats.nodes().find(leads).expect("one leads");
+        self.nats.kill_one(node);
+        node
+    }
+
+    /// Starts a server that was killed, and waits until it has everything.
+    pub(crate) async fn start_again(&mut self, node: usize) {
+        self.nats.start_one(node);
+        let bus = self.bus("looker").await;
+        let current = async || {
+            let found = bus.jetstream().get_stream("KV_leases").await.ok()?;
+            let group = found.cached_info().cluster.clone()?;
+            Some(group.leader.is_some() && group.replicas.iter().all(|one| one.current && !one.offline))
+        };
+        let end = tokio::time::Instant::now() + LONG;
+        while current().await != Some(true) {
+            assert!(tokio::time::Instant::now() < end, "a server does not catch up");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("nats-server does not listen on {}", self.url);
+    }
+
+    pub(crate) fn config(&self) -> BusConfig {
+        BusConfig { url: self.nats.url(), replicas: self.nats.replicas(), ..BusConfig::default() }
+    }
+
+    /// A connection, once the servers listen.
+    pub(crate) async fn bus(&self, name: &str) -> Bus {
+        connect(&self.config(), name).await
     }
 }
 
-fn launch(dir: &TempDir) -> Child {
-    let mut command = Command::new("nats-server");
-    command.arg("-c").arg(dir.path().join("nats.conf")).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("nats-server is on PATH")
+pub(crate) async fn connect(config: &BusConfig, name: &str) -> Bus {
+    for _ in 0..200 {
+        if let Ok(bus) = Bus::connect(config, name).await {
+            return bus;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nats-server does not listen on {}", config.url);
 }

@@ -1,11 +1,6 @@
-//! A NATS server, a simulated cluster and the service, for one test.
+//! A bus, a simulated cluster and the service, for one test.
 
-use std::{
-    net::TcpListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use bcs_client::{Client, Payload};
 use bcs_cluster::{AgentConfig, Config};
@@ -21,6 +16,7 @@ use bcs_schemas::{
     step::{Step, StepRequest, StepResult},
     subject::{Target, agent_steps},
 };
+use bcs_testbus::{Servers, TestBus};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -28,15 +24,6 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("is a name")
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 pub(crate) struct Site {
@@ -49,15 +36,15 @@ pub(crate) struct Site {
     /// Where the service tells of its health.
     health: String,
     pub(crate) views: Tasks,
-    server: Server,
+    nats: TestBus,
 }
 
 impl Site {
     pub(crate) async fn open() -> Self {
         let dir = TempDir::new().expect("a directory");
-        let (server, bus_url) = launch(&dir);
-        let bus = connect(&bus_url).await;
-        bus.provision().await.expect("streams and buckets");
+        let nats = TestBus::start(Servers::asked());
+        let bus = connect(&nats).await;
+        bus.provision_within(LONG).await.expect("streams and buckets");
         let sim = bcs_kubesim::start(bcs_kubesim::Config::default()).await.expect("a simulator");
         sim.write_kubeconfig(dir.path().join("kubeconfig")).expect("a kubeconfig");
         let client = Client::over(bus.clone(), Clock::system()).await.expect("a client");
@@ -65,12 +52,12 @@ impl Site {
             sim,
             bus,
             client,
-            bus_url,
+            bus_url: nats.url(),
             dir,
             service: Tasks::new(),
             health: String::new(),
             views: Tasks::new(),
-            server,
+            nats,
         };
         site.start().await;
         site
@@ -100,17 +87,14 @@ impl Site {
 
     /// The bus goes away and comes back with what it kept.
     pub(crate) fn restart_bus(&mut self) {
-        let _ = self.server.0.kill();
-        let _ = self.server.0.wait();
-        self.server = run(&self.dir.path().join("nats.conf"));
+        self.nats.kill();
+        self.nats.start_again();
     }
 
     /// The bus goes away and comes back with nothing.
     pub(crate) fn wipe_bus(&mut self) {
-        let _ = self.server.0.kill();
-        let _ = self.server.0.wait();
-        std::fs::remove_dir_all(self.dir.path().join("nats")).expect("removes the data");
-        self.server = run(&self.dir.path().join("nats.conf"));
+        self.nats.kill_and_forget();
+        self.nats.start_again();
     }
 
     /// The metrics of the service whose names begin so, with their values.
@@ -224,26 +208,8 @@ pub(crate) fn free_address() -> std::net::SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-fn launch(dir: &TempDir) -> (Server, String) {
-    let port = free_address().port();
-    // Streams reserve more than a small disk has; a server counts what is reserved.
-    let text = format!(
-        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, max_file_store: 1TB, sync_interval: always }}\n",
-        dir.path().join("nats")
-    );
-    let config = dir.path().join("nats.conf");
-    std::fs::write(&config, text).expect("writes the settings");
-    (run(&config), format!("nats://127.0.0.1:{port}"))
-}
-
-fn run(config: &std::path::Path) -> Server {
-    let mut command = Command::new("nats-server");
-    command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-    Server(command.spawn().expect("nats-server is on PATH"))
-}
-
-async fn connect(url: &str) -> Bus {
-    let config = BusConfig { url: url.to_owned(), ..BusConfig::default() };
+async fn connect(nats: &TestBus) -> Bus {
+    let config = BusConfig { url: nats.url(), replicas: nats.replicas(), ..BusConfig::default() };
     let deadline = tokio::time::Instant::now() + LONG;
     loop {
         match Bus::connect(&config, "test").await {

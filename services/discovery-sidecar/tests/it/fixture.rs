@@ -14,6 +14,7 @@ use bcs_schemas::{
     },
     resource::Registry,
 };
+use bcs_testbus::{Servers, TestBus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) fn name(text: &str) -> Name {
@@ -182,30 +183,23 @@ pub(crate) fn document(registry: &str, driver: serde_json::Value) -> Registry {
 
 /// A nats-server with the platform's buckets.
 pub(crate) struct Nats {
-    _process: Process,
+    _servers: TestBus,
     pub(crate) url: String,
-    _directory: tempfile::TempDir,
     pub(crate) bus: Bus,
 }
 
 impl Nats {
     pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let port = free_port();
-        // The catalogue reserves more than the disk of a small machine has; nothing of it is used here.
-        let store = directory.path().display();
-        let settings = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{store}\", max_file_store: 1TB }}\n"
-        );
-        let file = directory.path().join("nats.conf");
-        std::fs::write(&file, settings).expect("writes");
-        let arguments = ["-c".to_owned(), file.display().to_string()];
-        let process = start("nats-server", "nats-server 2.14 or newer", &arguments);
-        let config = BusConfig { url: format!("nats://127.0.0.1:{port}"), ..BusConfig::default() };
+        Self::of(Servers::asked()).await
+    }
+
+    pub(crate) async fn of(servers: Servers) -> Self {
+        let servers = TestBus::start(servers);
+        let config = BusConfig { url: servers.url(), replicas: servers.replicas(), ..BusConfig::default() };
         let bus =
             wait_until(LONG, async || Bus::connect(&config, "test").await.map_err(|e| e.to_string())).await;
-        wait_until(LONG, async || bus.provision().await.map_err(|e| e.to_string())).await;
-        let nats = Self { _process: process, url: config.url, _directory: directory, bus };
+        bus.provision_within(LONG).await.expect("streams and buckets");
+        let nats = Self { _servers: servers, url: config.url, bus };
         nats.beat(true).await;
         nats
     }

@@ -1,9 +1,7 @@
 //! A wire between two programs that somebody can hold, cut, or make slow: a TCP proxy.
 
-use std::time::Duration;
+use std::{io::Result, time::Duration};
 
-use anyhow::{Context, Result};
-use bcs_kit::Tasks;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -11,6 +9,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
+    task::JoinSet,
 };
 
 /// How the wire treats what passes through it.
@@ -31,10 +30,11 @@ pub enum Mood {
 }
 
 /// The proxy; it ends with its owner.
+#[derive(Debug)]
 pub struct Wire {
     port: u16,
     mood: watch::Sender<Mood>,
-    tasks: Tasks,
+    _passing: JoinSet<()>,
 }
 
 /// More than any frame that passes at once needs.
@@ -43,20 +43,17 @@ const CHUNK: usize = 64 * 1024;
 impl Wire {
     /// Begins to pass on to `address`, such as `127.0.0.1:4222`. It need not answer yet.
     pub async fn to(address: String) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("no free port")?;
-        let wire =
-            Self { port: listener.local_addr()?.port(), mood: watch::Sender::default(), tasks: Tasks::new() };
-        let (tasks, mood) = (wire.tasks.clone(), wire.mood.subscribe());
-        wire.tasks.spawn("wire", async move {
-            let stopping = tasks.stopping();
-            while let Some(Ok((near, _))) = stopping.run_until_cancelled(listener.accept()).await {
-                let (address, mood, stopping) = (address.clone(), mood.clone(), stopping.clone());
-                tasks.spawn("wire-connection", async move {
-                    stopping.run_until_cancelled(carry(near, address, mood)).await;
-                });
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (port, mood) = (listener.local_addr()?.port(), watch::Sender::default());
+        let (mut passing, moods) = (JoinSet::new(), mood.subscribe());
+        passing.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                connections.spawn(carry(near, address.clone(), moods.clone()));
+                while connections.try_join_next().is_some() {}
             }
         });
-        Ok(wire)
+        Ok(Self { port, mood, _passing: passing })
     }
 
     /// Where it listens.
@@ -67,12 +64,6 @@ impl Wire {
     /// From now on it treats everything like this.
     pub fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.tasks.stopping().cancel();
     }
 }
 
@@ -163,8 +154,8 @@ mod tests {
         let listener = server().await;
         let wire = Wire::to(listener.local_addr().expect("an address").to_string()).await.expect("a wire");
         let (heard, mut count) = watch::channel(0);
-        let tasks = Tasks::new();
-        tasks.spawn("server", serve(listener, heard));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, heard));
         let connect = || TcpStream::connect(wire.address());
 
         let mut stream = connect().await.expect("connects");
@@ -193,6 +184,5 @@ mod tests {
         assert!(stream.read_exact(&mut answer).await.is_err(), "it was cut");
         let mut stream = connect().await.expect("is taken");
         assert!(ask(&mut stream, 1).await.is_err(), "and closed at once");
-        tasks.stopping().cancel();
     }
 }
