@@ -9,7 +9,13 @@ pub(crate) use request::{form_of, write};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{ConnectOptions, Event, HeaderMap, jetstream};
+use async_nats::{
+    ConnectOptions, Event, HeaderMap,
+    jetstream::{
+        self, ErrorCode,
+        context::{CreateStreamError, CreateStreamErrorKind},
+    },
+};
 use bcs_schemas::{Name, bucket::Bucket};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -253,6 +259,18 @@ impl Connections {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// What JetStream said, somewhere in a chain of causes. The client keeps it in the kind of some errors.
+pub(crate) fn jetstream_code(error: &(dyn std::error::Error + 'static)) -> Option<ErrorCode> {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    chain.find_map(|error| {
+        let said = error.downcast_ref::<jetstream::Error>().map(|e| e.error_code());
+        said.or_else(|| match error.downcast_ref::<CreateStreamError>()?.kind() {
+            CreateStreamErrorKind::JetStream(e) => Some(e.error_code()),
+            _ => None,
+        })
+    })
 }
 
 /// An address as it may be shown: what stands before an `@` is a secret.

@@ -143,7 +143,7 @@ where
     let tasks = Tasks::new();
     let started = async {
         let bus = connect(&common.bus, service).await?;
-        bus.provision().await?;
+        bus.provision_within(CONNECT_WITHIN).await?;
         bus.supervise(&tasks);
         bus.keep_provisioned(&tasks);
         let health = Health::new();

@@ -17,7 +17,7 @@ use crate::{Failure, file};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
-    /// `nats://host:port`.
+    /// `nats://host:port`; several, joined by commas, for a cluster.
     pub url: String,
     /// File with an nkey seed, or credentials file, when the bus asks who we are.
     #[serde(default, skip_serializing_if = "Option::is_none")]

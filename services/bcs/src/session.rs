@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use bcs_client::Client;
-use bcs_kit::telemetry::{self, TelemetryConfig};
+use bcs_kit::{
+    bus::BusConfig,
+    telemetry::{self, TelemetryConfig},
+};
 use bcs_schemas::{
     Name,
     outcome::{Accepted, Outcome},
@@ -100,7 +103,13 @@ impl Session {
 
     /// A connection to the bus.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        let bus = self.context()?.bus();
+        self.connect_with(|_| ()).await
+    }
+
+    /// A connection with other settings than the context has.
+    pub async fn connect_with(&self, change: impl FnOnce(&mut BusConfig)) -> Result<Client, Failure> {
+        let mut bus = self.context()?.bus();
+        change(&mut bus);
         Client::connect(&bus, "cli").await.map_err(|error| {
             let mut failure = Failure::from(error);
             failure.message.push_str(&format!(

@@ -1,7 +1,10 @@
 //! Streams and buckets: created when missing, updated when compatible, refused with both settings when not, and never
 //! deleted.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{
+    ErrorCode,
     context::{CreateStreamErrorKind, GetStreamErrorKind, KeyValueErrorKind},
     kv::Config as BucketConfig,
     stream::{self, Compression, DiscardPolicy, StorageType},
@@ -11,8 +14,13 @@ use bcs_schemas::{
     stream::{StreamSpec, WhenFull},
 };
 
-use super::{Bus, Error};
-use crate::kv;
+use tokio::time::Instant;
+
+use super::{Bus, Error, jetstream_code};
+use crate::{kv, telemetry::chain};
+
+/// Pause between attempts.
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl Bus {
     /// Every stream and bucket of the catalogue. Any number of processes may do this at once.
@@ -21,9 +29,26 @@ impl Bus {
             self.stream(&spec).await?;
         }
         for (name, purpose) in bucket::ALL {
-            self.create_bucket(name, purpose).await?;
+            self.bucket_of(name, purpose).await?;
         }
         Ok(())
+    }
+
+    /// The same on a bus that has just been started: the servers of a cluster find each other first.
+    pub async fn provision_within(&self, within: Duration) -> Result<(), Error> {
+        let end = Instant::now() + within;
+        loop {
+            match self.provision().await {
+                Err(error) if !matches!(error, Error::Incompatible(_)) && Instant::now() < end => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "streams and buckets are not all there, trying again"
+                    );
+                    tokio::time::sleep(AGAIN).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     async fn stream(&self, spec: &StreamSpec) -> Result<(), Error> {
@@ -38,7 +63,7 @@ impl Bus {
                     Err(e) => match self.jetstream.get_stream(&spec.name).await {
                         Ok(_) => Ok(()),
                         Err(_) if is_full(&e.kind()) => Err(Error::Incompatible(no_room(spec))),
-                        Err(_) => Err(Error::nats(doing("creating"), e)),
+                        Err(_) => Err(self.refused(doing("creating"), e)),
                     },
                 };
             }
@@ -54,7 +79,7 @@ impl Bus {
         let wanted = stream::Config { num_replicas: wanted.num_replicas.max(found.num_replicas), ..wanted };
         if differs(&found, &wanted) {
             tracing::info!(stream = spec.name, "updating stream settings");
-            self.jetstream.update_stream(wanted).await.map_err(|e| Error::nats(doing("updating"), e))?;
+            self.jetstream.update_stream(wanted).await.map_err(|e| self.refused(doing("updating"), e))?;
         }
         Ok(())
     }
@@ -80,11 +105,17 @@ impl Bus {
         }
     }
 
-    async fn create_bucket(&self, name: &str, purpose: &str) -> Result<(), Error> {
-        let doing = match self.jetstream.get_key_value(name).await {
-            Ok(found) if found.stream.cached_info().config.allow_message_ttl => return Ok(()),
-            Ok(_) => "updating",
-            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => "creating",
+    async fn bucket_of(&self, name: &str, purpose: &str) -> Result<(), Error> {
+        let wanted = self.config.replicas;
+        let (doing, replicas) = match self.jetstream.get_key_value(name).await {
+            Ok(found) => {
+                let config = &found.stream.cached_info().config;
+                if config.allow_message_ttl && config.num_replicas >= wanted {
+                    return Ok(());
+                }
+                ("updating", wanted.max(config.num_replicas))
+            }
+            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => ("creating", wanted),
             Err(e) => return Err(Error::nats(format!("opening bucket {name}"), e)),
         };
         let config = BucketConfig {
@@ -92,13 +123,25 @@ impl Bus {
             description: purpose.to_owned(),
             history: 1,
             storage: StorageType::File,
-            num_replicas: self.config.replicas,
+            num_replicas: replicas,
             // Lets a deletion mark have an end.
             limit_markers: Some(kv::MARK_KEPT),
             ..Default::default()
         };
         let made = self.jetstream.create_or_update_key_value(config).await;
-        made.map(drop).map_err(|e| Error::nats(format!("{doing} bucket {name}"), e))
+        made.map(drop).map_err(|e| self.refused(format!("{doing} bucket {name}"), e))
+    }
+
+    /// What the bus says to settings of ours, in words that say what to do where we know.
+    fn refused(&self, doing: String, source: impl Into<async_nats::Error>) -> Error {
+        let source = source.into();
+        match jetstream_code(&*source) {
+            Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED) => Error::Incompatible(format!(
+                "{doing}: bus.replicas is {}, and the bus is a single server: set it to 1, or make the bus a cluster",
+                self.config.replicas
+            )),
+            _ => Error::nats(doing, source),
+        }
     }
 }
 

@@ -3,5 +3,7 @@
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
 mod insist;
+mod kv;
 mod lease;
+mod provision;
 mod server;

@@ -41,8 +41,12 @@ enum Action {
         site: Name,
     },
     /// Make the streams and buckets that are missing, and bring the others up to date where that loses nothing
-    #[command(after_help = "Example:\n  bcs bus apply --context platform")]
-    Apply,
+    #[command(after_help = APPLY)]
+    Apply {
+        /// Copies of each stream and bucket: 1 on a single server, 3 on a cluster. Never fewer than there are
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+        replicas: u8,
+    },
 }
 
 const CREDENTIALS: &str = "\
@@ -52,10 +56,15 @@ Example:
 Who has a key in the directory has rights. To take them away, remove the key, do this again, and let nats-server read its
 configuration again (nats-server --signal reload).";
 
+const APPLY: &str = "\
+Examples:
+  bcs bus apply --context platform
+  bcs bus apply --context platform --replicas 3    on a cluster: a copy on each of three servers";
+
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.action {
-            Action::Apply => apply(session).await,
+            Action::Apply { replicas } => apply(session, replicas.into()).await,
             Action::Credentials { out, tenants, sidecars, agents, site } => {
                 let named = tenants.into_iter().map(User::Project);
                 let named = named.chain(sidecars.into_iter().map(User::Sidecar));
@@ -85,9 +94,9 @@ fn issue(session: &Session, out: PathBuf, site: &Name, wanted: &BTreeSet<User>) 
     Ok(())
 }
 
-async fn apply(session: &Session) -> Result<(), Failure> {
+async fn apply(session: &Session, replicas: usize) -> Result<(), Failure> {
     let _log = session.log()?;
-    let client = session.connect().await?;
+    let client = session.connect_with(|bus| bus.replicas = replicas).await?;
     client.bus().provision().await?;
     if session.format().for_people() {
         output::line("streams and buckets are as they should be");

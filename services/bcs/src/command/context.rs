@@ -38,7 +38,7 @@ enum Action {
     Add {
         /// The context
         name: String,
-        /// Address of the bus
+        /// Address of the bus; several, joined by commas, for a cluster
         #[arg(long)]
         url: String,
         /// File with an nkey seed, or credentials file
