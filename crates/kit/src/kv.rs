@@ -1,16 +1,22 @@
 //! Observations: typed JetStream KV buckets, and views that mirror them in memory.
 //!
-//! KV reads on a cluster are not read-your-writes, so nobody reads a key right after writing it: writers keep what they
-//! wrote, readers keep a [`View`].
+//! On a cluster any replica of a bucket may answer a read, also one that lags behind. Writers keep what they wrote, readers
+//! keep a [`View`], and who must know what holds asks the leader: [`Store::get`]. Nothing rests on a read alone: what is
+//! written upon it names the revision that was read.
 
 mod view;
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
-use async_nats::jetstream::{
-    self,
-    consumer::{DeliverPolicy, ReplayPolicy, push},
-    kv::{CreateErrorKind, Operation, UpdateErrorKind},
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, ErrorCode,
+        consumer::{DeliverPolicy, ReplayPolicy, push},
+        kv::{Operation, UpdateError, UpdateErrorKind},
+        message::StreamMessage,
+        stream::LastRawMessageErrorKind,
+    },
 };
 use bcs_schemas::{
     bucket::{Bucket, Keyed},
@@ -19,7 +25,7 @@ use bcs_schemas::{
 use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::bus::{Connections, Error};
+use crate::bus::{self, Connections, Error};
 pub use view::{Change, Changes, View};
 
 /// A deletion leaves a mark, for readers that were away. Who is away longer lists the bucket anyway.
@@ -86,7 +92,7 @@ impl<T> Store<T> {
     pub async fn delete_if(&self, key: &str, revision: u64) -> Result<bool, Error> {
         match self.store.delete_expect_revision(key, Some(revision)).await {
             Ok(()) => Ok(true),
-            Err(e) if e.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(e) if overtaken(&e) => Ok(false),
             Err(e) => Err(self.failed(&format!("deleting {key}"), e)),
         }
     }
@@ -101,11 +107,12 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
 
     /// Writes only if the key does not exist, or was deleted; `None` when it does exist.
     pub async fn put_new(&self, key: &str, value: &T) -> Result<Option<u64>, Error> {
-        let payload = codec::encode(value)?;
-        match self.store.create(key, payload).await {
-            Ok(revision) => Ok(Some(revision)),
-            Err(e) if e.kind() == CreateErrorKind::AlreadyExists => Ok(None),
-            Err(e) => Err(self.failed(&format!("creating {key}"), e)),
+        if let Some(revision) = self.put_if(key, value, 0).await? {
+            return Ok(Some(revision));
+        }
+        match self.last(key).await? {
+            Some(mark) if deleted(&mark) => self.put_if(key, value, mark.sequence).await,
+            _ => Ok(None),
         }
     }
 
@@ -114,19 +121,44 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
         let payload = codec::encode(value)?;
         match self.store.update(key, payload, revision).await {
             Ok(revision) => Ok(Some(revision)),
-            Err(e) if e.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(e) if overtaken(&e) => Ok(None),
             Err(e) => Err(self.failed(&format!("updating {key}"), e)),
         }
     }
 
-    /// Reads a key with its revision, from the leader of the bucket.
+    /// Reads a key with its revision, from the leader of the bucket: it shows every write that was confirmed before. A bus
+    /// with keys allows this for a whole bucket or not at all.
     pub async fn get(&self, key: &str) -> Result<Option<(T, u64)>, Error> {
+        match self.last(key).await? {
+            Some(message) if !deleted(&message) => {
+                self.decoded(key, &message.payload, message.sequence).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads a key with its revision, from any replica: on a cluster this may be a little old. A bus with keys allows it
+    /// key by key.
+    pub async fn glance(&self, key: &str) -> Result<Option<(T, u64)>, Error> {
         let entry = self.store.entry(key).await.map_err(|e| self.failed(&format!("reading {key}"), e))?;
         match entry.filter(|e| e.operation == Operation::Put) {
             None => Ok(None),
-            Some(entry) => codec::decode(&entry.value)
-                .map(|value| Some((value, entry.revision)))
-                .map_err(|source| Error::Answer { subject: key.to_owned(), source }),
+            Some(entry) => self.decoded(key, &entry.value, entry.revision).map(Some),
+        }
+    }
+
+    fn decoded(&self, key: &str, payload: &[u8], revision: u64) -> Result<(T, u64), Error> {
+        let read = codec::decode(payload).map(|value| (value, revision));
+        read.map_err(|source| Error::Answer { subject: key.to_owned(), source })
+    }
+
+    /// The last message of a key, which may say that it was deleted, from the leader.
+    async fn last(&self, key: &str) -> Result<Option<StreamMessage>, Error> {
+        let subject = format!("{}{key}", self.store.prefix);
+        match self.store.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(e) => Err(self.failed(&format!("reading {key}"), e)),
         }
     }
 
@@ -167,9 +199,7 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
     /// Key and value of a message; no value when it says that the key was deleted.
     fn read<V: DeserializeOwned>(&self, message: &jetstream::Message) -> Option<(String, Option<V>)> {
         let key = message.subject.strip_prefix(self.store.prefix.as_str())?.to_owned();
-        let headers = message.headers.as_ref();
-        let marker = headers.and_then(|h| h.get("KV-Operation").or_else(|| h.get("Nats-Marker-Reason")));
-        if marker.is_some_and(|m| m.as_str() != "PUT") {
+        if marked(message.headers.as_ref()) {
             return Some((key, None));
         }
         match codec::decode(&message.payload) {
@@ -180,6 +210,23 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
             }
         }
     }
+}
+
+/// Whether a write was refused because the key has another revision. A cluster says so in other words, which the client
+/// does not know, while a write of somebody else is on its way to the copies.
+fn overtaken(error: &UpdateError) -> bool {
+    error.kind() == UpdateErrorKind::WrongLastRevision
+        || bus::jetstream_code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+/// Whether a message of a bucket says that its key was deleted.
+fn deleted(message: &StreamMessage) -> bool {
+    marked(Some(&message.headers))
+}
+
+fn marked(headers: Option<&HeaderMap>) -> bool {
+    let marker = headers.and_then(|h| h.get("KV-Operation").or_else(|| h.get("Nats-Marker-Reason")));
+    marker.is_some_and(|m| m.as_str() != "PUT")
 }
 
 impl<T: Keyed> Store<T> {

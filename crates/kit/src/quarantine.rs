@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use async_nats::jetstream::{self, message::PublishMessage, stream::DirectGetErrorKind};
+use async_nats::jetstream::{self, message::PublishMessage, stream::LastRawMessageErrorKind};
 use bcs_schemas::{CommandId, codec, envelope::header, quarantine::Quarantined, stream, subject};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -109,9 +109,10 @@ pub async fn show(bus: &Bus, seq: u64) -> Result<Option<(u64, Quarantined)>, Err
     }
     let stream = bus.jetstream().get_stream_no_info(stream::QUARANTINE).await;
     let stream = stream.map_err(|e| Error::nats("opening quarantine", e))?;
-    let message = match stream.direct_get(seq).await {
+    // From the leader: another replica may not have a letter yet that was just kept.
+    let message = match stream.get_raw_message(seq).await {
         Ok(message) => message,
-        Err(e) if e.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
         Err(e) => return Err(Error::nats(format!("reading letter {seq}"), e)),
     };
     let record = codec::decode(&message.payload)

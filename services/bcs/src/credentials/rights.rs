@@ -85,7 +85,7 @@ impl Rights {
             self.watches(bucket, ">");
             self.looks_up(bucket, ">");
         }
-        self.api(format!("DIRECT.GET.{}", stream::QUARANTINE));
+        self.api(format!("STREAM.MSG.GET.{}", stream::QUARANTINE));
         self.api(format!("STREAM.MSG.DELETE.{}", stream::QUARANTINE));
     }
 
@@ -242,8 +242,11 @@ impl Rights {
     }
 
     fn holds(&mut self, lease: &str) {
-        self.looks_up(bucket::LEASES.name, lease);
+        // From the leader of the bucket, which the server allows for all of it or none: who holds what is no secret.
+        self.api(format!("STREAM.MSG.GET.{}", in_stream(bucket::LEASES.name)));
         self.writes(bucket::LEASES.name, lease);
+        // Whoever waits hears that it is given away.
+        self.hears(format!("$KV.{}.{lease}", bucket::LEASES.name));
     }
 }
 

@@ -34,7 +34,7 @@ async fn once(platform: &Platform, name: &Name) -> Result<(), bus::Error> {
     // A sidecar that lives writes its status anew within this time.
     tokio::time::sleep(platform.config.takeover_after.std()).await;
     for (key, before) in former {
-        match platform.registries.get(&key).await? {
+        match platform.registries.glance(&key).await? {
             Some((now, revision)) if now.observed_at == before.observed_at => {
                 take_back(platform, &key, &before, revision).await?;
             }

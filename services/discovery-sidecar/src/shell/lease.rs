@@ -69,7 +69,7 @@ impl Lease {
     ) -> Result<(Watched, Option<Term>), bus::Error> {
         let (holder, revision) = self.platform.leases.get(&self.key).await?.unwrap_or_default();
         let beat =
-            self.platform.registries.get(&self.status_key).await?.map(|(status, _)| status.observed_at);
+            self.platform.registries.glance(&self.status_key).await?.map(|(status, _)| status.observed_at);
         if beat != watched.beat {
             (watched.beat, watched.heard) = (beat, up);
         }

@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panicking, and nobody counts their bytes"
 )]
 
+mod copies;
 mod driver;
 mod fixture;
 mod outage;

@@ -103,6 +103,8 @@ fn a_sidecar_and_an_agent_speak_for_their_own_cluster_only() {
     assert!(!may_publish(User::Sidecar(name("sim-a")), "$KV.endpoints.sim-a.demo.shop.x"));
     assert!(may_publish(User::Agent(name("sim-a")), "$KV.endpoints.sim-a.demo.shop.x"));
     assert!(!may_hear(User::Agent(name("sim-a")), "bcs.agt.local.sim-b.step"));
+    assert!(may_hear(User::Agent(name("sim-a")), "$KV.leases.agent.sim-a"));
+    assert!(!may_hear(User::Agent(name("sim-a")), "$KV.leases.agent.sim-b"));
 }
 
 #[test]

@@ -123,9 +123,8 @@ impl Worker {
             match proof {
                 Proof::Deleted => self.engine.deleted(&key, now),
                 Proof::Missing => self.engine.missing(&key, now),
-                // The view will say so; it came back between.
-                Proof::There => (),
-                Proof::Unknown => self.engine.ask_again(&key, now),
+                // It came back between, and the view is about to say so; or we asked a replica that lags behind.
+                Proof::There | Proof::Unknown => self.engine.ask_again(&key, now),
             }
         }
     }

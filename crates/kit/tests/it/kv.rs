@@ -1,0 +1,61 @@
+//! What is read of a bucket, whichever replica answers.
+
+use bcs_schemas::bucket::LEASES;
+use bcs_testbus::Servers;
+use futures::future::join_all;
+
+use crate::server::Server;
+
+bcs_testbus::on_one_and_three!(
+    whoever_asks_the_leader_reads_what_was_just_written,
+    of_many_who_make_a_key_at_once_one_does,
+);
+
+/// Any replica may answer a glance: on three servers some of these are old, and one that is says an older revision, never a
+/// wrong one.
+async fn whoever_asks_the_leader_reads_what_was_just_written(servers: Servers) {
+    const WRITES: u32 = 300;
+    let server = Server::of(servers).await;
+    let leases = server.bus("test").await.bucket(LEASES).await.expect("a bucket");
+    let mut late = 0;
+    for number in 0..WRITES {
+        let revision = leases.put_at("key", &number.to_string()).await.expect("writes");
+        let near = leases.glance("key").await.expect("reads");
+        let read = leases.get("key").await.expect("reads").expect("is there");
+        assert_eq!(read, (number.to_string(), revision));
+        match near {
+            Some((value, seen)) if seen == revision => assert_eq!(value, number.to_string()),
+            Some((value, seen)) => {
+                assert!(seen < revision && value != number.to_string(), "{value} at {seen}");
+                late += 1;
+            }
+            None => {
+                assert_eq!(number, 0, "it was there before");
+                late += 1;
+            }
+        }
+    }
+    println!("{late} of {WRITES} glances were late on {servers:?}");
+    assert!(servers == Servers::Three || late == 0, "one server has one answer");
+    leases.delete("key").await.expect("deletes");
+    assert_eq!(leases.get("key").await.expect("reads"), None);
+}
+
+async fn of_many_who_make_a_key_at_once_one_does(servers: Servers) {
+    let server = Server::of(servers).await;
+    let bus = server.bus("test").await;
+    let leases = bus.bucket(LEASES).await.expect("a bucket");
+    for round in 0..10 {
+        let made = (0..20).map(|number| {
+            let leases = leases.clone();
+            async move { leases.put_new("key", &format!("{round}-{number}")).await.expect("asks") }
+        });
+        let made: Vec<Option<u64>> = join_all(made).await;
+        let revision = made.iter().flatten().copied().collect::<Vec<_>>();
+        assert_eq!(revision.len(), 1, "{made:?}");
+        let (_, found) = leases.get("key").await.expect("reads").expect("is there");
+        assert_eq!(found, revision[0]);
+        // A key that was deleted can be made anew, by one again.
+        leases.delete("key").await.expect("deletes");
+    }
+}
