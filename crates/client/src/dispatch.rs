@@ -24,8 +24,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{Client, Error, inbox::Place, size};
 
-/// Pauses between attempts while no stream answers: a leader is being elected, or a server starts.
-const RETRIES: u32 = 3;
+/// A single server that starts opens its streams within this time.
+const OPENED_WITHIN: Duration = Duration::from_millis(750);
+/// The servers of a cluster elect another leader of a stream within this time.
+const ELECTED_WITHIN: Duration = Duration::from_secs(15);
+/// Pause between attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// The bus confirms within milliseconds; after this long the message is sent again, with the same id.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
@@ -163,15 +166,15 @@ impl Client {
     async fn keep_trying(&self, parcel: &Parcel, deadline: Instant) -> Result<bool, Error> {
         let limit = self.bus().client().server_info().max_payload;
         size::check(&parcel.headers, &parcel.payload, limit)?;
-        let mut unheard = 0;
+        let mut unheard = None;
         loop {
             let error = match self.publish(parcel, deadline).await {
                 Ok(duplicate) => return Ok(duplicate),
                 Err(error) => error,
             };
             let no_stream = matches!(error.kind(), PublishErrorKind::StreamNotFound);
-            unheard += u32::from(no_stream);
-            if no_stream && unheard > RETRIES {
+            let since = *unheard.get_or_insert_with(Instant::now);
+            if no_stream && since.elapsed() >= self.patience() {
                 return Err(Error::NoStream { subject: parcel.subject.clone() });
             }
             let passing = matches!(
@@ -187,6 +190,12 @@ impl Client {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    /// How long nobody may take a message before there is no stream for it.
+    fn patience(&self) -> Duration {
+        let cluster = self.bus().client().server_info().cluster;
+        if cluster.is_some_and(|name| !name.is_empty()) { ELECTED_WITHIN } else { OPENED_WITHIN }
     }
 
     async fn publish(&self, parcel: &Parcel, deadline: Instant) -> Result<bool, PublishError> {
