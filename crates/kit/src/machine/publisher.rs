@@ -141,7 +141,8 @@ impl Publisher {
 
     /// Sends some, then awaits the acknowledgements in order; stops at the first that fails. Each says behind which
     /// position of the stream it belongs, so the server refuses what would overtake a failed one. While the end of the
-    /// stream is not known, one event goes alone and tells it.
+    /// stream is not known, one event goes alone and tells it. Should a stranger write into the stream meanwhile, some of
+    /// those on their way may overtake others: nobody but the service has the right to.
     async fn publish_some(&mut self, rows: &[&Row]) -> Result<(), bus::Error> {
         let end = self.end.take();
         let count = if end.is_some() { rows.len().min(IN_FLIGHT) } else { 1 };
@@ -200,3 +201,6 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
