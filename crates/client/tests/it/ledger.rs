@@ -19,25 +19,29 @@ pub(crate) struct Ledger {
 
 impl StateMachine for Ledger {
     type Command = DeployCommand;
-    type Internal = ();
+    /// To how many an object is scaled.
+    type Internal = u32;
     type Event = DeployEvent;
     const SNAPSHOT_VERSION: u32 = 1;
 
     fn decide(
         &self,
         target: &Target,
-        request: &Request<DeployCommand, ()>,
+        request: &Request<DeployCommand, u32>,
         _: &Ctx,
     ) -> Result<Vec<(Target, DeployEvent)>, Rejection> {
-        match request {
+        let (replicas, remove) = match request {
             Request::Command(DeployCommand::ScaleApp(wanted)) if wanted.replicas <= 1_000_000 => {
-                let generation = self.effects.len() as u64 + 1;
-                let event =
-                    AppScaled { generation, replicas: wanted.replicas, remove: wanted.remove.clone() };
-                Ok(vec![(target.clone(), event.into())])
+                (wanted.replicas, wanted.remove.clone())
             }
-            _ => Err(Rejection::new(RejectionCode::Precondition, format!("{target} cannot do that"))),
-        }
+            Request::Internal(replicas) => (*replicas, Vec::new()),
+            Request::Command(_) => {
+                let words = format!("{target} cannot do that");
+                return Err(Rejection::new(RejectionCode::Precondition, words));
+            }
+        };
+        let generation = self.effects.len() as u64 + 1;
+        Ok(vec![(target.clone(), AppScaled { generation, replicas, remove }.into())])
     }
 
     fn evolve(&mut self, fact: &Fact<'_, DeployEvent>) {

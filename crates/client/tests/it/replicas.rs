@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bcs_client::{Client, Position};
-use bcs_kit::task::Tasks;
-use bcs_schemas::{Service, deploy::ScaleApp};
+use bcs_kit::{Bus, bus::BusConfig, task::Tasks};
+use bcs_schemas::{CommandId, Service, deploy::ScaleApp};
+use bcs_testbus::{Mood, Servers, Wire};
 
 use crate::{
     harness::{LONG, Running, Server, accepted, shop, until},
@@ -47,6 +48,43 @@ async fn one_instance_decides_and_the_others_follow_its_journal() {
     assert_eq!((status.revision, status.unpublished), (revision, 0));
     first.stop().await;
     second.stop().await;
+}
+
+/// The network between the leader and the bus swallows everything; the way to the journal is whole. Nobody can tell the
+/// old one that it leads no more, and what it decides meanwhile it decides on an old state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_leader_that_is_cut_off_decides_is_refused_by_the_fence_and_decided_again() {
+    let server = Server::of(Servers::One);
+    // The first one to connect makes the streams.
+    let client = server.client().await;
+    let wire = Wire::to(server.address()).await.expect("a wire");
+    let over_wire = BusConfig { url: format!("nats://{}", wire.address()), ..server.config() };
+    let bus = Bus::connect(&over_wire, "deploy").await.expect("connects");
+    let old = Running::over(&server, bus).await;
+    old.machine.leading().await;
+    let new = Running::start(&server).await;
+    scale(&client, 1).await;
+
+    wire.set(Mood::Hole);
+    new.machine.leading().await;
+    assert_eq!(scale(&client, 2).await, 2);
+    assert!(old.machine.leads() && old.effects() == [1], "it knows nothing of all that");
+    // Its own reconcilers go on. Position 2 is taken, so this was decided on an old state.
+    let id = CommandId::derived("late", "test");
+    let late = accepted(old.machine.submit(id, shop(), 3).await.expect("an outcome"));
+    assert_eq!(late.revision, 3);
+    assert_eq!(old.effects(), [1, 2, 3]);
+    // And the new one finds out in the same way.
+    assert_eq!(scale(&client, 4).await, 4);
+
+    wire.set(Mood::Open);
+    until(|| async { if old.machine.leads() { Err("it still leads".to_owned()) } else { Ok(()) } }).await;
+    follows(&old, 4).await;
+    assert_eq!((old.effects(), new.effects()), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
+    let mut events = client.events(&[Service::Deploy], Position::All).await.expect("opens");
+    assert_eq!(take(&mut events, 4).await, [1, 2, 3, 4]);
+    old.stop().await;
+    new.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
