@@ -126,8 +126,11 @@ impl Outbox {
             let platform = &platform;
             let writes = stream::iter(words)
                 .map(|word| async move { write(platform, &word).await.map_err(|e| (word, e)) });
-            let failed: Vec<_> =
-                writes.buffer_unordered(AT_ONCE).filter_map(async |done| done.err()).collect().await;
+            let failed: Vec<_> = writes
+                .buffer_unordered(AT_ONCE)
+                .filter_map(|done| std::future::ready(done.err()))
+                .collect()
+                .await;
             if let Some((_, error)) = failed.first() {
                 tracing::warn!(count = failed.len(), error = %chain(error), "observations could not be written, trying again");
                 failed.into_iter().for_each(|(word, _)| self.put_back(term, word));
