@@ -10,7 +10,7 @@ use bcs_schemas::{Name, Service, deploy::ApplyApp, outcome::Outcome, subject::Ta
 use tokio::process::Command;
 
 use super::clusters::{self, Clusters};
-use crate::harness::{Lab, NatsServer, NotYet, Process, Ready, built, wait_until};
+use crate::harness::{Lab, NatsServer, Process, Wire, built, wait_until};
 
 /// Anything takes less, or the run is void.
 pub(super) const LONGEST: Duration = Duration::from_secs(60);
@@ -49,6 +49,11 @@ impl Apart {
         service(lab, Service::Deploy, called, &self.nats.url(), &self.journal)
     }
 
+    /// The same, on a way to the bus of its own.
+    pub(super) fn deploy_over(&self, lab: &Lab, called: &str, wire: &Wire) -> Result<Process> {
+        service(lab, Service::Deploy, called, &format!("nats://{}", wire.address()), &self.journal)
+    }
+
     /// Asks for an application and waits for the decision.
     pub(super) async fn apply(&self, name: &str) -> Result<()> {
         let message = ApplyApp { labels: Default::default(), spec: clusters::app(0)? };
@@ -62,20 +67,6 @@ impl Apart {
 /// The application of that name.
 pub(super) fn target(name: &str) -> Result<Target> {
     Ok(bcs_kit::machine::target(&Name::new("bench")?, "app", &Name::new(name)?))
-}
-
-/// Waits until an instance says that it decides.
-pub(super) async fn leads(deploy: &Process) -> Result<()> {
-    says(deploy, "this instance decides").await
-}
-
-/// Waits until an instance says so.
-pub(super) async fn says(deploy: &Process, words: &str) -> Result<()> {
-    wait_until(LONGEST, words, async || {
-        let said = deploy.output();
-        if said.contains(words) { Ready(()) } else { NotYet(said) }
-    })
-    .await
 }
 
 fn service(lab: &Lab, service: Service, called: &str, nats: &str, journal: &str) -> Result<Process> {
