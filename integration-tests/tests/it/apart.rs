@@ -5,15 +5,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bcs_client::Client;
 use bcs_integration_tests::harness::{
-    Cli, Kubesim, Lab, NatsServer, NotYet, Postgres, Process, Ready, built, wait_until,
+    Cli, Kubesim, Lab, NatsCluster, NotYet, Postgres, Process, Ready, Servers, built, wait_until,
 };
-use bcs_kit::bus::BusConfig;
-use bcs_schemas::{CommandId, deploy::ScaleApp, outcome::Outcome, subject::Target};
+use bcs_schemas::{CommandId, Service, deploy::ScaleApp, outcome::Outcome, subject::Target};
 use futures::future::try_join_all;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::world::{self, LONG, app, pod};
+use crate::{
+    ledger,
+    world::{self, LONG, app, pod},
+};
 
 /// Senders at once, each with one command in flight.
 pub(crate) const SENDERS: u32 = 4;
@@ -22,7 +24,7 @@ const COMMANDS: u32 = 15;
 
 /// A bus, a database, a cluster, and the services between them.
 pub(crate) struct Platform {
-    pub(crate) nats: NatsServer,
+    pub(crate) nats: NatsCluster,
     pub(crate) postgres: Postgres,
     cluster: Kubesim,
     /// In the order of their start: cluster, deploy, and what a test adds.
@@ -32,7 +34,12 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) async fn start(lab: &Lab) -> Result<Self> {
-        let (nats, postgres) = (NatsServer::start(lab, "nats").await?, Postgres::start(lab).await?);
+        Self::on(lab, Servers::asked()).await
+    }
+
+    /// With a bus of so many servers.
+    pub(crate) async fn on(lab: &Lab, servers: Servers) -> Result<Self> {
+        let (nats, postgres) = (NatsCluster::start(lab, servers).await?, Postgres::start(lab).await?);
         let cluster = Kubesim::start(lab, "sim-a", 3).await?;
         let cli = Cli { nats: nats.url(), home: lab.path().to_owned() };
         let mut platform = Self { nats, postgres, cluster, services: Vec::new(), cli };
@@ -53,15 +60,43 @@ impl Platform {
 
     /// Starts one more process of a service; `called` names its log.
     pub(crate) fn service(&mut self, lab: &Lab, service: &str, called: &str) -> Result<()> {
+        self.service_over(lab, service, called, &self.nats.url())
+    }
+
+    /// The same; it reaches the bus at this address.
+    pub(crate) fn service_over(&mut self, lab: &Lab, service: &str, called: &str, bus: &str) -> Result<()> {
         let mut command = Command::new(built(&format!("bcs-{service}"))?);
-        command.env("BCS__BUS__URL", self.nats.url()).env("BCS__JOURNAL_URL", self.postgres.url());
+        command
+            .env("BCS__BUS__URL", bus)
+            .env("BCS__BUS__REPLICAS", self.nats.replicas().to_string())
+            .env("BCS__JOURNAL_URL", self.postgres.url());
         self.services.push(Process::start(lab, called, command)?);
         Ok(())
     }
 
     pub(crate) async fn client(&self) -> Result<Client> {
-        let config = BusConfig { url: self.nats.url(), ..BusConfig::default() };
-        Ok(Client::connect(&config, "test").await?)
+        Ok(Client::connect(&self.nats.config(), "test").await?)
+    }
+
+    /// Waits until a process has said so in its log.
+    pub(crate) async fn says(&self, place: usize, words: &str) -> Result<()> {
+        wait_until(LONG, words, async || {
+            let said = self.services[place].output();
+            if said.contains(words) { Ready(()) } else { NotYet(said) }
+        })
+        .await
+    }
+
+    /// Waits until an instance leads.
+    pub(crate) async fn leads(&self, place: usize) -> Result<()> {
+        self.says(place, "this instance decides").await
+    }
+
+    /// Waits until every command is decided and carried out; checks the books on the bus against the journal.
+    pub(crate) async fn balanced(&self, client: &Client, sent: &[CommandId]) -> Result<()> {
+        let events = ledger::balanced(client, sent).await?;
+        ledger::is_the_journal(self.postgres.url(), "bcs_deploy.events", &events).await?;
+        self.settled(ledger::sum(&events, "busy")?.replicas).await
     }
 
     /// Waits until the cluster runs what the events of the application add up to.
@@ -79,6 +114,20 @@ impl Platform {
         })
         .await
     }
+}
+
+/// Waits until commands are on their way.
+pub(crate) async fn under_way(client: &Client) -> Result<()> {
+    let begun = wait_until(LONG, "the service answers", async || revision(client).await.into()).await?;
+    wait_until(LONG, "commands are on their way", async || match revision(client).await {
+        Ok(now) if now > begun + 10 => Ready(()),
+        other => NotYet(format!("{other:?}, begun at {begun}")),
+    })
+    .await
+}
+
+async fn revision(client: &Client) -> Result<u64> {
+    Ok(client.service_status(Service::Deploy).await?.data.revision)
 }
 
 /// Commands of several senders; each goes on with the same id until it has an outcome.

@@ -10,7 +10,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bus.md");
 const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop.yaml");
 
 /// The code behind the marker `<!-- run:<language> -->`.
-fn example(language: &str) -> Result<String> {
+pub(crate) fn example(language: &str) -> Result<String> {
     let page = std::fs::read_to_string(PAGE).context(PAGE)?;
     let marker = format!("<!-- run:{language} -->");
     let (_, rest) = page.split_once(&marker).with_context(|| format!("{PAGE} has no {marker}"))?;
