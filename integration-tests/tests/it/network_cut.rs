@@ -71,8 +71,6 @@ async fn another_leads_while_the_wire_is(mood: Mood) -> Result<(), Failed> {
         let (more, mended) = tokio::join!(commands(&client), mending);
         mended.context("the old leader does not follow")?;
         sent.extend(more?);
-        let log = platform.services[LEADER].output() + &platform.services[OTHER].output();
-        println!("appends that the fence refused: {}", log.matches("another writer has appended").count());
         platform.balanced(&client, &sent).await?;
         // And it can take over again.
         let other = platform.services.remove(OTHER);

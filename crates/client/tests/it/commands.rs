@@ -109,7 +109,7 @@ async fn many_commands_at_once_each_get_their_own_outcome() {
 async fn a_command_without_a_service_is_kept_and_decided_when_the_service_comes() {
     let server = Server::start();
     let client = server.client().await;
-    client.bus().provision().await.expect("streams");
+    client.bus().provision_within(LONG).await.expect("streams");
     let id = client.fresh_id();
     let error = client.command(shop(), to(5)).id(id).send(Duration::from_secs(3)).await;
     let error = error.expect_err("nobody is there");

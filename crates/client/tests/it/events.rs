@@ -94,7 +94,11 @@ async fn a_deletion_leaves_a_mark_that_ends_also_in_a_bucket_of_an_older_version
     let server = Server::start();
     let bus = server.bus("test").await;
     let old = async_nats::jetstream::kv::Config { bucket: LEASES.name.to_owned(), ..Default::default() };
-    bus.jetstream().create_key_value(old).await.expect("makes a bucket");
+    until(|| async {
+        let made = bus.jetstream().create_key_value(old.clone()).await;
+        made.map(drop).map_err(|error| format!("no bucket is made: {error}"))
+    })
+    .await;
     bus.provision().await.expect("streams and buckets");
     let leases = bus.bucket(LEASES).await.expect("opens");
     leases.put_at("a", &"x".to_owned()).await.expect("writes");
