@@ -128,15 +128,20 @@ impl Client {
         let mut ask_at = if repeated { Instant::now() } else { Instant::now() + ANSWERED_WITHIN };
         let mut reason = format!("{} did not answer in {timeout:?}", parcel.service);
         loop {
-            tokio::select! {
+            let asking = async {
+                sleep_until(ask_at.min(deadline)).await;
+                if Instant::now() < deadline { Some(self.stored(&parcel, deadline).await) } else { None }
+            };
+            // An answer that comes meanwhile counts: the instance that is asked may be paused or cut off.
+            let asked = tokio::select! {
                 Ok(payload) = &mut place.answer => return outcome(&parcel, &payload),
-                () = sleep_until(ask_at.min(deadline)) => {}
-            }
-            if Instant::now() >= deadline {
+                asked = asking => asked,
+            };
+            let Some(stored) = asked else {
                 let subject = outcome_subject(parcel.service);
                 return Err(Error::NoOutcome { command_id: shown(&parcel), subject, reason });
-            }
-            match self.stored(&parcel, deadline).await {
+            };
+            match stored {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => (),
                 Err(bus::Error::NoResponder(_)) => reason = format!("{} is not running", parcel.service),

@@ -116,9 +116,9 @@ impl Layout {
             let routes: Vec<String> =
                 self.ports.iter().map(|(_, route)| format!("\"nats-route://127.0.0.1:{route}\"")).collect();
             // Writing to a string cannot fail.
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "cluster {{ name: bcs, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
+                "cluster {{ name: bcs, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
                 routes.join(", ")
             );
         }

@@ -4,10 +4,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bcs_client::{Client, Events, Position};
 use bcs_kit::task::Tasks;
-use bcs_schemas::{Service, bucket::LEASES, deploy::ScaleApp};
+use bcs_schemas::{
+    Service,
+    bucket::LEASES,
+    codec,
+    deploy::ScaleApp,
+    outcome::{Rejection, RejectionCode},
+};
+use futures::StreamExt;
 use tokio::time::Instant;
 
-use crate::harness::{LONG, Running, Server, accepted, fresh, until};
+use crate::harness::{LONG, Running, Server, accepted, fresh, rejected, until};
 
 /// Eight senders, each with its share of the numbers; every one of them gets its outcome in the end.
 pub(crate) async fn send_all(client: &Client, numbers: std::ops::Range<u32>) {
@@ -128,4 +135,32 @@ async fn after_an_outage_commands_events_and_observations_flow_again_within_seco
         assert!(start.elapsed() < soon, "round {round} took {:?}", start.elapsed());
     }
     assert_eq!(service.effects(), [1, 2, 3]);
+}
+
+/// One that is paused or cut off still takes its share of the questions, and answers none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_that_comes_while_a_silent_instance_is_asked_for_it_is_heard_at_once() {
+    let server = Server::start();
+    let client = server.client().await;
+    client.bus().provision_within(LONG).await.expect("streams");
+    let bus = server.bus("silent").await;
+    let mut silent = bus.client().subscribe("bcs.qry.deploy.outcome.get").await.expect("hears");
+    bus.client().flush().await.expect("is heard of");
+
+    let answering = async {
+        silent.next().await.expect("is asked");
+        let asked = Instant::now();
+        let stream = bus.jetstream().get_stream("CMD_DEPLOY").await.expect("is there");
+        let command = stream.get_raw_message(1).await.expect("is kept");
+        let inbox = command.headers.get("bcs-reply-to").expect("somebody waits").to_string();
+        let outcome = Rejection::new(RejectionCode::Precondition, "not now").outcome(None);
+        let payload = codec::encode(&outcome).expect("encodes");
+        bus.client().publish(inbox, payload).await.expect("answers");
+        asked
+    };
+    let command = client.command(fresh(), ScaleApp::default());
+    let (outcome, asked) = tokio::join!(command.send(LONG), answering);
+    rejected(outcome.expect("an outcome"));
+    // Who waits for the silent one waits for 2 s.
+    assert!(asked.elapsed() < Duration::from_millis(1_500), "it came {:?} later", asked.elapsed());
 }
