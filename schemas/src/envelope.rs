@@ -27,6 +27,8 @@ pub mod header {
     pub const NOT_AFTER: &str = "bcs-not-after";
     /// Who asks.
     pub const ACTOR: &str = "bcs-actor";
+    /// Whose key vouches for that, and the signature.
+    pub const ACTOR_CLAIM: &str = "bcs-actor-claim";
     /// Position of an event in its owner's journal.
     pub const SEQ: &str = "bcs-seq";
     /// Shard whose journal holds the event.
@@ -40,6 +42,9 @@ pub mod header {
     /// Original id of a command that was replayed from quarantine.
     pub const REPLAY_OF: &str = "bcs-replay-of";
 }
+
+/// Longest name of who asks, in bytes.
+pub const MOST_ACTOR: usize = 256;
 
 /// Whether a command is carried out or only planned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +105,7 @@ impl CommandHeaders {
             },
             expected_revision: parsed(&get, header::EXPECTED_REVISION, "an integer")?,
             not_after: parsed(&get, header::NOT_AFTER, "an instant such as 2026-11-22T10:00:00Z")?,
-            actor: short(&get, header::ACTOR, 256)?,
+            actor: short(&get, header::ACTOR, MOST_ACTOR)?,
             correlation: parsed(&get, header::CORRELATION, "a UUID")?,
             // Nobody's command fails for the sake of a trace: what is not in the form of W3C is left out.
             traceparent: get(header::TRACEPARENT).filter(|t| traceparent(t)).map(str::to_owned),

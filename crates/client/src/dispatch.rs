@@ -170,10 +170,12 @@ impl Client {
     /// Publishes until the bus confirms; says whether it had the message already.
     async fn keep_trying(&self, parcel: &Parcel, deadline: Instant) -> Result<bool, Error> {
         let limit = self.bus().client().server_info().max_payload;
-        size::check(&parcel.headers, &parcel.payload, limit)?;
         let mut unheard = None;
         loop {
-            let error = match self.publish(parcel, deadline).await {
+            // A claim does not hold for ever: each attempt has its own.
+            let headers = self.signed(parcel)?;
+            size::check(&headers, &parcel.payload, limit)?;
+            let error = match self.publish(parcel, headers, deadline).await {
                 Ok(duplicate) => return Ok(duplicate),
                 Err(error) => error,
             };
@@ -203,11 +205,25 @@ impl Client {
         if cluster.is_some_and(|name| !name.is_empty()) { ELECTED_WITHIN } else { OPENED_WITHIN }
     }
 
-    async fn publish(&self, parcel: &Parcel, deadline: Instant) -> Result<bool, PublishError> {
+    /// The headers, with a claim for the actor that they name, if we have a key.
+    fn signed(&self, parcel: &Parcel) -> Result<HeaderMap, Error> {
+        let mut headers = parcel.headers.clone();
+        if let Some(identity) = self.bus().identity() {
+            let signed = identity.vouch(&parcel.subject, &mut headers, &parcel.payload, self.clock().now());
+            signed.map_err(|source| bus::Error::Sign { what: parcel.subject.clone(), source })?;
+        }
+        Ok(headers)
+    }
+
+    async fn publish(
+        &self,
+        parcel: &Parcel,
+        headers: HeaderMap,
+        deadline: Instant,
+    ) -> Result<bool, PublishError> {
         let until = deadline.min(Instant::now() + CONFIRMED_WITHIN);
         let confirmed = async {
-            let message =
-                PublishMessage::build().payload(parcel.payload.clone()).headers(parcel.headers.clone());
+            let message = PublishMessage::build().payload(parcel.payload.clone()).headers(headers);
             self.bus().jetstream().send_publish(parcel.subject.clone(), message).await?.await
         };
         match timeout_at(until, confirmed).await {

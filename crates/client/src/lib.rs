@@ -63,6 +63,11 @@ impl Client {
         &self.0.bus
     }
 
+    /// Whether we log in with a key, and so can vouch for those on whose behalf we ask.
+    pub fn vouches(&self) -> bool {
+        self.bus().identity().is_some()
+    }
+
     /// The clock that ids and ages come from.
     pub fn clock(&self) -> &Clock {
         &self.0.clock

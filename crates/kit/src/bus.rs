@@ -21,7 +21,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::{Tasks, kv};
+use crate::{
+    Tasks,
+    actor::{Identity, SignError, Signers},
+    kv,
+};
 
 /// How the bus is reached.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -36,6 +40,9 @@ pub struct BusConfig {
     pub credentials: Option<PathBuf>,
     /// Certificates (PEM) of who may vouch for the bus. With them, only TLS is spoken.
     pub ca: Option<PathBuf>,
+    /// Who may sign for actors, as `bcs bus credentials` writes it (`actors.toml`). A service that has it believes no
+    /// `bcs-actor` without a claim; without it, a sender is whoever it says.
+    pub actors: Option<PathBuf>,
     /// What our inboxes begin with, when the bus allows no others: `_INBOX_<name>` when absent.
     pub inbox: Option<String>,
     /// Replicas of streams and buckets: 1 on a single server, 3 on a cluster.
@@ -50,6 +57,7 @@ impl Default for BusConfig {
             site,
             credentials: None,
             ca: None,
+            actors: None,
             inbox: None,
             replicas: 1,
         }
@@ -66,6 +74,8 @@ pub struct Bus {
     jetstream: jetstream::Context,
     connections: Connections,
     config: Arc<BusConfig>,
+    identity: Option<Identity>,
+    signers: Option<Arc<Signers>>,
     name: Arc<str>,
 }
 
@@ -78,6 +88,18 @@ pub enum Error {
     /// The file of certificates cannot be used.
     #[error("bus.ca: {} cannot be read", .0.display())]
     Ca(PathBuf, #[source] std::io::Error),
+    /// The file of those who may sign cannot be used.
+    #[error("bus.actors: {} cannot be used", .0.display())]
+    Actors(PathBuf, #[source] std::io::Error),
+    /// A command cannot be signed.
+    #[error("{what} cannot be signed")]
+    Sign {
+        /// What we tried.
+        what: String,
+        /// The reason.
+        #[source]
+        source: SignError,
+    },
     /// No outcome would be sent there.
     #[error("bus.inbox: {0:?} is no inbox: expected _INBOX and more, without spaces and wildcards")]
     Inbox(String),
@@ -151,7 +173,8 @@ impl Bus {
                 }
                 async move { report(&event) }
             });
-        let options = login::apply(options, config)?;
+        let (options, identity) = login::apply(options, config)?;
+        let signers = config.actors.as_deref().map(login::signers).transpose()?;
         let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
         let client = options
             .connect(servers)
@@ -164,7 +187,8 @@ impl Bus {
         let connections = Connections(connections);
         // Further connections of the same process use the same inboxes: that is what a bus lets it hear.
         let config = Arc::new(BusConfig { inbox: Some(inbox), ..config.clone() });
-        Ok(Self { client, jetstream, connections, config, name: name.into() })
+        let name = name.into();
+        Ok(Self { client, jetstream, connections, config, identity, signers, name })
     }
 
     /// A connection of its own for messages that anybody may send. The client drops the connection, or ends altogether,
@@ -183,6 +207,16 @@ impl Bus {
     /// The raw JetStream context.
     pub const fn jetstream(&self) -> &jetstream::Context {
         &self.jetstream
+    }
+
+    /// The key that we log in with, if we do with one.
+    pub const fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Who may sign for actors, if anybody has to.
+    pub(crate) fn signers(&self) -> Option<&Signers> {
+        self.signers.as_deref()
     }
 
     /// Name of this site in subjects.

@@ -3,6 +3,7 @@
 //!
 //! A service brings a pure [`machine::StateMachine`] and its reconcilers; everything with an edge to the world is here.
 
+pub mod actor;
 pub mod bus;
 pub mod clock;
 pub mod config;

@@ -4,12 +4,17 @@
 use std::fmt::Write;
 
 use async_nats::jetstream::{self, message::PublishMessage, stream::LastRawMessageErrorKind};
-use bcs_schemas::{CommandId, codec, envelope::header, quarantine::Quarantined, stream, subject};
+use bcs_schemas::{
+    CommandId, codec,
+    envelope::{MOST_ACTOR, header},
+    quarantine::Quarantined,
+    stream, subject,
+};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::{Bus, bus, bus::Error};
+use crate::{Bus, actor::ANONYMOUS, bus, bus::Error};
 
 /// What is kept of a message, before it is known when.
 pub struct Letter {
@@ -120,30 +125,67 @@ pub async fn show(bus: &Bus, seq: u64) -> Result<Option<(u64, Quarantined)>, Err
     Ok(Some((seq, record)))
 }
 
-/// Publishes the message of a letter again, as a new command that names the old one, and drops the letter.
-pub async fn replay(bus: &Bus, seq: u64, new_id: CommandId) -> Result<Option<CommandId>, Error> {
+/// Who publishes a message of quarantine again, and as what.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Who does it.
+    pub actor: String,
+    /// Id of the new command.
+    pub id: CommandId,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Publishes the message of a letter again, as a new command that names the old one, and drops the letter. It is whoever
+/// replays it that asks for it now, and signs for that; whom the old one named is said beside.
+pub async fn replay(
+    bus: &Bus,
+    seq: u64,
+    Replay { actor, id, now }: Replay,
+) -> Result<Option<CommandId>, Error> {
     let Some((_, record)) = show(bus, seq).await? else { return Ok(None) };
     let mut headers = async_nats::HeaderMap::new();
-    let mut old_id = None;
+    let (mut old_id, mut old_actor) = (None, ANONYMOUS);
     for (name, value) in &record.headers {
         match name.as_str() {
             header::MESSAGE_ID => old_id = Some(value.clone()),
-            // Nobody waits there any more.
-            header::REPLY_TO => (),
+            header::ACTOR => old_actor = value,
+            // Nobody waits there any more, and nobody vouched for the new command.
+            header::REPLY_TO | header::ACTOR_CLAIM => (),
             _ => headers.insert(name.as_str(), value.as_str()),
         }
     }
-    headers.insert(header::MESSAGE_ID, new_id.to_string());
+    headers.insert(header::MESSAGE_ID, id.to_string());
+    headers.insert(header::ACTOR, replaying(&actor, old_actor));
     headers.insert(
         header::REPLAY_OF,
         old_id.unwrap_or_else(|| format!("{}:{}", record.stream, record.stream_seq)),
     );
     let payload = unhex(&record.payload_hex);
+    if let Some(identity) = bus.identity() {
+        let what = || format!("letter {seq}");
+        identity
+            .vouch(&record.subject, &mut headers, &payload, now)
+            .map_err(|source| Error::Sign { what: what(), source })?;
+    }
     let sent = bus.jetstream().publish_with_headers(record.subject, headers, payload.into()).await;
     let ack = sent.map_err(|e| Error::nats(format!("replaying letter {seq}"), e))?;
     ack.await.map_err(|e| Error::nats(format!("replaying letter {seq}"), e))?;
     drop_letter(bus, seq).await?;
-    Ok(Some(new_id))
+    Ok(Some(id))
+}
+
+/// `grace replaying ada`, in the length and the characters of an actor.
+fn replaying(actor: &str, old_actor: &str) -> String {
+    let words = format!("{actor} replaying {old_actor}");
+    let mut kept = String::with_capacity(words.len());
+    for c in words.chars().filter(|c| !c.is_control()) {
+        if kept.len() + c.len_utf8() > MOST_ACTOR {
+            break;
+        }
+        kept.push(c);
+    }
+    kept
 }
 
 /// Drops a letter for good; whether there was one.
@@ -183,6 +225,13 @@ mod tests {
         #[test]
         fn any_payload_survives_quarantine(bytes: Vec<u8>) {
             proptest::prop_assert_eq!(unhex(&hex(&bytes)), bytes);
+        }
+
+        #[test]
+        fn whoever_replays_is_an_actor_whatever_the_old_one_was(old: String) {
+            let actor = replaying("grace", &old);
+            proptest::prop_assert!(actor.starts_with("grace replaying") && actor.len() <= MOST_ACTOR);
+            proptest::prop_assert!(!actor.chars().any(char::is_control));
         }
     }
 }

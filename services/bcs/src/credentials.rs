@@ -14,19 +14,50 @@ pub use keys::Keys;
 pub use rights::{Rights, rights};
 pub use user::User;
 
-use crate::Failure;
+use crate::{Failure, file};
 
 /// What nats-server includes.
 pub const USERS_FILE: &str = "users.conf";
+/// What services know of those who sign for actors (`bus.actors`).
+pub const ACTORS_FILE: &str = "actors.toml";
 
-/// Keys in `directory` for `wanted` and for whoever has one there already; returns what nats-server is to be told.
-/// Seeds that exist are kept, so this may be done again at any time.
-pub fn issue(directory: &Path, site: &Name, wanted: &BTreeSet<User>) -> Result<(Keys, String), Failure> {
+/// Keys, and what others must know of them.
+pub struct Issued {
+    /// Where each user's seed is.
+    pub keys: Keys,
+    /// For nats-server.
+    pub users: String,
+    /// For services.
+    pub actors: String,
+}
+
+/// Keys in `directory` for `wanted` and for whoever has one there already. Seeds that exist are kept, so this may be done
+/// again at any time. Services take commands that do not say who asks if `anonymous`.
+pub fn issue(
+    directory: &Path,
+    site: &Name,
+    wanted: &BTreeSet<User>,
+    anonymous: bool,
+) -> Result<Issued, Failure> {
     let mut keys = Keys::open(directory)?;
     for user in wanted {
         keys.make(user)?;
     }
     let users = keys.all().map(|(user, key)| (user.to_string(), key.to_owned(), rights(user, site)));
-    let text = config::authorization(users);
-    Ok((keys, text))
+    let users = config::authorization(users);
+    let actors = config::actors(keys.all(), anonymous)?;
+    Ok(Issued { keys, users, actors })
+}
+
+impl Issued {
+    /// Puts both files beside the keys.
+    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
+        for (name, text) in [(USERS_FILE, &self.users), (ACTORS_FILE, &self.actors)] {
+            let path = directory.join(name);
+            // Whole or not at all: services read it while they run.
+            let written = file::replace(&path, text.as_bytes());
+            written.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
+        }
+        Ok(())
+    }
 }

@@ -87,7 +87,8 @@ impl Session {
 
     /// Who asks, as far as the machine knows.
     pub fn actor(&self) -> String {
-        self.global.actor.clone().filter(|actor| !actor.is_empty()).unwrap_or_else(login::name)
+        let given = self.global.actor.as_deref().map(str::trim).filter(|actor| !actor.is_empty());
+        given.map_or_else(login::name, ToOwned::to_owned)
     }
 
     /// Logs go to standard error, errors only unless more was asked for.

@@ -50,8 +50,13 @@ impl Server {
 
     /// A connection, once the server listens.
     pub(crate) async fn bus(&self, name: &str) -> Bus {
+        self.bus_with(&self.config(), name).await
+    }
+
+    /// A connection with these settings, once the server listens.
+    pub(crate) async fn bus_with(&self, config: &BusConfig, name: &str) -> Bus {
         for _ in 0..200 {
-            if let Ok(bus) = Bus::connect(&self.config(), name).await {
+            if let Ok(bus) = Bus::connect(config, name).await {
                 return bus;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -77,13 +82,22 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(server: &Server) -> Self {
-        Self::over(server, server.bus("deploy").await).await
+        Self::start_with(server, &server.config(), Clock::system()).await
     }
 
     /// On a connection of its own.
     pub(crate) async fn over(server: &Server, bus: Bus) -> Self {
+        Self::with(server, bus, Clock::system()).await
+    }
+
+    /// With settings and a clock of its own.
+    pub(crate) async fn start_with(server: &Server, config: &BusConfig, clock: Clock) -> Self {
+        Self::with(server, server.bus_with(config, "deploy").await, clock).await
+    }
+
+    async fn with(server: &Server, bus: Bus, clock: Clock) -> Self {
         bus.provision_within(LONG).await.expect("streams and buckets");
-        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let tasks = Tasks::new();
         let machine: Machine<Ledger> =
             Machine::start(&server.journal(), &clock, &tasks).await.expect("a machine");
         machine.lead(&bus, &clock, &tasks, None, async |_| Ok(()));

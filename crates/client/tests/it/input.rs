@@ -1,7 +1,7 @@
 //! Input from programs that are not ours: JSON, MessagePack by hand, and what is neither.
 
 use bcs_client::{Client, Error, Raw};
-use bcs_kit::quarantine;
+use bcs_kit::quarantine::{self, Replay};
 use bcs_schemas::{
     codec::{self, ContentType},
     deploy::ScaleApp,
@@ -134,13 +134,20 @@ async fn a_letter_is_replayed_as_a_new_command_that_names_the_old_one() {
     })
     .await;
     let (seq, letter) = quarantine::list(&service.bus).await.expect("a list").remove(0);
-    assert!(letter.headers.contains(&(header::MESSAGE_ID.to_owned(), old)), "{letter:?}");
+    assert!(letter.headers.contains(&(header::MESSAGE_ID.to_owned(), old.clone())), "{letter:?}");
     let new = client.fresh_id();
-    assert_eq!(quarantine::replay(&service.bus, seq, new).await.expect("replays"), Some(new));
+    let replay = Replay { actor: "grace".to_owned(), id: new, now: client.clock().now() };
+    assert_eq!(quarantine::replay(&service.bus, seq, replay).await.expect("replays"), Some(new));
     // It is as wrong as before, so it comes back as another letter: nothing is lost on the way.
     until(|| async {
         let letters = quarantine::list(&service.bus).await.map_err(|e| e.to_string())?;
-        let names = |headers: &[(String, String)]| headers.iter().any(|(name, _)| name == header::REPLAY_OF);
+        let says = |headers: &[(String, String)], name: &str, what: &str| {
+            headers.iter().any(|(other, value)| other == name && value == what)
+        };
+        let names = |headers: &[(String, String)]| {
+            says(headers, header::REPLAY_OF, &old)
+                && says(headers, header::ACTOR, "grace replaying anonymous")
+        };
         match letters.as_slice() {
             [(other, letter)] if *other > seq && names(&letter.headers) => Ok(()),
             other => Err(format!("{other:?}")),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, reason = "a test that cannot go on says so by panicking, also in its helpers")]
 
+mod actors;
 mod commands;
 mod events;
 mod harness;

@@ -3,41 +3,54 @@
 use std::{
     io::{Error as IoError, ErrorKind},
     path::Path,
+    sync::Arc,
 };
 
 use async_nats::ConnectOptions;
 
 use super::{BusConfig, Error};
+use crate::actor::{Identity, Signers};
 
-/// With the credentials and the certificates of `config`.
-pub(super) fn apply(options: ConnectOptions, config: &BusConfig) -> Result<ConnectOptions, Error> {
-    let options = match &config.credentials {
-        None => options,
+/// With the credentials and the certificates of `config`, and the key among them.
+pub(super) fn apply(
+    options: ConnectOptions,
+    config: &BusConfig,
+) -> Result<(ConnectOptions, Option<Identity>), Error> {
+    let (options, identity) = match &config.credentials {
+        None => (options, None),
         Some(path) => {
             credentials(options, path).map_err(|source| Error::Credentials(path.clone(), source))?
         }
     };
-    match &config.ca {
-        None => Ok(options),
+    let options = match &config.ca {
+        None => options,
         Some(path) => {
             // The client reads it at every connection; whether it can is said once, with its name.
             std::fs::File::open(path).map_err(|source| Error::Ca(path.clone(), source))?;
-            Ok(options.add_root_certificates(path.clone()).require_tls(true))
+            options.add_root_certificates(path.clone()).require_tls(true)
         }
-    }
+    };
+    Ok((options, identity))
 }
 
-fn credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, IoError> {
+/// Those who may sign for actors.
+pub(super) fn signers(path: &Path) -> Result<Arc<Signers>, Error> {
+    Signers::open(path).map(Arc::new).map_err(|source| Error::Actors(path.to_owned(), source))
+}
+
+fn credentials(options: ConnectOptions, path: &Path) -> Result<(ConnectOptions, Option<Identity>), IoError> {
     let text = std::fs::read_to_string(path)?;
-    let seed = text.trim();
-    if !seed.starts_with("SU") {
-        return options.credentials(&text);
-    }
     // The seed is a secret: what is wrong with it is said without it.
     let wrong =
         |_| IoError::new(ErrorKind::InvalidData, "the line that begins with SU is no nkey seed of a user");
-    nkeys::KeyPair::from_seed(seed).map_err(wrong)?;
-    Ok(options.nkey(seed.to_owned()))
+    // A credentials file holds one as well, below the JWT.
+    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
+    let identity = seed.map(Identity::from_seed).transpose().map_err(wrong)?;
+    let options = match seed.filter(|seed| *seed == text.trim()) {
+        Some(seed) => options.nkey(seed.to_owned()),
+        None => options.credentials(&text)?,
+    };
+    Ok((options, identity))
 }
 
 /// An inbox that outcomes are sent to.

@@ -21,7 +21,9 @@ use tracing::Instrument;
 
 use super::{Admission, Done, Error, Incoming, Machine, Request, StateMachine, in_hand};
 use crate::{
-    Bus, Clock, Tasks, bus, lease,
+    Bus, Clock, Tasks,
+    actor::{ANONYMOUS, Covered},
+    bus, lease,
     quarantine::{self, Letter},
     telemetry,
 };
@@ -230,7 +232,11 @@ impl<S: StateMachine> Door<S> {
         let reply_to = reply_to(&message, &headers);
         let form = headers.as_ref().ok().and_then(|h| h.content_type);
         let form = form.unwrap_or_else(|| ContentType::guess(&message.payload));
-        let read = self.understand(&message, &subject, &headers, form);
+        let actor = self.actor(&message, &subject, &headers, info.published.unix_timestamp());
+        let read = match &actor {
+            Ok(_) => self.understand(&message, &subject, &headers, form),
+            Err(refusal) => Err(refusal.clone()),
+        };
         let headers = headers.unwrap_or_default();
         let delivery = Delivery {
             bus: self.bus.clone(),
@@ -240,7 +246,9 @@ impl<S: StateMachine> Door<S> {
             form,
             consumer: self.name.clone(),
         };
-        if let (Err(rejection), None) = (&read, &delivery.reply_to) {
+        // What is forbidden was understood: its outcome is kept for whoever asks.
+        let garbage = read.as_ref().err().filter(|rejection| rejection.code != RejectionCode::Forbidden);
+        if let (Some(rejection), None) = (garbage, &delivery.reply_to) {
             self.quarantine(delivery, "undecodable", &rejection.message).await;
             return None;
         }
@@ -263,12 +271,36 @@ impl<S: StateMachine> Door<S> {
             plan: headers.mode == Mode::Plan,
             expected_revision: headers.expected_revision,
             not_after: headers.not_after,
-            actor: headers.actor.unwrap_or_else(|| "anonymous".to_owned()),
+            actor: actor.unwrap_or_else(|_| ANONYMOUS.to_owned()),
             traceparent: headers.traceparent,
             span,
             done: Done::Bus(delivery),
         };
         Some((incoming, admit))
+    }
+
+    /// Who asks: whoever the sender says, unless this bus wants it proved. `received` is when the bus took the message.
+    fn actor(
+        &self,
+        message: &jetstream::Message,
+        subject: &Result<Subject, FieldError>,
+        headers: &Result<CommandHeaders, FieldError>,
+        received: i64,
+    ) -> Result<String, Rejection> {
+        // What cannot be read is refused as such.
+        let (Ok(subject), Ok(headers)) = (subject, headers) else { return Ok(ANONYMOUS.to_owned()) };
+        let Some(signers) = self.bus.signers() else {
+            return Ok(headers.actor.clone().unwrap_or_else(|| ANONYMOUS.to_owned()));
+        };
+        let command = Covered {
+            subject: &message.subject,
+            headers: message.headers.as_ref(),
+            payload: &message.payload,
+        };
+        signers.judge(&command, &subject.target.project, received).map_err(|refusal| {
+            tracing::warn!(subject = %message.subject, %refusal, "a command was not believed");
+            refusal.into()
+        })
     }
 
     fn understand(

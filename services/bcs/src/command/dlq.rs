@@ -28,7 +28,7 @@ enum Action {
         /// Its number
         number: u64,
     },
-    /// Publish a message again, as a new command that names the old one, and drop it here
+    /// Publish a message again, as a new command that names the old one and is asked for by you, and drop it here
     #[command(after_help = "Example:\n  bcs dlq replay 7")]
     Replay {
         /// Its number
@@ -54,7 +54,9 @@ impl Arguments {
                 show(session, number, &found.ok_or_else(|| missing(number))?.1)
             }
             Action::Replay { number } => {
-                let id = quarantine::replay(client.bus(), number, client.fresh_id()).await?;
+                let (actor, id, now) = (session.actor(), client.fresh_id(), client.clock().now());
+                let replay = quarantine::Replay { actor, id, now };
+                let id = quarantine::replay(client.bus(), number, replay).await?;
                 let id = id.ok_or_else(|| missing(number))?;
                 if session.format().for_people() {
                     output::line(format!("message {number} was published again as command {id}"));

@@ -7,6 +7,7 @@ use bcs_client::Raw;
 use bcs_schemas::{
     Millis,
     codec::{self, ContentType},
+    envelope::header,
     outcome::Outcome,
 };
 use clap::Args;
@@ -24,7 +25,10 @@ Examples:
   bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale '{\"replicas\": 3}'
   bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --plan
   bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --header bcs-mode=plan -o json
-  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale - --msgpack < scale.json";
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.scale - --msgpack < scale.json
+  bcs publish bcs.cmd.deploy.local.demo.app.shop-web.restart --header bcs-actor=ada
+
+On a bus with keys you are named in bcs-actor unless you name somebody, and your key signs for it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
@@ -61,9 +65,14 @@ impl Arguments {
         if self.planning.wanted() {
             return self.plan(session).await;
         }
-        let raw = self.raw()?;
+        let mut raw = self.raw()?;
         let _log = session.log()?;
         let client = session.connect().await?;
+        let names = |name: &str| raw.headers.iter().any(|(other, _)| other == name);
+        // Whoever logs in with a key is somebody, and on such a bus nobody else may ask for anything.
+        if client.vouches() && !names(header::ACTOR) && !names(header::ACTOR_CLAIM) {
+            raw.headers.push((header::ACTOR.to_owned(), session.actor()));
+        }
         let wait = (!self.no_wait).then(|| self.timeout.std());
         let (id, outcome) = client.publish_raw(raw, wait).await?;
         let Some(outcome) = outcome else {

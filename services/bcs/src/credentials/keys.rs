@@ -79,7 +79,10 @@ mod tests {
 
     use bcs_schemas::Name;
 
-    use super::{super::issue, *};
+    use super::{
+        super::{Issued, issue},
+        *,
+    };
 
     #[test]
     fn seeds_are_their_owners_alone_and_are_kept() {
@@ -87,17 +90,42 @@ mod tests {
         let (place, site) = (dir.path().join("bus"), Name::new("local").expect("a name"));
         let demo = User::Project(Name::new("demo").expect("a name"));
         let first: BTreeSet<User> = User::standard().chain([demo.clone()]).collect();
-        let (keys, text) = issue(&place, &site, &first).map_err(|f| f.message).expect("issues");
+        let issue = |users| issue(&place, &site, users, false).map_err(|f| f.message).expect("issues");
+        let Issued { keys, users: text, actors } = issue(&first);
         let seed = fs::read_to_string(keys.file(&demo)).expect("reads");
-        assert!(seed.starts_with("SU") && !text.contains(seed.trim()));
+        assert!(seed.starts_with("SU") && !text.contains(seed.trim()) && !actors.contains(seed.trim()));
         for user in &first {
             let mode = fs::metadata(keys.file(user)).expect("is there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{user}");
         }
         // Named or not, who has a seed keeps its rights.
-        let again = issue(&place, &site, &BTreeSet::new()).map_err(|f| f.message).expect("issues").1;
-        assert_eq!(again, text);
+        let again = issue(&BTreeSet::new());
+        assert_eq!((again.users, again.actors), (text, actors));
         assert_eq!(fs::read_to_string(keys.file(&demo)).expect("reads"), seed);
+    }
+
+    /// Services take what is written for them, and those who send commands may sign about just what they may command.
+    #[test]
+    fn whoever_may_command_may_sign_about_it_and_nobody_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let site = Name::new("local").expect("a name");
+        // As long as names get.
+        let long = "a".repeat(63);
+        let named = [
+            User::Project(Name::new(&long).expect("a name")),
+            User::Sidecar(Name::new("eu").expect("a name")),
+        ];
+        let users = User::standard().chain(named).collect();
+        let issued = issue(dir.path(), &site, &users, false).map_err(|f| f.message).expect("issues");
+        issued.write(dir.path()).map_err(|f| f.message).expect("writes");
+        let path = dir.path().join(super::super::ACTORS_FILE);
+        bcs_kit::actor::Signers::open(&path).expect("a service takes it");
+        let file: bcs_kit::actor::SignersFile = toml::from_str(&issued.actors).expect("is TOML");
+        let signers =
+            file.signers.into_iter().map(|signer| (signer.user, String::from(signer.projects[0].clone())));
+        let all: BTreeSet<(String, String)> = signers.collect();
+        let expected = [("operator", "*"), ("platform", "system"), (&format!("project-{long}"), &long)];
+        assert_eq!(all, expected.map(|(user, scope)| (user.to_owned(), scope.to_owned())).into());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use bcs_kit::actor::Scope;
 use bcs_schemas::{Name, Service};
 
 /// One who speaks on the bus. Its text is the name of its files: `deploy`, `sidecar-sim-a`, `project-demo`.
@@ -33,6 +34,16 @@ impl User {
         match self {
             Self::Platform | Self::Operator | Self::Project(_) => format!("_INBOX.{self}"),
             Self::Service(_) | Self::Agent(_) | Self::Sidecar(_) => format!("_INBOX_{self}"),
+        }
+    }
+
+    /// The objects about which it may vouch for an actor: those that it may send commands about.
+    pub fn signs_about(&self) -> Option<Scope> {
+        match self {
+            Self::Operator => Some(Scope::All),
+            Self::Platform => Some(Scope::Project(Name::system())),
+            Self::Project(project) => Some(Scope::Project(project.clone())),
+            Self::Service(_) | Self::Agent(_) | Self::Sidecar(_) => None,
         }
     }
 }

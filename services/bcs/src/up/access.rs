@@ -1,6 +1,6 @@
 //! As whom each part of `bcs up` speaks on the bus: as nobody in particular, or each with a key of its own.
 
-use std::fs;
+use std::path::PathBuf;
 
 use bcs_kit::bus::BusConfig;
 
@@ -8,7 +8,7 @@ use super::{clusters::CLUSTERS, data::DataDir, platform::name};
 use crate::{
     Failure,
     context::Context,
-    credentials::{self, Keys, USERS_FILE, User},
+    credentials::{self, ACTORS_FILE, Issued, Keys, User},
 };
 
 /// The project that the context of `bcs up` means, and the only one that gets a key unasked.
@@ -19,6 +19,7 @@ pub(super) const PROJECT: &str = "demo";
 pub(super) struct Access {
     url: String,
     keys: Option<Keys>,
+    actors: Option<PathBuf>,
     /// What nats-server must know of them.
     pub(super) authorization: String,
 }
@@ -37,11 +38,15 @@ impl Access {
             users.insert(User::Sidecar(name(cluster)?));
         }
         let directory = data.keys();
-        let (keys, authorization) = credentials::issue(&directory, &BusConfig::default().site, &users)?;
-        let config = directory.join(USERS_FILE);
-        fs::write(&config, &authorization)
-            .map_err(|e| Failure::failed(format!("{}: {e}", config.display())))?;
-        Ok(Self { keys: Some(keys), authorization, ..Self::default() })
+        let issued = credentials::issue(&directory, &BusConfig::default().site, &users, false)?;
+        issued.write(&directory)?;
+        let Issued { keys, users: authorization, .. } = issued;
+        Ok(Self {
+            keys: Some(keys),
+            actors: Some(directory.join(ACTORS_FILE)),
+            authorization,
+            ..Self::default()
+        })
     }
 
     /// Once it is known where the bus is.
@@ -54,6 +59,7 @@ impl Access {
         BusConfig {
             url: self.url.clone(),
             credentials: self.keys.as_ref().map(|keys| keys.file(user)),
+            actors: self.actors.clone().filter(|_| matches!(user, User::Service(_))),
             inbox: self.keys.as_ref().map(|_| user.inbox()),
             ..BusConfig::default()
         }
