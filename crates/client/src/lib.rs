@@ -18,7 +18,10 @@ mod size;
 
 use std::sync::Arc;
 
-use bcs_kit::{Bus, Clock, Tasks, bus::BusConfig};
+use bcs_kit::{
+    Bus, Clock, Tasks,
+    bus::{self, BusConfig},
+};
 
 pub use command::CommandBuilder;
 pub use dispatch::Raw;
@@ -47,7 +50,11 @@ impl Drop for Inner {
 impl Client {
     /// Connects as `name`, which must be one word: it becomes part of the inbox.
     pub async fn connect(config: &BusConfig, name: &str) -> Result<Self, Error> {
-        let bus = Bus::connect(config, name).await.map_err(Error::Connect)?;
+        let bus = Bus::connect(config, name).await.map_err(|error| match error {
+            // It was reached, and says what to do itself.
+            error @ bus::Error::Untrusted { .. } => Error::Bus(error),
+            error => Error::Connect(error),
+        })?;
         Self::over(bus, Clock::system()).await
     }
 

@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
-    /// `nats://host:port`; several, joined by commas, for a cluster.
+    /// `nats://host:port`, or `tls://host:port`; several, joined by commas, for a cluster.
     pub url: String,
     /// Name of this site in subjects.
     pub site: Name,
@@ -112,6 +112,17 @@ pub enum Error {
         #[source]
         source: async_nats::ConnectError,
     },
+    /// The server did not show that it is the right one.
+    #[error("{url} is not trusted: {why}")]
+    Untrusted {
+        /// Where we tried.
+        url: String,
+        /// What is wrong, and what to do.
+        why: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::ConnectError,
+    },
     /// A stream or bucket has settings that cannot be changed to what the catalogue says.
     #[error("{0}")]
     Incompatible(String),
@@ -176,10 +187,13 @@ impl Bus {
         let (options, identity) = login::apply(options, config)?;
         let signers = config.actors.as_deref().map(login::signers).transpose()?;
         let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-        let client = options
-            .connect(servers)
-            .await
-            .map_err(|source| Error::Connect { url: without_password(&config.url), source })?;
+        let client = options.connect(servers).await.map_err(|source| {
+            let url = without_password(&config.url);
+            match login::untrusted(&source, config.ca.as_deref()) {
+                Some(why) => Error::Untrusted { url, why, source },
+                None => Error::Connect { url, source },
+            }
+        })?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(Duration::from_secs(5))
             .max_ack_inflight(1024)

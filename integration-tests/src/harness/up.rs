@@ -16,7 +16,7 @@ pub struct Options {
     pub etcd: Option<String>,
     /// What is logged.
     pub log: String,
-    /// With a key for everybody.
+    /// With TLS, and a key for everybody.
     pub secure: bool,
 }
 
@@ -150,6 +150,22 @@ impl Up {
     /// Its directory.
     pub fn data(&self) -> &std::path::Path {
         &self.data
+    }
+
+    /// Certificate of the authority of its bus, if that speaks TLS.
+    pub fn ca(&self) -> PathBuf {
+        self.data.join("bus/ca.pem")
+    }
+
+    /// How a user with a key reaches its bus, if that asks for keys.
+    pub fn with_key(&self, user: &str) -> BusConfig {
+        BusConfig {
+            url: self.nats.clone(),
+            credentials: Some(self.data.join(format!("bus/{user}.nk"))),
+            ca: Some(self.ca()),
+            inbox: Some(format!("_INBOX.{user}")),
+            ..BusConfig::default()
+        }
     }
 
     /// Journal of a service.

@@ -4,6 +4,7 @@
 mod config;
 mod keys;
 mod rights;
+pub mod tls;
 mod user;
 
 use std::{collections::BTreeSet, path::Path};
@@ -20,6 +21,8 @@ use crate::{Failure, file};
 pub const USERS_FILE: &str = "users.conf";
 /// What services know of those who sign for actors (`bus.actors`).
 pub const ACTORS_FILE: &str = "actors.toml";
+/// What nats-server includes to speak TLS.
+pub const TLS_FILE: &str = "tls.conf";
 
 /// Keys, and what others must know of them.
 pub struct Issued {

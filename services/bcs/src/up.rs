@@ -11,13 +11,13 @@ mod platform;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bcs_kit::{
-    Bus, Tasks,
+    Bus, Clock, Tasks,
     run::stop_signal,
     telemetry::{self, LogFormat, TelemetryConfig},
 };
 use clap::{Args, ValueEnum};
 
-use crate::{Failure, output};
+use crate::{Failure, credentials::tls, output};
 use access::Access;
 use data::DataDir;
 
@@ -25,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   bcs up                                          everything, kept in ~/.local/share/bcs
   bcs up --etcd http://127.0.0.1:2379             register in etcd as well
-  bcs up --secure                                 with keys: nobody gets onto the bus without one
+  bcs up --secure                                 with keys and TLS: nobody gets onto the bus without a key
   bcs up --data /tmp/try --nats-port 0            a second one beside the first";
 
 /// Run the whole platform here: bus, services, two simulated clusters and their sidecars
@@ -41,7 +41,8 @@ pub struct Up {
     /// Port of the bus on 127.0.0.1; 0 takes a free one and keeps it
     #[arg(long, default_value_t = 4222, value_name = "PORT")]
     nats_port: u16,
-    /// Ask everybody on the bus for a key, and allow each only what it needs; the keys lie in DIR/bus
+    /// Speak TLS, ask everybody on the bus for a key, allow each only what it needs, and believe no sender's name that is not
+    /// signed; keys and certificates lie in DIR/bus
     #[arg(long)]
     secure: bool,
     /// Where health and metrics are served
@@ -119,7 +120,8 @@ impl Up {
         contexts: Option<PathBuf>,
     ) -> Result<nats::Server, Failure> {
         let Running { bus_tasks, tasks, clusters, buses } = running;
-        let access = if self.secure { Access::with_keys(data)? } else { Access::open() };
+        let access =
+            if self.secure { Access::with_keys(data, Clock::system().now())? } else { Access::open() };
         let server = nats::start(data, self.nats_port, &access, bus_tasks).await?;
         clusters::start(data, clusters).await?;
         let access = access.at(&server.url);
@@ -164,6 +166,7 @@ impl Up {
         lines.push(format!("  bus         {}  ({})", server.url, server.version));
         if self.secure {
             lines.push(format!("  keys        {}", data.keys().display()));
+            lines.push(format!("  authority   {}", data.keys().join(tls::CA_FILE).display()));
         }
         for cluster in clusters {
             let kubeconfig = data.kubeconfig(cluster.name());

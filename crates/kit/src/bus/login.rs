@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use async_nats::ConnectOptions;
+use async_nats::{
+    ConnectError, ConnectOptions,
+    rustls::{self, CertificateError},
+};
 
 use super::{BusConfig, Error};
 use crate::actor::{Identity, Signers};
@@ -26,11 +29,47 @@ pub(super) fn apply(
         None => options,
         Some(path) => {
             // The client reads it at every connection; whether it can is said once, with its name.
-            std::fs::File::open(path).map_err(|source| Error::Ca(path.clone(), source))?;
+            authority(path).map_err(|source| Error::Ca(path.clone(), source))?;
             options.add_root_certificates(path.clone()).require_tls(true)
         }
     };
     Ok((options, identity))
+}
+
+fn authority(path: &Path) -> Result<(), IoError> {
+    let text = std::fs::read_to_string(path)?;
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(());
+    }
+    Err(IoError::new(ErrorKind::InvalidData, "holds no certificate: expected PEM, such as ca.pem of the bus"))
+}
+
+/// In words that say what to do: why a server is not taken for the bus. None when something else is the matter.
+pub(super) fn untrusted(error: &ConnectError, ca: Option<&Path>) -> Option<String> {
+    // The TLS library's error is wrapped in one of input and output.
+    let inner = std::error::Error::source(error)?.downcast_ref::<IoError>()?.get_ref()?;
+    let why = match inner.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired: a start of `bcs up --secure` or `bcs bus credentials --tls` makes a new one"
+                    .to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate does not hold yet: look at the clocks of both machines".to_owned()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for other names: use one of those, or name this one with `bcs bus credentials --tls --host`"
+                    .to_owned()
+            }
+            _ => match ca {
+                None => "its certificate is signed by nobody who is known here: name the file of its authority, ca.pem, in bus.ca (`bcs context add --ca FILE`)".to_owned(),
+                Some(ca) => format!("its certificate is not signed by the authority in {}: use ca.pem of this bus", ca.display()),
+            },
+        },
+        rustls::Error::InvalidMessage(_) => "it speaks no TLS, which is wanted by bus.ca or a tls:// address".to_owned(),
+        other => other.to_string(),
+    };
+    Some(why)
 }
 
 /// Those who may sign for actors.

@@ -2,14 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use bcs_kit::Clock;
 use bcs_schemas::Name;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
     Failure,
-    credentials::{self, ACTORS_FILE, Issued, USERS_FILE, User},
-    output,
+    credentials::{
+        self, ACTORS_FILE, Issued, TLS_FILE, USERS_FILE, User,
+        tls::{self, Tls},
+    },
+    file, output,
     session::Session,
 };
 
@@ -42,6 +46,12 @@ enum Action {
         /// Let services take commands that do not say who asks
         #[arg(long)]
         anonymous: bool,
+        /// Make an authority and a certificate for nats-server as well, so that it speaks TLS
+        #[arg(long)]
+        tls: bool,
+        /// DNS name or address by which nats-server is reached, beside localhost; may be repeated
+        #[arg(long = "host", value_name = "NAME", requires = "tls")]
+        hosts: Vec<String>,
     },
     /// Make the streams and buckets that are missing, and bring the others up to date where that loses nothing
     #[command(after_help = APPLY)]
@@ -53,12 +63,16 @@ enum Action {
 }
 
 const CREDENTIALS: &str = "\
-Example:
+Examples:
   bcs bus credentials --out /etc/bcs/bus --tenant demo --sidecar eu-1
+  bcs bus credentials --out /etc/bcs/bus --tls --host bus.example --host 10.0.0.7
 
 Who has a key in the directory has rights. To take them away, remove the key, do this again, and let nats-server read its
 configuration again (nats-server --signal reload). Services that have actors.toml as bus.actors believe no bcs-actor that was
-not signed with one of these keys; they read the file again by themselves.";
+not signed with one of these keys; they read the file again by themselves.
+
+With --tls, certificates that are there are kept; the one for nats-server is made anew when it has less than 30 days left or is
+for other names. Do it again in time, and let nats-server read its configuration again.";
 
 const APPLY: &str = "\
 Examples:
@@ -69,28 +83,41 @@ impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.action {
             Action::Apply { replicas } => apply(session, replicas.into()).await,
-            Action::Credentials { out, tenants, sidecars, agents, site, anonymous } => {
+            Action::Credentials { out, tenants, sidecars, agents, site, anonymous, tls, hosts } => {
                 let named = tenants.into_iter().map(User::Project);
                 let named = named.chain(sidecars.into_iter().map(User::Sidecar));
                 let named = named.chain(agents.into_iter().map(User::Agent));
                 let out = std::path::absolute(&out)
                     .map_err(|e| Failure::usage(format!("{}: {e}", out.display())))?;
                 let wanted = User::standard().chain(named).collect();
-                tell(session, &out, &credentials::issue(&out, &site, &wanted, anonymous)?)
+                let issued = credentials::issue(&out, &site, &wanted, anonymous)?;
+                issued.write(&out)?;
+                let tls = if tls { Some(certificates(&out, hosts)?) } else { None };
+                tell(session, &out, &issued, tls.as_ref())
             }
         }
     }
 }
 
-fn tell(session: &Session, out: &Path, issued: &Issued) -> Result<(), Failure> {
-    issued.write(out)?;
+/// Certificates for a server that is reached by these names, and what it includes to show them.
+fn certificates(out: &Path, hosts: Vec<String>) -> Result<Tls, Failure> {
+    let names: Vec<String> = tls::LOCAL.map(str::to_owned).into_iter().chain(hosts).collect();
+    let made = tls::prepare(out, &names, Clock::system().now())?;
+    let path = out.join(TLS_FILE);
+    let written = file::replace(&path, made.server_config().as_bytes());
+    written.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
+    Ok(made)
+}
+
+fn tell(session: &Session, out: &Path, issued: &Issued, tls: Option<&Tls>) -> Result<(), Failure> {
     let keys = &issued.keys;
     let (config, actors) = (out.join(USERS_FILE), out.join(ACTORS_FILE));
     if !session.format().for_people() {
         let user = |(user, key): (&User, &str)| json!({ "user": user.to_string(), "key": key, "inbox": user.inbox(), "credentials": keys.file(user) });
         let users: Vec<_> = keys.all().map(user).collect();
         let names = keys.all().map(|(user, _)| user.to_string());
-        let all = json!({ "config": config, "actors": actors, "users": users });
+        let tls = tls.map(|tls| json!({ "config": out.join(TLS_FILE), "ca": tls.ca, "ca_until": tls.ca_until, "until": tls.until }));
+        let all = json!({ "config": config, "actors": actors, "users": users, "tls": tls });
         return output::answer(session.format(), names, &all);
     }
     let row = |(user, _): (&User, &str)| {
@@ -99,6 +126,19 @@ fn tell(session: &Session, out: &Path, issued: &Issued) -> Result<(), Failure> {
     output::line(crate::view::table(&["USER", "INBOX", "CREDENTIALS"], keys.all().map(row)));
     output::line(format!("nats-server includes {}", config.display()));
     output::line(format!("services take {} as bus.actors", actors.display()));
+    if let Some(tls) = tls {
+        let config = out.join(TLS_FILE);
+        output::line(format!(
+            "nats-server includes {} (its certificate holds until {})",
+            config.display(),
+            tls.until
+        ));
+        output::line(format!(
+            "everybody takes {} as bus.ca (until {}), and nobody needs ca-key.pem: keep it where it is safe",
+            tls.ca.display(),
+            tls.ca_until
+        ));
+    }
     Ok(())
 }
 

@@ -33,7 +33,7 @@ enum Action {
     },
     /// Add a context, or replace it
     #[command(
-        after_help = "Example:\n  bcs context add prod --url nats://bus.example:4222 --credentials ~/project-shop.nk --inbox _INBOX.project-shop --default-project shop"
+        after_help = "Example:\n  bcs context add prod --url tls://bus.example:4222 --ca ~/ca.pem --credentials ~/project-shop.nk --inbox _INBOX.project-shop --default-project shop"
     )]
     Add {
         /// The context
@@ -138,6 +138,7 @@ fn show(session: &Session) -> Result<(), Failure> {
     output::line(format!("site         {}", bus.site));
     output::line(format!("project      {}", session.project()?));
     output::line(format!("credentials  {}", or_dash(context.credentials.map(|p| p.display().to_string()))));
+    output::line(format!("ca           {}", or_dash(context.ca.map(|p| p.display().to_string()))));
     output::line(format!("file         {}", session.config_path()?.display()));
     Ok(())
 }

@@ -1,14 +1,18 @@
-//! As whom each part of `bcs up` speaks on the bus: as nobody in particular, or each with a key of its own.
+//! As whom each part of `bcs up` speaks on the bus: as nobody in particular, or each with a key of its own, and over TLS.
 
 use std::path::PathBuf;
 
 use bcs_kit::bus::BusConfig;
+use jiff::Timestamp;
 
 use super::{clusters::CLUSTERS, data::DataDir, platform::name};
 use crate::{
     Failure,
     context::Context,
-    credentials::{self, ACTORS_FILE, Issued, Keys, User},
+    credentials::{
+        self, ACTORS_FILE, Issued, Keys, User,
+        tls::{self, Tls},
+    },
 };
 
 /// The project that the context of `bcs up` means, and the only one that gets a key unasked.
@@ -20,8 +24,9 @@ pub(super) struct Access {
     url: String,
     keys: Option<Keys>,
     actors: Option<PathBuf>,
-    /// What nats-server must know of them.
-    pub(super) authorization: String,
+    tls: Option<Tls>,
+    /// What nats-server must know of keys and certificates.
+    pub(super) server_config: String,
 }
 
 impl Access {
@@ -30,8 +35,9 @@ impl Access {
         Self::default()
     }
 
-    /// Everybody has a key; those of a former run are kept, and so are those that `bcs bus credentials` made there.
-    pub(super) fn with_keys(data: &DataDir) -> Result<Self, Failure> {
+    /// Everybody has a key, and nobody is understood without TLS. Keys and certificates of a former run are kept, and so are
+    /// those that `bcs bus credentials` made there.
+    pub(super) fn with_keys(data: &DataDir, now: Timestamp) -> Result<Self, Failure> {
         let mut users: std::collections::BTreeSet<User> = User::standard().collect();
         users.insert(User::Project(name(PROJECT)?));
         for (cluster, _, _) in CLUSTERS {
@@ -41,12 +47,19 @@ impl Access {
         let issued = credentials::issue(&directory, &BusConfig::default().site, &users, false)?;
         issued.write(&directory)?;
         let Issued { keys, users: authorization, .. } = issued;
+        let tls = tls::prepare(&directory, &tls::LOCAL.map(str::to_owned), now)?;
         Ok(Self {
             keys: Some(keys),
             actors: Some(directory.join(ACTORS_FILE)),
-            authorization,
+            server_config: tls.server_config() + &authorization,
+            tls: Some(tls),
             ..Self::default()
         })
+    }
+
+    /// How its addresses begin.
+    pub(super) const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "tls" } else { "nats" }
     }
 
     /// Once it is known where the bus is.
@@ -59,6 +72,7 @@ impl Access {
         BusConfig {
             url: self.url.clone(),
             credentials: self.keys.as_ref().map(|keys| keys.file(user)),
+            ca: self.tls.as_ref().map(|tls| tls.ca.clone()),
             actors: self.actors.clone().filter(|_| matches!(user, User::Service(_))),
             inbox: self.keys.as_ref().map(|_| user.inbox()),
             ..BusConfig::default()
@@ -67,7 +81,7 @@ impl Access {
 
     /// How a person at this machine reaches it.
     pub(super) fn context(&self) -> Result<Context, Failure> {
-        let BusConfig { url, credentials, inbox, .. } = self.of(&User::Operator);
-        Ok(Context { url, credentials, inbox, project: Some(name(PROJECT)?), ..Context::default() })
+        let BusConfig { url, credentials, ca, inbox, .. } = self.of(&User::Operator);
+        Ok(Context { url, credentials, ca, inbox, project: Some(name(PROJECT)?), ..Context::default() })
     }
 }

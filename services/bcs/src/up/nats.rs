@@ -65,13 +65,13 @@ pub(super) async fn start(
     tasks: &Tasks,
 ) -> Result<Server, Failure> {
     let program = find()?;
-    start_program(program, data, (port, &access.authorization), tasks, PATIENCE).await
+    start_program(program, data, (port, access), tasks, PATIENCE).await
 }
 
 async fn start_program(
     program: PathBuf,
     data: &DataDir,
-    (port, authorization): (u16, &str),
+    (port, access): (u16, &Access),
     tasks: &Tasks,
     patience: Patience,
 ) -> Result<Server, Failure> {
@@ -80,11 +80,12 @@ async fn start_program(
     fs::create_dir_all(&directory).map_err(|e| Failure::failed(format!("{}: {e}", directory.display())))?;
     end_orphan(&directory, END_WITHIN).await?;
     let port = choose_port(&directory, port)?;
-    let config = write_config(&directory, port, authorization)?;
+    let config = write_config(&directory, port, &access.server_config)?;
     let (sender, state) = watch::channel(State::Starting);
     let supervisor = Supervisor { program, config, directory, port, patience, state: sender };
     tasks.spawn("nats-server", supervisor.run(tasks.stopping()));
-    let mut server = Server { url: format!("nats://127.0.0.1:{port}"), version, state };
+    let url = format!("{}://127.0.0.1:{port}", access.scheme());
+    let mut server = Server { url, version, state };
     server.answering().await?;
     Ok(server)
 }
@@ -230,7 +231,7 @@ fn choose_port(directory: &Path, port: u16) -> Result<u16, Failure> {
     Ok(port)
 }
 
-fn write_config(directory: &Path, port: u16, authorization: &str) -> Result<PathBuf, Failure> {
+fn write_config(directory: &Path, port: u16, access: &str) -> Result<PathBuf, Failure> {
     let path = directory.join("nats-server.conf");
     let shown = directory.display();
     // The limits of the streams are upper bounds that add up to more than a laptop has; a local stack never gets there.
@@ -249,7 +250,7 @@ jetstream {{
   max_mem: 64MB
   max_file: 1TB
 }}
-{authorization}"#
+{access}"#
     );
     fs::write(&path, text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
     Ok(path)

@@ -31,7 +31,8 @@ impl Place {
     }
 
     async fn start(&self, does: &str) -> Result<Server, String> {
-        let started = start_program(self.program(does), &self.data, (0, ""), &self.tasks, IMPATIENT);
+        let (program, access) = (self.program(does), Access::open());
+        let started = start_program(program, &self.data, (0, &access), &self.tasks, IMPATIENT);
         started.await.map_err(|failure| failure.message)
     }
 }
