@@ -57,6 +57,14 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Adds to the settings of every server.
+    pub fn add(&self, more: &str) -> io::Result<()> {
+        self.nodes().try_for_each(|node| {
+            let settings = fs::read_to_string(self.config(node))?;
+            fs::write(self.config(node), settings + more)
+        })
+    }
+
     /// Every server, by its number.
     pub fn nodes(&self) -> std::ops::Range<usize> {
         0..self.ports.len()

@@ -20,8 +20,14 @@ pub struct TestBus {
 impl TestBus {
     /// Starts it; who connects waits until it listens, and whoever makes streams until the servers have found each other.
     pub fn start(servers: Servers) -> Self {
+        Self::start_with(servers, "")
+    }
+
+    /// With more in the settings of each server.
+    pub fn start_with(servers: Servers, more: &str) -> Self {
         let directory = TempDir::with_prefix("bcs-bus-").expect("a directory");
         let layout = Layout::make(directory.path(), servers).expect("settings of nats-server");
+        layout.add(more).expect("settings of nats-server");
         let running = layout.nodes().map(|_| None).collect();
         let mut bus = Self { layout, running, _directory: directory };
         bus.start_again();

@@ -1,10 +1,15 @@
 //! The examples of `docs/bus.md` are complete and true: each is taken out of the page and run.
 
-use std::time::Duration;
+use std::{
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use bcs_integration_tests::harness::{Failed, Lab, Options, Up, bcs};
 use tokio::process::Command;
+
+use crate::secure::add_context;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bus.md");
 const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop.yaml");
@@ -19,10 +24,14 @@ pub(crate) fn example(language: &str) -> Result<String> {
     Ok(code.split_once("\n```").context("the fence is open")?.0.to_owned())
 }
 
-/// Runs a program against a platform with the shop on it.
-async fn run(lab: &Lab, program: &std::ffi::OsStr, file: &str, code: &str) -> Result<()> {
+/// Runs a program against an open platform with the shop on it.
+async fn run(lab: &Lab, program: &OsStr, file: &str, code: &str) -> Result<()> {
     let up = Up::start(lab, Options::default()).await?;
     up.cli().ok(&["apply", "-f", SHOP, "--wait"]).await?;
+    run_on(lab, &up, program, (file, code)).await
+}
+
+async fn run_on(lab: &Lab, up: &Up, program: &OsStr, (file, code): (&str, &str)) -> Result<()> {
     let script = lab.path().join(file);
     std::fs::write(&script, code)?;
     let bcs = bcs()?;
@@ -34,6 +43,8 @@ async fn run(lab: &Lab, program: &std::ffi::OsStr, file: &str, code: &str) -> Re
     command
         .env("BCS_NATS_URL", up.nats())
         .env("NATS_URL", up.nats())
+        .env("NATS_CA", up.ca())
+        .env("NKEY_SEED_FILE", up.data().join("bus/project-demo.nk"))
         .env("BCS_CONFIG", lab.path().join("no.toml"));
     let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
     let output = output
@@ -42,8 +53,8 @@ async fn run(lab: &Lab, program: &std::ffi::OsStr, file: &str, code: &str) -> Re
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     ensure!(
-        !said.contains("No module named 'nats'"),
-        "{} lacks nats-py: install it, or name a python that has it in BCS_TEST_PYTHON",
+        !["nats", "nkeys"].iter().any(|module| said.contains(&format!("No module named '{module}'"))),
+        "{} lacks nats-py[nkeys]: install it, or name a python that has it in BCS_TEST_PYTHON",
         program.display()
     );
     ensure!(output.status.success(), "{file} ended with {}:\n{said}", output.status);
@@ -52,11 +63,27 @@ async fn run(lab: &Lab, program: &std::ffi::OsStr, file: &str, code: &str) -> Re
 
 #[tokio::test]
 async fn the_python_example_of_the_documentation_works() -> Result<(), Failed> {
+    Lab::run(async |lab| run(lab, &python(), "example.py", &example("python")?).await).await
+}
+
+/// TLS, keys and signatures are those of Python's own libraries: nothing of ours is on that side.
+#[tokio::test]
+async fn the_python_example_with_a_key_works() -> Result<(), Failed> {
     Lab::run(async |lab| {
-        let python = std::env::var_os("BCS_TEST_PYTHON").unwrap_or_else(|| "python3".into());
-        run(lab, &python, "example.py", &example("python")?).await
+        let up = Up::start(lab, Options { secure: true, ..Options::default() }).await?;
+        let cli = up.cli();
+        add_context(&cli, "local", &up.with_key("operator")).await?;
+        cli.ok(&["apply", "-f", SHOP, "--wait"]).await?;
+        run_on(lab, &up, &python(), ("with_key.py", &example("python-with-key")?)).await?;
+        let history = cli.ok(&["history", "app", "shop-web"]).await?;
+        ensure!(history.contains("ada@project-demo"), "{history}");
+        Ok(())
     })
     .await
+}
+
+fn python() -> OsString {
+    std::env::var_os("BCS_TEST_PYTHON").unwrap_or_else(|| "python3".into())
 }
 
 #[tokio::test]

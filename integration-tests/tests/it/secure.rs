@@ -44,7 +44,7 @@ async fn platform(lab: &Lab, log: &str) -> Result<(Up, Cli)> {
 }
 
 /// As a person does who was given a key.
-async fn add_context(cli: &Cli, name: &str, bus: &BusConfig) -> Result<()> {
+pub(crate) async fn add_context(cli: &Cli, name: &str, bus: &BusConfig) -> Result<()> {
     let mut line = vec!["context", "add", name, "--url", &bus.url];
     for (option, file) in [("--credentials", &bus.credentials), ("--ca", &bus.ca)] {
         if let Some(file) = file {
@@ -157,7 +157,7 @@ async fn the_whole_story_works_with_keys_and_nobody_oversteps_or_tells_them() ->
         // A journal and a stream are read by more people than a log.
         let kept = everything_below(&[up.data().join("journal"), up.data().join("nats")])?;
         for (path, secret) in &secrets {
-            ensure!(!contains(&kept, secret.as_bytes()), "a secret of {} was kept", path.display());
+            ensure!(!kept.contains(secret), "a secret of {} was kept", path.display());
         }
         Ok(())
     })
@@ -184,8 +184,8 @@ fn secrets(up: &Up) -> Result<Vec<(PathBuf, String)>> {
     Ok(secrets)
 }
 
-/// The bytes of all files in these directories.
-fn everything_below(directories: &[PathBuf]) -> Result<Vec<u8>> {
+/// The text of all files in these directories, as far as it is one.
+fn everything_below(directories: &[PathBuf]) -> Result<String> {
     let (mut open, mut bytes) = (directories.to_vec(), Vec::new());
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(directory)? {
@@ -199,11 +199,7 @@ fn everything_below(directories: &[PathBuf]) -> Result<Vec<u8>> {
         }
     }
     ensure!(!bytes.is_empty(), "nothing was kept");
-    Ok(bytes)
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A conversation without TLS, as far as the server goes along.

@@ -31,6 +31,12 @@ impl Server {
         Self { nats: TestBus::start(servers), dir: TempDir::new().expect("a directory") }
     }
 
+    /// One server, with more in its settings.
+    pub(crate) fn start_with(more: &str) -> Self {
+        let nats = TestBus::start_with(Servers::One, more);
+        Self { nats, dir: TempDir::new().expect("a directory") }
+    }
+
     /// As `kill -9` of every server does.
     pub(crate) fn kill(&mut self) {
         self.nats.kill();
@@ -46,6 +52,17 @@ impl Server {
 
     pub(crate) fn config(&self) -> BusConfig {
         BusConfig { url: self.nats.url(), replicas: self.nats.replicas(), ..BusConfig::default() }
+    }
+
+    /// Returns once somebody listens.
+    pub(crate) async fn listens(&self) {
+        for _ in 0..1_200 {
+            if tokio::net::TcpStream::connect(self.address()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nats-server does not listen on {}", self.address());
     }
 
     /// A connection, once the server listens.

@@ -14,3 +14,4 @@ mod outages;
 mod pages;
 mod poison;
 mod replicas;
+mod tls;
