@@ -135,7 +135,8 @@ async fn the_whole_story_works_with_keys_and_nobody_oversteps_or_tells_them() ->
         // Made again where the same keys and certificates are, which are kept.
         let secrets = secrets(&up)?;
         let ca = std::fs::read_to_string(up.ca())?;
-        let again = ["-vv", "bus", "credentials", "--tls", "--out", text(&up.data().join("bus"))?];
+        let keys = up.data().join("bus");
+        let again = ["-vv", "bus", "credentials", "--tls", "--out", text(&keys)?];
         said += &cli.run(&again).await?.expect(0)?.text();
         // Started again, with everything as it was.
         up.stop().await?;
@@ -150,7 +151,7 @@ async fn the_whole_story_works_with_keys_and_nobody_oversteps_or_tells_them() ->
         said += &std::fs::read_to_string(lab.path().join("up.log"))?;
         said += &std::fs::read_to_string(up.data().join("nats/nats-server.conf"))?;
         said += &std::fs::read_to_string(up.data().join("bus/actors.toml"))?;
-        ensure!(said.contains("TRACE") && said.contains("bcs_kit"), "the log is not at its most talkative");
+        ensure!(said.contains(" DEBUG ") && said.contains(" TRACE "), "the log is not at its most talkative");
         for (path, secret) in &secrets {
             ensure!(!said.contains(secret), "a secret of {} was shown", path.display());
         }
@@ -277,7 +278,8 @@ async fn history_says_who_vouches_for_whom_and_a_forged_name_is_refused() -> Res
         let clusters = cli.ok(&["history", "cluster", "sim-a"]).await?;
         ensure!(clusters.contains("bcs up@platform"), "{clusters}");
         forged_names_are_refused(&up, &cli).await?;
-        ensure!(cli.ok(&["history", "app", "shop-web"]).await? == history, "something was decided");
+        let app = cli.json(&["get", "app", "shop-web"]).await?;
+        ensure!(app["spec"]["replicas"] == 2, "a forged command was carried out: {app}");
         Ok(())
     })
     .await

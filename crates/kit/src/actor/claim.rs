@@ -129,7 +129,8 @@ impl fmt::Display for Claim {
 
 impl FromStr for Claim {
     type Err = String;
-    /// Takes exactly what is written by `Display`, so that a claim has one text.
+    /// Takes exactly what is written by `Display`, so that a claim has one text. What is there instead is not repeated: somebody
+    /// may have put a seed where the public key belongs.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.len() > MOST_BYTES {
             return Err(format!("has {} bytes: expected {FORM}", text.len()));
@@ -138,24 +139,24 @@ impl FromStr for Claim {
         let [version, key, issued, expires, signature] = parts.as_slice() else {
             return Err(format!("has {} parts: expected {FORM}", parts.len()));
         };
+        let wrong = |what: &str| format!("has {what}: expected {FORM}");
         if *version != VERSION {
-            return Err(format!("has the version {version:?}: expected {FORM}"));
+            return Err(wrong("another version"));
         }
-        let instant = |text: &str| {
-            text.parse::<i64>().ok().filter(|seconds| *seconds >= 0 && seconds.to_string() == text)
-        };
-        let wrong = |what: &str, text: &str| format!("has {text:?} for {what}: expected {FORM}");
-        KeyPair::from_public_key(key).map_err(|_| wrong("the public key", key))?;
+        KeyPair::from_public_key(key).map_err(|_| wrong("no public key"))?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(signature).ok();
         Ok(Self {
             key: (*key).to_owned(),
-            issued: instant(issued).ok_or_else(|| wrong("issued", issued))?,
-            expires: instant(expires).ok_or_else(|| wrong("expires", expires))?,
-            signature: bytes
-                .and_then(|bytes| bytes.try_into().ok())
-                .ok_or_else(|| wrong("the signature", signature))?,
+            issued: instant(issued).ok_or_else(|| wrong("no instant of issue"))?,
+            expires: instant(expires).ok_or_else(|| wrong("no instant of expiry"))?,
+            signature: bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| wrong("no signature"))?,
         })
     }
+}
+
+/// Unix seconds in their one form.
+fn instant(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|seconds| *seconds >= 0 && seconds.to_string() == text)
 }
 
 #[cfg(test)]

@@ -115,25 +115,26 @@ fn what_is_no_claim_is_refused_with_the_form_that_was_expected() {
     for (text, words) in [
         (String::new(), "has 1 parts"),
         ("v1".to_owned(), "has 1 parts"),
-        (right.replacen("v1", "v2", 1), "the version \"v2\""),
+        (right.replacen("v1", "v2", 1), "another version"),
         (head.to_owned(), "has 4 parts"),
         (format!("{right}."), "has 6 parts"),
         (format!("{right}{}", "A".repeat(200)), "bytes"),
-        (right[..right.len() - 1].to_owned(), "the signature"),
-        (format!("{head}."), "the signature"),
-        (format!("{head}.{}+", &signature[1..]), "the signature"),
-        (format!("{right}=="), "the signature"),
-        (right.replacen(&key, &key.to_lowercase(), 1), "the public key"),
-        (right.replacen(&key, &key[..50], 1), "the public key"),
-        (right.replacen(&key, &seed[..56], 1), "the public key"),
-        (right.replacen(&ISSUED.to_string(), "soon", 1), "issued"),
-        (right.replacen(&ISSUED.to_string(), "-1", 1), "issued"),
-        (right.replacen(&ISSUED.to_string(), "+1795521600", 1), "issued"),
-        (right.replacen(&(ISSUED + 300).to_string(), "99999999999999999999", 1), "expires"),
-        (right.replacen(&(ISSUED + 300).to_string(), "1e9", 1), "expires"),
+        (right[..right.len() - 1].to_owned(), "no signature"),
+        (format!("{head}."), "no signature"),
+        (format!("{head}.{}+", &signature[1..]), "no signature"),
+        (format!("{right}=="), "no signature"),
+        (right.replacen(&key, &key.to_lowercase(), 1), "no public key"),
+        (right.replacen(&key, &key[..50], 1), "no public key"),
+        (right.replacen(&key, &seed[..56], 1), "no public key"),
+        (right.replacen(&ISSUED.to_string(), "soon", 1), "no instant of issue"),
+        (right.replacen(&ISSUED.to_string(), "-1", 1), "no instant of issue"),
+        (right.replacen(&ISSUED.to_string(), "+1795521600", 1), "no instant of issue"),
+        (right.replacen(&(ISSUED + 300).to_string(), "99999999999999999999", 1), "no instant of expiry"),
+        (right.replacen(&(ISSUED + 300).to_string(), "1e9", 1), "no instant of expiry"),
     ] {
         let error = text.parse::<Claim>().expect_err(&text);
         assert!(error.contains(words) && error.contains("expected v1.<public key>"), "{text}: {error}");
+        assert!(!error.contains(&seed[..20]), "{error}");
     }
 }
 
@@ -169,7 +170,7 @@ proptest! {
         let at = at % right.len();
         prop_assume!(right[at..=at] != with);
         let changed = format!("{}{with}{}", &right[..at], &right[at + 1..]);
-        prop_assert!(changed.parse::<Claim>().is_ok_and(|claim| full().fits(&claim)) == false);
+        prop_assert!(!changed.parse::<Claim>().is_ok_and(|claim| full().fits(&claim)));
     }
 
     #[test]
