@@ -4,7 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{CommandId, EventId, FieldError};
+use crate::{CommandId, EventId, FieldError, field::abridged};
+
+/// Of a refusal, in bytes: what it quotes may be as large as what was sent.
+const LONGEST_MESSAGE: usize = 2048;
+/// Fields that a refusal names.
+const MOST_FIELDS: usize = 32;
 
 /// The one outcome of a command, for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -135,15 +140,19 @@ pub struct Rejection {
 impl Rejection {
     /// A refusal without fields.
     pub fn new(code: RejectionCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), fields: Vec::new() }
+        Self { code, message: abridged(message.into(), LONGEST_MESSAGE), fields: Vec::new() }
     }
 
-    /// A refusal because of `fields`.
-    pub fn invalid(fields: Vec<FieldError>) -> Self {
+    /// A refusal because of `fields`. Of very many, only the first are named: the outcome is a message of limited size.
+    pub fn invalid(mut fields: Vec<FieldError>) -> Self {
         let message = match fields.as_slice() {
             [one] => one.to_string(),
+            several if several.len() > MOST_FIELDS => {
+                format!("{} fields are wrong, the first {MOST_FIELDS} are named", several.len())
+            }
             several => format!("{} fields are wrong", several.len()),
         };
+        fields.truncate(MOST_FIELDS);
         Self { code: RejectionCode::Invalid, message, fields }
     }
 
@@ -151,5 +160,38 @@ impl Rejection {
     pub fn outcome(self, command_id: Option<CommandId>) -> Outcome {
         let Self { code, message, fields } = self;
         Outcome::Rejected(Rejected { command_id, code, message, fields })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec, stream::MAX_MESSAGE_SIZE};
+
+    #[test]
+    fn a_refusal_is_small_whatever_it_quotes() {
+        let long = "\u{1}".repeat(200_000);
+        let field = FieldError::new(long.clone(), format!("{long:?} is wrong"));
+        let refusals = [
+            Rejection::new(RejectionCode::NotFound, format!("{long:?} is not there")),
+            Rejection::invalid(vec![field.clone()]),
+            Rejection::invalid(vec![field; 40_000]),
+        ];
+        for refusal in refusals {
+            let written = codec::encode(&refusal.outcome(None)).expect("can be written");
+            assert!(written.len() < MAX_MESSAGE_SIZE as usize / 4, "{} bytes", written.len());
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_how_many_fields_it_does_not_name() {
+        let field = FieldError::new("a", "b");
+        let few = Rejection::invalid(vec![field.clone(); 2]);
+        assert_eq!((few.message.as_str(), few.fields.len()), ("2 fields are wrong", 2));
+        let many = Rejection::invalid(vec![field; 33]);
+        assert_eq!(
+            (many.message.as_str(), many.fields.len()),
+            ("33 fields are wrong, the first 32 are named", 32)
+        );
     }
 }
