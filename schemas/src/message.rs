@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    FieldError, Service,
+    FieldError, Name, Service,
     codec::{self, ContentType},
 };
 
@@ -36,7 +36,10 @@ impl FromStr for TypeName {
         let parts: Vec<&str> = text.split('.').collect();
         let ["bcs", service, kind, verb, version] = parts[..] else { return Err(bad()) };
         let version = version.strip_prefix('v').and_then(|v| v.parse().ok()).ok_or_else(bad)?;
-        Ok(Self { service: service.parse()?, kind: kind.to_owned(), verb: verb.to_owned(), version })
+        let label = |token: &str| Name::new(token).map(String::from).map_err(|e| e.to_string());
+        let name = Self { service: service.parse()?, kind: label(kind)?, verb: label(verb)?, version };
+        // One type has one name: `v01` and `v+1` are numbers, and no versions.
+        if name.to_string() == text { Ok(name) } else { Err(bad()) }
     }
 }
 
@@ -214,9 +217,19 @@ mod tests {
         let name = DeployCommand::from(ScaleApp { replicas: 3, ..Default::default() }).type_name();
         assert_eq!(name.to_string(), "bcs.deploy.app.scale.v1");
         assert_eq!(name.to_string().parse(), Ok(name));
-        for text in
-            ["", "bcs.deploy.app.scale", "bcs.deploy.app.scale.1", "bcs.shop.app.scale.v1", "a.b.c.d.v1"]
-        {
+        for text in [
+            "",
+            "bcs.deploy.app.scale",
+            "bcs.deploy.app.scale.1",
+            "bcs.shop.app.scale.v1",
+            "a.b.c.d.v1",
+            "bcs.deploy.app.scale.v01",
+            "bcs.deploy.app.scale.v+1",
+            "bcs.deploy.a p.scale.v1",
+            "bcs.deploy.app.sc\rle.v1",
+            "bcs.deploy.*.>.v1",
+            "bcs.deploy...v1",
+        ] {
             assert!(text.parse::<TypeName>().is_err(), "{text}");
         }
     }
