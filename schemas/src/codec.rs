@@ -4,11 +4,14 @@
 //! Named maps let fields come and go inside a version; human-readable mode keeps ids as the strings that the JSON
 //! Schema promises, so that any message can be shown as JSON.
 
+mod document;
+
 use std::io::Cursor;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::document::Document;
 use crate::FieldError;
 
 /// Deepest nesting that is read. Our own documents stay below ten.
@@ -94,10 +97,15 @@ pub fn decode_as<T: DeserializeOwned>(form: ContentType, payload: &[u8]) -> Resu
 }
 
 /// Reads a payload at a door: like [`decode_as`], and a field that the type does not know is refused by name, however
-/// deep it lies. The same type read elsewhere skips it, so that old readers understand new events.
+/// deep it lies, as is one that is there twice. The same type read elsewhere skips it, so that old readers understand new events.
 pub fn decode_strict<T: DeserializeOwned>(form: ContentType, payload: &[u8]) -> Result<T, FieldError> {
-    let value = decode_as::<serde_json::Value>(form, payload).map_err(|e| unreadable(form, &e.problem))?;
-    strict(value)
+    let Document { value, twice } =
+        decode_as::<Document>(form, payload).map_err(|e| unreadable(form, &e.problem))?;
+    match twice {
+        // Which of the two was meant, only the sender knows.
+        Some(path) => Err(FieldError::new(path, "is there twice: expected it once")),
+        None => strict(value),
+    }
 }
 
 /// Bytes that are not of the form that they claim: no field is to blame, so the form is named.

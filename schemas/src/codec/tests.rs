@@ -116,3 +116,33 @@ fn a_door_says_which_form_it_expected_when_the_bytes_are_of_none() {
         assert!(error.problem.contains(form.as_str()), "{error}");
     }
 }
+
+#[test]
+fn a_door_refuses_a_field_that_is_there_twice() {
+    let twice: &[(ContentType, &[u8], &str)] = &[
+        (ContentType::Json, br#"{"a":1,"a":2}"#, "a"),
+        (ContentType::Json, br#"{"a":[{},{"b":{"c":1,"c":1}}]}"#, "a[1].b.c"),
+        (ContentType::MessagePack, b"\x82\xa1a\x01\xa1a\x02", "a"),
+        (ContentType::MessagePack, b"\x91\x82\xa1a\x01\xa1a\x02", "[0].a"),
+    ];
+    for (form, payload, path) in twice {
+        let error = decode_strict::<serde_json::Value>(*form, payload).expect_err(path);
+        assert_eq!(
+            (error.field.as_str(), error.problem.as_str()),
+            (*path, "is there twice: expected it once")
+        );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_door_reads_what_everybody_reads(bytes: Vec<u8>) {
+        for form in [ContentType::Json, ContentType::MessagePack] {
+            let strict = decode_strict::<serde_json::Value>(form, &bytes);
+            if let Ok(value) = &strict {
+                let tolerant = decode_as::<serde_json::Value>(form, &bytes);
+                proptest::prop_assert_eq!(tolerant.as_ref(), Ok(value));
+            }
+        }
+    }
+}
