@@ -21,21 +21,30 @@ pub(crate) fn read_all(files: &[String], settings: &[Setting]) -> Result<Vec<Res
     let mut mistakes = Vec::new();
     for file in expanded(files)? {
         let (name, text) = text_of(&file)?;
-        match parse(&text) {
-            Ok(values) if values.is_empty() => mistakes.push(format!("{name}: holds no document")),
-            Ok(values) => {
-                for (index, value) in (1..).zip(values) {
-                    match check(value, settings) {
-                        Ok(resource) => resources.push(resource),
-                        Err(errors) => mistakes
-                            .extend(errors.iter().map(|e| format!("{name} document {index}: {}", said(e)))),
-                    }
-                }
-            }
-            Err(problem) => mistakes.push(format!("{name} {problem}")),
+        match read(&text, settings) {
+            Ok(read) => resources.extend(read),
+            Err(found) => mistakes.extend(found.iter().map(|mistake| format!("{name}{mistake}"))),
         }
     }
     if mistakes.is_empty() { Ok(resources) } else { Err(Failure::usage(mistakes.join("\n"))) }
+}
+
+/// Reads the documents of one text. A mistake goes on where the name of the file ends.
+pub(crate) fn read(text: &str, settings: &[Setting]) -> Result<Vec<Resource>, Vec<String>> {
+    let values = parse(text).map_err(|problem| vec![format!(" {problem}")])?;
+    if values.is_empty() {
+        return Err(vec![": holds no document".to_owned()]);
+    }
+    let (mut resources, mut mistakes) = (Vec::new(), Vec::new());
+    for (index, value) in (1..).zip(values) {
+        match check(value, settings) {
+            Ok(resource) => resources.push(resource),
+            Err(errors) => {
+                mistakes.extend(errors.iter().map(|e| format!(" document {index}: {}", said(e))));
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(resources) } else { Err(mistakes) }
 }
 
 /// A mistake of the document as a whole has no field. YAML takes a bare `1.25` or `true` for no string, which surprises

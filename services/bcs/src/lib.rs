@@ -13,6 +13,8 @@ mod decisions;
 mod document;
 mod failure;
 mod file;
+#[doc(hidden)]
+pub mod input;
 mod login;
 mod moment;
 pub mod output;

@@ -89,16 +89,20 @@ impl Plan {
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
         let wrong = |e: String| Failure::usage(format!("{}: {e}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        let value: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("is no JSON: {e}")))?;
+        Self::read(&text).map_err(wrong)
+    }
+
+    /// Reads the text of such a file.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let value: Value = serde_json::from_str(text).map_err(|e| format!("is no JSON: {e}"))?;
         if let Some(version) = value.get("version").filter(|version| **version != VERSION) {
-            let words = format!("version: {version} is not known, expected {VERSION}: make the plan again");
-            return Err(wrong(words));
+            return Err(format!("version: {version} is not known, expected {VERSION}: make the plan again"));
         }
         let plan: Self = serde_path_to_error::deserialize(value)
-            .map_err(|e| wrong(format!("is no plan: {}: {}", e.path(), e.inner())))?;
+            .map_err(|e| format!("is no plan: {}: {}", e.path(), e.inner()))?;
         let based = |step: &Step| step.base_revision.is_some() || step.rejected.is_some();
         match plan.commands.iter().position(|step| !based(step)) {
-            Some(place) => Err(wrong(format!("commands[{place}].base_revision: is missing"))),
+            Some(place) => Err(format!("commands[{place}].base_revision: is missing")),
             None => Ok(plan),
         }
     }
