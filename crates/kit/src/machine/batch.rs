@@ -59,7 +59,16 @@ pub(super) fn decide<S: StateMachine>(
     };
     let mut within: HashMap<CommandId, Outcome> = HashMap::new();
     for request in requests {
-        let stored = known.get(&request.id).and_then(|payload| codec::decode::<Outcome>(payload).ok());
+        let stored = match known.get(&request.id).map(|payload| codec::decode::<Outcome>(payload)) {
+            None => None,
+            Some(Ok(outcome)) => Some(outcome),
+            // Decided it was, so it is not decided again, and nothing else waits for it.
+            Some(Err(error)) => {
+                let words = format!("its stored outcome is not understood: {error}");
+                batch.verdicts.push(Verdict::Failed(Error::Unwritten(words)));
+                continue;
+            }
+        };
         if let Some(outcome) = stored.or_else(|| within.get(&request.id).cloned()) {
             batch.repeats += 1;
             batch.verdicts.push(Verdict::Outcome(outcome));

@@ -24,6 +24,7 @@ on_both!(
     a_damaged_snapshot_costs_time_and_nothing_else,
     a_snapshot_of_another_version_of_the_state_is_not_used,
     an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do,
+    an_outcome_that_is_not_understood_is_not_decided_again_and_holds_up_nobody,
 );
 
 /// Counts per object; borrowed messages, so that the journal has something real to hold.
@@ -261,6 +262,20 @@ async fn an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do(database
         assert!(words.contains(part), "{part:?} is missing in {words}");
     }
     assert_eq!(journal.last_seq().await.expect("reads"), 4);
+}
+
+async fn an_outcome_that_is_not_understood_is_not_decided_again_and_holds_up_nobody(database: Database) {
+    let bench = start(database).await;
+    let strange = journal::OutcomeRow {
+        command: CommandId::derived("1", "test"),
+        at: Clock::system().now(),
+        payload: bytes::Bytes::from_static(b"\x81\xa7outcome\xa8deferred"),
+    };
+    journal(&bench).await.append(&[], &[strange]).await.expect("appends");
+    let (again, other) = tokio::join!(bench.ask("1", "a", Wish::Add(5)), bench.ask("2", "b", Wish::Add(1)));
+    assert!(matches!(&again, Err(Error::Unwritten(words)) if words.contains("not understood")), "{again:?}");
+    accepted(other);
+    assert_eq!((bench.count("a"), bench.count("b")), (0, 1));
 }
 
 async fn journal(bench: &Bench) -> crate::journal::Journal {
