@@ -85,7 +85,8 @@ impl Recording {
         for (row, around) in events.zip(states.windows(2)) {
             row.changes = Some(json_patch::diff(&around[0], &around[1]));
         }
-        recording.head.empty = states.into_iter().next().context("there is no state before the first event")?;
+        recording.head.empty =
+            states.into_iter().next().context("there is no state before the first event")?;
         Ok(recording)
     }
 

@@ -90,8 +90,8 @@ async fn a_number_that_was_worked_out_on_an_old_view_stops_nothing() {
     lab.twice(1, scale_up(&key, 3)).await;
     let three = world
         .until(|w| {
-            let there = w.endpoints();
-            if there.len() == 3 { Ok(uids(&there)) } else { Err(format!("{there:?}")) }
+            let there: BTreeSet<String> = w.endpoints().iter().map(|e| e.uid.clone()).collect();
+            if there.len() == 3 { Ok(there) } else { Err(format!("{there:?}")) }
         })
         .await;
     let gone = Instance { name: "gone".to_owned(), uid: "u0".to_owned() };

@@ -10,6 +10,7 @@ use std::{
 
 use bcs_kit::{Tasks, bus};
 use bcs_schemas::codec;
+use bcs_testbus::Servers;
 use futures::StreamExt;
 
 use crate::server::Server;
@@ -21,7 +22,7 @@ const SLOW: Duration = Duration::from_millis(2_500);
 
 #[tokio::test]
 async fn a_question_that_got_no_answer_is_asked_again_with_its_id() {
-    let server = Server::start().await;
+    let server = Server::of(Servers::asked()).await;
     let (asking, hearing) = (server.bus("asking").await, server.bus("hearing").await);
     let mut questions = hearing.client().subscribe("test.lost").await.expect("subscribes");
     hearing.client().flush().await.expect("is heard");
@@ -46,7 +47,7 @@ async fn a_question_that_got_no_answer_is_asked_again_with_its_id() {
 
 #[tokio::test]
 async fn while_nobody_is_there_who_may_have_begun_somebody_is_waited_for() {
-    let server = Server::start().await;
+    let server = Server::of(Servers::asked()).await;
     let (asking, hearing) = (server.bus("asking").await, server.bus("hearing").await);
     let never = asking.insist::<_, String>("test.nobody".to_owned(), &"where?", LONG).await;
     assert!(matches!(never, Err(bus::Error::NoResponder(_))), "nobody can have begun: {never:?}");
@@ -69,7 +70,7 @@ async fn while_nobody_is_there_who_may_have_begun_somebody_is_waited_for() {
 
 #[tokio::test]
 async fn a_question_that_is_asked_again_is_worked_on_once() {
-    let server = Server::start().await;
+    let server = Server::of(Servers::asked()).await;
     let (asking, serving) = (server.bus("asking").await, server.bus("serving").await);
     let (tasks, begun) = (Tasks::new(), Arc::new(AtomicUsize::default()));
     let counting = begun.clone();
