@@ -59,7 +59,7 @@ async fn another_leads_while_the_wire_is(mood: Mood) -> Result<(), Failed> {
     Lab::run(async |lab| {
         let (mut platform, wire, client) = pair(lab).await?;
         let (mut sent, took) = commands_without_the_wire(&platform, &wire, &client, mood).await?;
-        println!("another instance had the lease {took:?} after the network was cut ({mood:?})");
+        eprintln!("another instance had the lease {took:?} after the network was cut ({mood:?})");
         ensure!(took < Duration::from_secs(5), "it took {took:?}, which the lease rules out");
         // Mended while commands are under way: what was held in the network arrives at both ends.
         let mending = async {

@@ -83,6 +83,13 @@ async fn header_lines_that_the_client_cannot_read_harm_no_other_question() {
     service.stop().await;
 }
 
+/// A service was here, and made its consumer.
+async fn has_led(server: &Server) {
+    let service = Running::start(server).await;
+    service.machine.leading().await;
+    service.stop().await;
+}
+
 /// What a reader that was killed leaves behind: delivered, never settled.
 async fn in_hand(server: &Server, count: usize) {
     let bus = server.bus("killed").await;
@@ -96,7 +103,7 @@ async fn in_hand(server: &Server, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_service_had_in_hand_comes_before_what_is_newer() {
     let server = Server::start();
-    Running::start(&server).await.stop().await;
+    has_led(&server).await;
     let client = server.client().await;
     for replicas in 1..=6 {
         let payload = format!(r#"{{"replicas": {replicas}}}"#).into_bytes().into();
@@ -117,7 +124,7 @@ async fn what_a_killed_service_had_in_hand_comes_before_what_is_newer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_was_in_hand_whenever_the_service_ended_is_put_away() {
     let server = Server::start();
-    Running::start(&server).await.stop().await;
+    has_led(&server).await;
     let client = server.client().await;
     let id = CommandId::derived("a test", "poison");
     let head = format!("{}: {id}", header::MESSAGE_ID);

@@ -35,7 +35,7 @@ async fn whoever_asks_the_leader_reads_what_was_just_written(servers: Servers) {
             }
         }
     }
-    println!("{late} of {WRITES} glances were late on {servers:?}");
+    eprintln!("{late} of {WRITES} glances were late on {servers:?}");
     assert!(servers == Servers::Three || late == 0, "one server has one answer");
     leases.delete("key").await.expect("deletes");
     assert_eq!(leases.get("key").await.expect("reads"), None);
