@@ -180,8 +180,8 @@ impl Client {
                 Err(error) => error,
             };
             let no_stream = matches!(error.kind(), PublishErrorKind::StreamNotFound);
-            let since = *unheard.get_or_insert_with(Instant::now);
-            if no_stream && since.elapsed() >= self.patience() {
+            unheard = unheard.filter(|_| no_stream).or_else(|| no_stream.then(Instant::now));
+            if unheard.is_some_and(|since| since.elapsed() >= self.patience()) {
                 return Err(Error::NoStream { subject: parcel.subject.clone() });
             }
             let passing = matches!(

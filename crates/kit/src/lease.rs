@@ -3,12 +3,11 @@
 //!
 //! A lease is a key in the bucket `leases`. Its holder writes it again every second, by compare-and-set on the revision;
 //! whoever waits for it takes it, again by compare-and-set, when it is given away, which it hears at once, or did not change
-//! for 3.5 s. No clock is
-//! ever compared with another one: a waiting one measures on its own monotonic clock how long it sees the same revision,
-//! and does not count time in which it sees nothing. A holder measures on its own how old its last renewal is, from the
-//! moment it was sent, and stops to act after 2.5 s, which is sooner ([`Lease::holds`]). It finds that out by itself, after
-//! any pause and without the bus; what it had begun it may resume when the bus comes back and nobody took the lease
-//! meanwhile. [`Lease::lost`] is told only when somebody did.
+//! for 3.5 s. No clock is ever compared with another one: a waiting one measures on its own monotonic clock how long it sees
+//! the same revision, and does not count time in which it sees nothing. A holder measures on its own how old its last
+//! renewal is, from the moment it was sent, and stops to act after 2.5 s, which is sooner ([`Lease::holds`]). It finds that
+//! out by itself, after any pause and without the bus; what it had begun it may resume when the bus comes back and nobody
+//! took the lease meanwhile. [`Lease::lost`] is told only when somebody did.
 //!
 //! What no lease can rule out: a process that stops for seconds between the question whether it holds and the act itself,
 //! and a request that is on its way meanwhile. And a bucket that lost its data is open to whoever comes first: a holder
