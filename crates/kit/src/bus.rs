@@ -5,6 +5,8 @@ mod provision;
 mod repeat;
 mod request;
 mod restore;
+#[cfg(test)]
+mod testing;
 pub(crate) use request::{form_of, write};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

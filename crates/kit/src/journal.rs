@@ -9,6 +9,8 @@ mod select;
 mod store;
 #[cfg(test)]
 pub(crate) mod test_database;
+#[cfg(test)]
+pub(crate) mod trouble;
 
 use bcs_schemas::{CommandId, EventId};
 use bytes::Bytes;

@@ -28,6 +28,8 @@ pub struct Journal {
     /// Reads go past the writer.
     readers: AnyPool,
     shard: u32,
+    #[cfg(test)]
+    pub(crate) trouble: super::trouble::Trouble,
 }
 
 impl Journal {
@@ -48,7 +50,13 @@ impl Journal {
         schema::migrate(&mut connection, dialect, service.as_str()).await?;
         drop(connection);
         let readers = pool(&url, dialect, service, 4).await?;
-        Ok(Self { writer, readers, shard: 0 })
+        Ok(Self {
+            writer,
+            readers,
+            shard: 0,
+            #[cfg(test)]
+            trouble: Default::default(),
+        })
     }
 
     /// Which shard this is.
@@ -83,9 +91,16 @@ impl Journal {
     async fn try_append(&self, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), sqlx::Error> {
         let mut connection = self.writer.acquire().await?;
         let append = async {
+            #[cfg(test)]
+            self.trouble.append.pass()?;
             let mut transaction = connection.begin().await?;
             self.insert(&mut transaction, rows, outcomes).await?;
-            transaction.commit().await
+            #[cfg(test)]
+            self.trouble.append.pass()?;
+            transaction.commit().await?;
+            #[cfg(test)]
+            self.trouble.append.pass()?;
+            Ok(())
         };
         let result = append.await;
         settle(connection, result)
@@ -98,6 +113,8 @@ impl Journal {
         outcomes: &[OutcomeRow],
     ) -> Result<(), sqlx::Error> {
         for chunk in chunks(rows) {
+            #[cfg(test)]
+            self.trouble.append.pass()?;
             let sql = insert(&format!("INSERT INTO events ({EVENT_COLUMNS}) VALUES "), 11, chunk.len());
             let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {
                 query
@@ -116,6 +133,8 @@ impl Journal {
             query.execute(&mut *transaction).await?;
         }
         for chunk in chunks(outcomes) {
+            #[cfg(test)]
+            self.trouble.append.pass()?;
             let sql =
                 insert("INSERT INTO outcomes (command_id, decided_at, payload) VALUES ", 3, chunk.len());
             let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {

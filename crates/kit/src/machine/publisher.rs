@@ -153,6 +153,8 @@ impl Publisher {
         let mut last = None;
         for (seq, ack) in acks {
             let ack = ack.await.map_err(|e| bus::Error::nats(format!("publishing event {seq}"), e))?;
+            #[cfg(test)]
+            self.journal.trouble.publish.pass().map_err(|e| bus::Error::nats("a test", e))?;
             self.published = seq;
             self.stats.published.store(seq, Ordering::Relaxed);
             // One that the stream has already says nothing about its end.

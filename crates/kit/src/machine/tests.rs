@@ -1,6 +1,8 @@
 //! The loop on a machine small enough to see through: a register of counters. The bus is tested with the client; here
 //! it is the promises of the loop itself.
 
+mod chance;
+
 use bcs_schemas::{
     MessageSet, Service,
     cluster::{ClusterCommand, ClusterEvent, ClusterImported, ClusterLabelled, ClusterRemoved},

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::*;
-use crate::bus::BusConfig;
 
 bcs_testbus::on_one_and_three!(
     an_event_whose_acknowledgement_was_lost_is_on_the_bus_once,
@@ -17,7 +16,6 @@ bcs_testbus::on_one_and_three!(
     whoever_else_writes_into_the_stream_is_noticed_and_nothing_is_lost_or_twice,
 );
 
-const LONG: Duration = Duration::from_secs(60);
 const STREAM: &str = Service::Deploy.event_stream();
 
 fn row(seq: u64) -> Row {
@@ -46,16 +44,7 @@ struct Bench {
 impl Bench {
     async fn start(servers: Servers) -> Self {
         let nats = TestBus::start(servers);
-        let config = BusConfig { url: nats.url(), replicas: nats.replicas(), ..BusConfig::default() };
-        let end = tokio::time::Instant::now() + LONG;
-        let bus = loop {
-            match Bus::connect(&config, "test").await {
-                Ok(bus) => break bus,
-                Err(error) => assert!(tokio::time::Instant::now() < end, "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        bus.provision_within(LONG).await.expect("streams and buckets");
+        let bus = Bus::to_test(&nats).await;
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}", folder.path().join("journal.db").display());
         let journal = Journal::open(&url, Service::Deploy).await.expect("opens");
