@@ -184,7 +184,7 @@ proptest! {
         parts.headers.insert(header::ACTOR, actor.clone());
         parts.headers.insert(header::EXPECTED_REVISION, revision.clone());
         let mut moved = parts.clone();
-        moved.headers.insert(header::ACTOR, revision.clone() + &other);
+        moved.headers.insert(header::ACTOR, revision + &other);
         moved.headers.insert(header::EXPECTED_REVISION, other + &actor);
         let same = parts.headers == moved.headers;
         prop_assert_eq!(moved.fits(&signed(&parts)), same);
