@@ -176,7 +176,7 @@ async fn what_is_not_proved_is_refused_and_harms_nobody() {
     };
     let other = world.identity("project-other");
     let right = claim(&signed());
-    let (forbidden, invalid) = (RejectionCode::Forbidden, RejectionCode::Invalid);
+    let forbidden = RejectionCode::Forbidden;
     let mut nobody = new();
     nobody.headers = bus::headers(vec![(header::MESSAGE_ID, client.fresh_id().to_string())]);
     for (what, letter, code, words) in [
@@ -219,6 +219,38 @@ async fn what_is_not_proved_is_refused_and_harms_nobody() {
         ("another revision", signed().with(header::EXPECTED_REVISION, "0"), forbidden, "does not fit"),
         ("expired", new().signed(&demo, ago(1_000)), forbidden, "had expired"),
         ("of the future", new().signed(&demo, ago(-1_000)), forbidden, "look at your clock"),
+    ] {
+        refused(&client, &letter, (code, words), what).await;
+        assert!(service.effects().is_empty(), "{what} had an effect");
+    }
+    accepted(scale(&world.client("project-demo").await, 1).await);
+    assert_eq!(service.effects(), [1]);
+    service.stop().await;
+}
+
+/// Demands that it is refused, with the field, and that this is the outcome for good.
+async fn refused(client: &Client, letter: &Letter, (code, words): (RejectionCode, &str), what: &str) {
+    let outcome = letter.outcome(client).await;
+    let refused = rejected(outcome.clone());
+    assert_eq!(refused.code, code, "{what}: {refused:?}");
+    assert!(refused.message.contains(words), "{what}: {refused:?}");
+    assert_eq!(refused.fields[0].field, header::ACTOR_CLAIM, "{what}");
+    if bus::header(Some(&letter.headers), header::MODE) != Some("plan") {
+        let stored = client.outcome(Service::Deploy, letter.id()).await.expect("an answer").data;
+        assert_eq!(stored, Some(outcome), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_claim_is_refused_as_invalid_and_harms_nobody() {
+    let world = World::start();
+    let service = world.service(Clock::system()).await;
+    let client = world.server.client().await;
+    let new = || Letter::new(&client);
+    let right = new().signed(&world.identity("project-demo"), client.clock().now());
+    let right = bus::header(Some(&right.headers), header::ACTOR_CLAIM).expect("a claim").to_owned();
+    let invalid = RejectionCode::Invalid;
+    for (what, letter, code, words) in [
         ("truncated", new().with(header::ACTOR_CLAIM, &right[..right.len() - 4]), invalid, "no signature"),
         (
             "oversized",
@@ -240,15 +272,7 @@ async fn what_is_not_proved_is_refused_and_harms_nobody() {
         ),
         ("empty", new().with(header::ACTOR_CLAIM, ""), invalid, "has 1 parts"),
     ] {
-        let outcome = letter.outcome(&client).await;
-        let refused = rejected(outcome.clone());
-        assert_eq!(refused.code, code, "{what}: {refused:?}");
-        assert!(refused.message.contains(words), "{what}: {refused:?}");
-        assert_eq!(refused.fields[0].field, header::ACTOR_CLAIM, "{what}");
-        if bus::header(Some(&letter.headers), header::MODE) != Some("plan") {
-            let stored = client.outcome(Service::Deploy, letter.id()).await.expect("an answer").data;
-            assert_eq!(stored, Some(outcome), "{what}");
-        }
+        refused(&client, &letter, (code, words), what).await;
         assert!(service.effects().is_empty(), "{what} had an effect");
     }
     accepted(scale(&world.client("project-demo").await, 1).await);
