@@ -134,6 +134,17 @@ fn a_door_refuses_a_field_that_is_there_twice() {
     }
 }
 
+#[test]
+fn a_number_is_read_as_it_was_written() {
+    // A reader that is only nearly exact takes these for their neighbours.
+    for text in ["2.2250738585072011e-308", "1.7976931348623157e308", "0.30000000000000004", "5e-324"] {
+        let number: f64 = text.parse().expect("a number");
+        let read = decode_json::<serde_json::Value>(text.as_bytes()).expect("a number");
+        assert_eq!(read.as_f64(), Some(number), "{text}");
+        assert_eq!(decode_json(read.to_string().as_bytes()), Ok(read), "{text}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn a_door_reads_what_everybody_reads(bytes: Vec<u8>) {
