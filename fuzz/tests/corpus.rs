@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 400 * 1024;
 
 fn files(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries = std::fs::read_dir(&folder).expect("a folder for each target");
     entries.map(|entry| entry.expect("can be listed").path()).collect()
 }
 
