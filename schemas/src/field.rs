@@ -22,10 +22,12 @@ impl FieldError {
     /// An error of the field at `field`. Of long texts the middle is left out: an error goes back to the sender in a message
     /// of limited size, and what it quotes may be as large as what was sent.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            field: abridged(field.into(), LONGEST_FIELD),
-            problem: abridged(problem.into(), LONGEST_PROBLEM),
-        }
+        let field = match field.into() {
+            // A key may be an empty text; an error that points nowhere helps nobody.
+            nameless if nameless.is_empty() => "\"\"".to_owned(),
+            named => abridged(named, LONGEST_FIELD),
+        };
+        Self { field, problem: abridged(problem.into(), LONGEST_PROBLEM) }
     }
 
     /// The same error seen from a document that holds this one under `prefix`.
@@ -55,5 +57,10 @@ mod tests {
         assert!(error.field.len() < LONGEST_FIELD + 4 && error.field.contains('…'));
         assert!(error.problem.len() < LONGEST_PROBLEM + 4 && error.problem.ends_with("expected a number"));
         assert_eq!(FieldError::new("a", "b"), FieldError { field: "a".to_owned(), problem: "b".to_owned() });
+    }
+
+    #[test]
+    fn a_field_without_a_name_is_shown_as_such() {
+        assert_eq!(FieldError::new("", "is unknown").to_string(), "\"\": is unknown");
     }
 }
