@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// What a payload holds.
 pub(super) struct Document {
@@ -49,8 +49,11 @@ impl<'de> Visitor<'de> for Reader {
         Ok(value.into())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Document, E> {
-        Ok(value.into())
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Document, E> {
+        // JSON has no word for these, and `null` would say that nothing was given.
+        let number =
+            Number::from_f64(value).ok_or_else(|| E::custom(format_args!("{value} is no number")))?;
+        Ok(Value::Number(number).into())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Document, E> {

@@ -135,6 +135,17 @@ fn a_door_refuses_a_field_that_is_there_twice() {
 }
 
 #[test]
+fn what_is_no_number_is_not_taken_for_nothing_at_a_door() {
+    let one = |number: f64| encode(&std::collections::BTreeMap::from([("a", number)])).expect("encodes");
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let read = decode_strict::<serde_json::Value>(ContentType::MessagePack, &one(number));
+        assert!(read.expect_err("no number").problem.contains("is no number"));
+    }
+    let read = decode_strict::<serde_json::Value>(ContentType::MessagePack, &one(0.5));
+    assert_eq!(read, Ok(serde_json::json!({ "a": 0.5 })));
+}
+
+#[test]
 fn a_number_is_read_as_it_was_written() {
     // A reader that is only nearly exact takes these for their neighbours.
     for text in ["2.2250738585072011e-308", "1.7976931348623157e308", "0.30000000000000004", "5e-324"] {
