@@ -64,13 +64,16 @@ impl<S: StateMachine> Machine<S> {
     pub(super) async fn decide(&self, bus: Option<&Bus>, clock: &Clock, group: &Tasks) -> Result<(), Error> {
         let (inbox, requests) = mpsc::channel(4 * BATCH);
         let (began, begins) = oneshot::channel();
-        let rows =
-            publisher::start::<S>(self.journal.clone(), bus.cloned(), self.stats.clone(), group).await?;
-        let (machine, stopping) = (self.clone(), group.stopping());
+        let (machine, bus, tasks, stopping) = (self.clone(), bus.cloned(), group.clone(), group.stopping());
         group.spawn("command-loop", async move {
             let mut runner = machine.runner.lock().await;
-            runner.rows = Some(rows);
-            let read = runner.reload().await;
+            let read = async {
+                // Behind the lock: who follows counts everything as published, because whoever leads sees to it.
+                let (journal, stats) = (machine.journal.clone(), machine.stats.clone());
+                runner.rows = Some(publisher::start::<S>(journal, bus, stats, &tasks).await?);
+                runner.reload().await
+            };
+            let read = read.await;
             let ready = read.is_ok();
             if ready {
                 machine.inbox.send_replace(Some(inbox));

@@ -27,6 +27,7 @@ on_both!(
     a_snapshot_of_another_version_of_the_state_is_not_used,
     an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do,
     an_outcome_that_is_not_understood_is_not_decided_again_and_holds_up_nobody,
+    a_new_leader_counts_as_published_only_what_it_knows_to_be,
 );
 
 /// Counts per object; borrowed messages, so that the journal has something real to hold.
@@ -282,6 +283,24 @@ async fn an_outcome_that_is_not_understood_is_not_decided_again_and_holds_up_nob
 
 async fn journal(bench: &Bench) -> crate::journal::Journal {
     crate::journal::Journal::open(bench.database.url(), Service::Cluster).await.expect("opens")
+}
+
+async fn a_new_leader_counts_as_published_only_what_it_knows_to_be(database: Database) {
+    let bench = start(database).await;
+    accepted(bench.ask("1", "a", Wish::Add(1)).await);
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let machine = Machine::<Counters>::start(bench.database.url(), &clock, &tasks).await.expect("starts");
+    let held = machine.runner.lock().await;
+    // Whoever follows waits for the lock by then, and whoever is to lead comes behind it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(held);
+    };
+    let (led, ()) = tokio::join!(machine.decide(None, &clock, &tasks), release);
+    led.expect("decides");
+    let published = machine.stats().published.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(published, 0, "there is no bus");
 }
 
 #[test]
