@@ -47,7 +47,12 @@ impl Platform {
             platform.service(lab, service, service)?;
         }
         let kubeconfig = platform.cluster.kubeconfig.display().to_string();
-        platform.cli.ok(&["import", "cluster", "sim-a", "--kubeconfig", &kubeconfig]).await?;
+        let import = ["import", "cluster", "sim-a", "--kubeconfig", &kubeconfig];
+        // The services may still wait for the servers of their bus to find each other.
+        wait_until(LONG, "the cluster is taken in", async || {
+            platform.cli.run(&import).await.and_then(|ran| ran.expect(0)).into()
+        })
+        .await?;
         let document = app("busy", &["sim-a"], 1, "v1", Value::Null).to_string();
         wait_until(LONG, "deploy has heard of the cluster", async || {
             let applied = platform.cli.run_with(&["apply", "-f", "-"], Some(document.as_bytes())).await;

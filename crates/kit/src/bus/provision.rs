@@ -128,8 +128,20 @@ impl Bus {
             limit_markers: Some(kv::MARK_KEPT),
             ..Default::default()
         };
-        let made = self.jetstream.create_or_update_key_value(config).await;
-        made.map(drop).map_err(|e| self.refused(format!("{doing} bucket {name}"), e))
+        // Not with one call for both: it asks for an update first, and what is asked about a bucket that another process is
+        // just making is not always answered.
+        let made = match doing {
+            "creating" => self.jetstream.create_key_value(config).await,
+            _ => self.jetstream.create_or_update_key_value(config).await,
+        };
+        match made {
+            Ok(_) => Ok(()),
+            Err(e) => match self.jetstream.get_key_value(name).await {
+                // Another process was first.
+                Ok(_) if doing == "creating" => Ok(()),
+                _ => Err(self.refused(format!("{doing} bucket {name}"), e)),
+            },
+        }
     }
 
     /// What the bus says to settings of ours, in words that say what to do where we know.

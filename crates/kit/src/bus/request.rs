@@ -34,7 +34,7 @@ impl Bus {
         question: &Q,
         within: Duration,
     ) -> Result<A, Error> {
-        let payload = codec::encode(question)?.into();
+        let payload = codec::encode(question)?;
         self.ask(&subject, payload, telemetry::trace_headers(), within).await
     }
 
@@ -48,7 +48,7 @@ impl Bus {
         question: &Q,
         within: Duration,
     ) -> Result<A, Error> {
-        let payload: Bytes = codec::encode(question)?.into();
+        let payload = codec::encode(question)?;
         let mut headers = telemetry::trace_headers();
         headers.push((repeat::ID, self.client.new_inbox()));
         let (end, (mut patience, longest)) = (Instant::now() + within, AGAIN);

@@ -38,6 +38,21 @@ async fn streams_and_buckets_that_had_one_copy_get_three_and_keep_them() {
 }
 
 #[tokio::test]
+async fn services_that_start_at_once_all_find_what_one_of_them_made() {
+    let server = Server::of(Servers::Three).await;
+    let buses = [server.bus("one").await, server.bus("two").await, server.bus("three").await];
+    for (name, _) in bucket::ALL {
+        buses[0].jetstream().delete_key_value(name).await.expect("deletes");
+    }
+    let [one, two, three] = &buses;
+    let (one, two, three) = tokio::join!(one.provision(), two.provision(), three.provision());
+    for provisioned in [one, two, three] {
+        provisioned.expect("finds or makes everything");
+    }
+    assert!(copies(&buses[0]).await.iter().all(|(_, copies)| *copies == 3));
+}
+
+#[tokio::test]
 async fn three_copies_on_a_single_server_are_refused_with_what_to_do() {
     let server = Server::empty(Servers::One);
     let wide = BusConfig { replicas: 3, ..server.config() };
