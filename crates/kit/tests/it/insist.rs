@@ -30,7 +30,7 @@ async fn a_question_that_got_no_answer_is_asked_again_with_its_id() {
         let lost = questions.next().await.expect("is asked");
         let again = questions.next().await.expect("is asked again");
         let reply = again.reply.clone().expect("wants an answer");
-        let payload = codec::encode(&"here").expect("encodes").into();
+        let payload = codec::encode(&"here").expect("encodes");
         hearing.client().publish(reply, payload).await.expect("answers");
         (lost, again)
     };
@@ -61,7 +61,7 @@ async fn while_nobody_is_there_who_may_have_begun_somebody_is_waited_for() {
         tokio::time::sleep(SLOW).await;
         let mut second = hearing.client().subscribe("test.gone").await.expect("subscribes");
         let reply = second.next().await.expect("is asked").reply.expect("wants an answer");
-        let payload = codec::encode(&"here").expect("encodes").into();
+        let payload = codec::encode(&"here").expect("encodes");
         hearing.client().publish(reply, payload).await.expect("answers");
     };
     let asked = asking.insist::<_, String>("test.gone".to_owned(), &"where?", LONG);
