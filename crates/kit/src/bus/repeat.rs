@@ -23,6 +23,9 @@ pub(super) const ID: &str = "bcs-request-id";
 const LONGEST: usize = 128;
 /// An answer is kept for so long: longer than anybody insists.
 const KEPT: Duration = Duration::from_secs(60);
+/// And at most so many of them: anybody may make up ids. Beyond that the oldest is forgotten, and worked on again when it is
+/// asked again.
+const MOST: usize = 4_096;
 
 /// What was asked lately, by id.
 #[derive(Default)]
@@ -49,6 +52,11 @@ impl Repeats {
         }
         if let Some(answer) = known.answers.get(id) {
             return answer.clone();
+        }
+        if known.begun.len() >= MOST
+            && let Some((_, old)) = known.begun.pop_front()
+        {
+            known.answers.remove(&old);
         }
         let answer = work().boxed().shared();
         known.begun.push_back((now, id.to_owned()));
@@ -93,6 +101,16 @@ mod tests {
             "nobody insists for so long"
         );
         assert_eq!(repeats.0.lock().expect("unharmed").answers.len(), 1, "what is old is forgotten");
+    }
+
+    #[tokio::test]
+    async fn whoever_makes_up_ids_is_remembered_as_far_as_there_is_room() {
+        let repeats = Repeats::default();
+        for id in 0..2 * MOST {
+            repeats.answer(Some(&id.to_string()), || async { Ok(Bytes::new()) }).await.expect("an answer");
+        }
+        let known = repeats.0.lock().expect("unharmed");
+        assert_eq!((known.answers.len(), known.begun.len()), (MOST, MOST));
     }
 
     #[tokio::test(start_paused = true)]
