@@ -20,11 +20,15 @@ pub const LONGEST: Duration = Duration::from_secs(75);
 #[derive(Clone, Debug, Default)]
 pub struct Doubts(BTreeMap<AppKey, BTreeMap<Name, Doubt>>);
 
-#[derive(Clone, Copy, Debug)]
+/// Until when it is doubtful, on account of what.
+#[derive(Clone, Copy, Debug, Default)]
 struct Doubt {
-    until: Duration,
-    /// The start has succeeded: once something is seen there, all of it is.
-    started: bool,
+    /// A start that is under way.
+    begun: Duration,
+    /// One of which nobody knows what became of it.
+    unknown: Duration,
+    /// One that has succeeded: once something is seen there, all of it is.
+    unseen: Duration,
 }
 
 impl Doubts {
@@ -34,23 +38,38 @@ impl Doubts {
         apps: impl Iterator<Item = (&'a AppKey, &'a BTreeSet<Name>)>,
         up: Duration,
     ) {
-        let doubt = Doubt { until: up + LONGEST, started: false };
+        let doubt = Doubt { unknown: up + LONGEST, ..Doubt::default() };
         self.0 = apps
             .map(|(key, held)| (key.clone(), held.iter().map(|cluster| (cluster.clone(), doubt)).collect()))
             .collect();
     }
 
-    /// Something is asked to start, or that has ended: well when `started`, otherwise nobody knows.
-    pub fn start(&mut self, key: &AppKey, cluster: &Name, started: bool, up: Duration) {
-        let doubts = self.0.entry(key.clone()).or_default();
-        doubts.insert(cluster.clone(), Doubt { until: up + LONGEST, started });
+    /// Something is asked to start. There is one start at a time.
+    pub fn begin(&mut self, key: &AppKey, cluster: &Name, up: Duration) {
+        self.of(key, cluster).begun = up + LONGEST;
+    }
+
+    /// The start has ended: well when `started`, otherwise nobody knows.
+    pub fn end(&mut self, key: &AppKey, cluster: &Name, started: bool, up: Duration) {
+        let doubt = self.of(key, cluster);
+        doubt.begun = Duration::ZERO;
+        *(if started { &mut doubt.unseen } else { &mut doubt.unknown }) = up + LONGEST;
+    }
+
+    fn of(&mut self, key: &AppKey, cluster: &Name) -> &mut Doubt {
+        self.0.entry(key.clone()).or_default().entry(cluster.clone()).or_default()
     }
 
     /// Takes in what is seen. Returns where nothing can be told yet.
     pub fn look(&mut self, key: &AppKey, observed: &Observed, up: Duration) -> BTreeSet<Name> {
         let Some(doubts) = self.0.get_mut(key) else { return BTreeSet::new() };
         let seen = |cluster: &Name| observed.clusters.get(cluster).is_some_and(|c| !c.empty());
-        doubts.retain(|cluster, doubt| up < doubt.until && !(doubt.started && seen(cluster)));
+        doubts.retain(|cluster, doubt| {
+            if seen(cluster) {
+                doubt.unseen = Duration::ZERO;
+            }
+            up < doubt.begun.max(doubt.unknown).max(doubt.unseen)
+        });
         let open = doubts.keys().cloned().collect();
         if doubts.is_empty() {
             self.0.remove(key);
@@ -92,7 +111,7 @@ mod tests {
     #[test]
     fn a_start_that_succeeded_is_in_doubt_until_it_is_seen() {
         let mut doubts = Doubts::default();
-        doubts.start(&key(), &name("sim-a"), true, SECOND);
+        doubts.end(&key(), &name("sim-a"), true, SECOND);
         assert_eq!(doubts.look(&key(), &observed(None), 2 * SECOND), [name("sim-a")].into());
         assert_eq!(doubts.look(&key(), &observed(Some(1)), 3 * SECOND), [].into());
         assert_eq!(doubts.look(&key(), &observed(None), 4 * SECOND), [].into(), "what is gone now was there");
@@ -101,8 +120,11 @@ mod tests {
     #[test]
     fn a_start_of_which_nobody_knows_is_in_doubt_until_its_time_is_over_whatever_is_seen() {
         let mut doubts = Doubts::default();
-        doubts.start(&key(), &name("sim-a"), true, SECOND);
-        doubts.start(&key(), &name("sim-a"), false, SECOND);
+        doubts.begin(&key(), &name("sim-a"), Duration::ZERO);
+        doubts.end(&key(), &name("sim-a"), false, SECOND);
+        // Another one that went well settles nothing of that.
+        doubts.begin(&key(), &name("sim-a"), SECOND);
+        doubts.end(&key(), &name("sim-a"), true, SECOND);
         for seen in [None, Some(1), None] {
             assert_eq!(doubts.look(&key(), &observed(seen), 2 * SECOND), [name("sim-a")].into());
         }
@@ -113,7 +135,7 @@ mod tests {
     #[test]
     fn what_a_former_leader_asked_for_is_in_doubt() {
         let mut doubts = Doubts::default();
-        doubts.start(&key(), &name("sim-b"), false, SECOND);
+        doubts.begin(&key(), &name("sim-b"), SECOND);
         let held = [name("sim-a")].into();
         doubts.inherit([(&key(), &held)].into_iter(), SECOND);
         assert_eq!(doubts.look(&key(), &observed(None), 2 * SECOND), held);

@@ -63,11 +63,11 @@ impl Reconciler for Parts {
         for step in &begun.steps {
             let starts = matches!(step.action, Action::ScaleUp(_));
             if starts {
-                self.world.starts(&part.app, &part.cluster, false);
+                self.world.start_begins(&part.app, &part.cluster);
             }
             done = self.agents.execute(&part.app, app, step).await;
             if starts {
-                self.world.starts(&part.app, &part.cluster, done.is_ok());
+                self.world.start_ends(&part.app, &part.cluster, done.is_ok());
             }
             if done.is_err() {
                 break;

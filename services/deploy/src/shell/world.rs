@@ -37,9 +37,14 @@ impl World {
         Observed::join(key, app, &self.machine.live().state.clusters, &self.views.look(now), now)
     }
 
-    /// Notes that something is asked to start in a cluster, or how that ended.
-    pub(crate) fn starts(&self, key: &AppKey, cluster: &Name, started: bool) {
-        self.doubts().start(key, cluster, started, self.up());
+    /// Notes that something is asked to start in a cluster.
+    pub(crate) fn start_begins(&self, key: &AppKey, cluster: &Name) {
+        self.doubts().begin(key, cluster, self.up());
+    }
+
+    /// Notes how that ended.
+    pub(crate) fn start_ends(&self, key: &AppKey, cluster: &Name, started: bool) {
+        self.doubts().end(key, cluster, started, self.up());
     }
 
     /// Clusters of which it cannot be told yet whether they hold something of an application.
