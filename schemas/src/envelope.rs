@@ -39,6 +39,8 @@ pub mod header {
     pub const CORRELATION: &str = "bcs-correlation-id";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
+    /// Of a question that is asked again until it is answered: unique, and the same each time.
+    pub const REQUEST_ID: &str = "bcs-request-id";
     /// Original id of a command that was replayed from quarantine.
     pub const REPLAY_OF: &str = "bcs-replay-of";
 }

@@ -107,41 +107,38 @@ impl Bus {
 
     async fn bucket_of(&self, name: &str, purpose: &str) -> Result<(), Error> {
         let wanted = self.config.replicas;
-        let (doing, replicas) = match self.jetstream.get_key_value(name).await {
-            Ok(found) => {
-                let config = &found.stream.cached_info().config;
-                if config.allow_message_ttl && config.num_replicas >= wanted {
-                    return Ok(());
-                }
-                ("updating", wanted.max(config.num_replicas))
-            }
-            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => ("creating", wanted),
-            Err(e) => return Err(Error::nats(format!("opening bucket {name}"), e)),
-        };
-        let config = BucketConfig {
+        let settings = |num_replicas| BucketConfig {
             bucket: name.to_owned(),
             description: purpose.to_owned(),
             history: 1,
             storage: StorageType::File,
-            num_replicas: replicas,
+            num_replicas,
             // Lets a deletion mark have an end.
             limit_markers: Some(kv::MARK_KEPT),
             ..Default::default()
         };
-        // Not with one call for both: it asks for an update first, and what is asked about a bucket that another process is
-        // just making is not always answered.
-        let made = match doing {
-            "creating" => self.jetstream.create_key_value(config).await,
-            _ => self.jetstream.create_or_update_key_value(config).await,
+        let found = match self.jetstream.get_key_value(name).await {
+            Ok(found) => found.stream.cached_info().config.clone(),
+            Err(e) if e.kind() == KeyValueErrorKind::GetBucket => {
+                // Not with the call that updates as well: it asks for an update first, and what is asked about a bucket that
+                // another process is just making is not always answered.
+                return match self.jetstream.create_key_value(settings(wanted)).await {
+                    Ok(_) => Ok(()),
+                    Err(e) => match self.jetstream.get_key_value(name).await {
+                        // Another process was first.
+                        Ok(_) => Ok(()),
+                        Err(_) => Err(self.refused(format!("creating bucket {name}"), e)),
+                    },
+                };
+            }
+            Err(e) => return Err(Error::nats(format!("opening bucket {name}"), e)),
         };
-        match made {
-            Ok(_) => Ok(()),
-            Err(e) => match self.jetstream.get_key_value(name).await {
-                // Another process was first.
-                Ok(_) if doing == "creating" => Ok(()),
-                _ => Err(self.refused(format!("{doing} bucket {name}"), e)),
-            },
+        if found.allow_message_ttl && found.num_replicas >= wanted {
+            return Ok(());
         }
+        let settings = settings(wanted.max(found.num_replicas));
+        let made = self.jetstream.create_or_update_key_value(settings).await;
+        made.map(drop).map_err(|e| self.refused(format!("updating bucket {name}"), e))
     }
 
     /// What the bus says to settings of ours, in words that say what to do where we know.

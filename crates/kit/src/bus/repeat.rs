@@ -17,8 +17,6 @@ use tokio::time::Instant;
 /// An encoded answer, or why there is none. It may be waited for by several.
 pub(super) type Answer = Shared<BoxFuture<'static, Result<Bytes, String>>>;
 
-/// Header that carries the id of a question: whatever the one who asks finds unique.
-pub(super) const ID: &str = "bcs-request-id";
 /// A longer one is no id of ours.
 const LONGEST: usize = 128;
 /// An answer is kept for so long: longer than anybody insists.

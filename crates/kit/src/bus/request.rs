@@ -13,10 +13,7 @@ use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{
-    Bus, Error,
-    repeat::{self, Repeats},
-};
+use super::{Bus, Error, repeat::Repeats};
 use crate::{Tasks, telemetry};
 
 /// How many questions on one subject are worked on at once.
@@ -50,7 +47,7 @@ impl Bus {
     ) -> Result<A, Error> {
         let payload = codec::encode(question)?;
         let mut headers = telemetry::trace_headers();
-        headers.push((repeat::ID, self.client.new_inbox()));
+        headers.push((header::REQUEST_ID, self.client.new_inbox()));
         let (end, (mut patience, longest)) = (Instant::now() + within, AGAIN);
         let mut heard = false;
         loop {
@@ -153,7 +150,7 @@ async fn answer<Q, A, F, Fut>(
     Fut: Future<Output = A> + Send + 'static,
 {
     let async_nats::Message { subject, reply, payload, headers, .. } = question;
-    let id = super::header(headers.as_ref(), repeat::ID);
+    let id = super::header(headers.as_ref(), header::REQUEST_ID);
     let form = form_of(super::header(headers.as_ref(), header::CONTENT_TYPE), &payload);
     let encoded = repeats.answer(id, || async move {
         let payload: &[u8] = if payload.is_empty() { b"{}" } else { &payload };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bcs_kit::{Bus, Tasks, bus};
-use bcs_schemas::codec;
+use bcs_schemas::{codec, envelope::header};
 use bcs_testbus::Servers;
 use futures::StreamExt;
 
@@ -44,7 +44,7 @@ async fn a_question_that_got_no_answer_is_asked_again_with_its_id() {
     assert_eq!(answer.expect("an answer"), "here");
     let id = |message: &async_nats::Message| {
         let headers = message.headers.as_ref().expect("headers");
-        headers.get("bcs-request-id").expect("an id").to_string()
+        headers.get(header::REQUEST_ID).expect("an id").to_string()
     };
     assert_eq!(id(&lost), id(&again));
     assert_eq!(lost.payload, again.payload);
