@@ -68,6 +68,11 @@ pub fn of_cluster(cluster: &Name) -> String {
     format!("{cluster}.>")
 }
 
+/// How the keys end of what is said of instances by the sidecar that keeps a registry: `.dns`.
+pub fn of_registry(registry: &Name) -> String {
+    format!(".{registry}")
+}
+
 /// Key prefix of everything about one application in one cluster, with its last dot.
 pub fn app_prefix(cluster: &Name, project: &Name, app: &Name) -> String {
     format!("{cluster}.{project}.{app}.")
@@ -109,7 +114,8 @@ impl Keyed for ClusterHealth {
 
 impl Keyed for Registration {
     fn key(&self) -> String {
-        format!("{}{}.{}", app_prefix(&self.cluster, &self.project, &self.app), self.instance, self.registry)
+        let instance = format!("{}{}", app_prefix(&self.cluster, &self.project, &self.app), self.instance);
+        instance + &of_registry(&self.registry)
     }
 }
 

@@ -41,6 +41,8 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// Of a question that is asked again until it is answered: unique, and the same each time.
     pub const REQUEST_ID: &str = "bcs-request-id";
+    /// Of a word in a bucket: which process wrote it, so that who keeps that part of the bucket knows its own words.
+    pub const WRITER: &str = "bcs-writer";
     /// Original id of a command that was replayed from quarantine.
     pub const REPLAY_OF: &str = "bcs-replay-of";
 }

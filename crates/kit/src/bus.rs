@@ -291,7 +291,7 @@ impl Bus {
             .get_key_value(bucket.name)
             .await
             .map_err(|e| Error::nats(format!("opening bucket {}", bucket.name), e))?;
-        Ok(kv::Store::new(self.client.clone(), self.connections.clone(), store, bucket))
+        Ok(kv::Store::new(self.jetstream.clone(), self.connections.clone(), store, bucket))
     }
 }
 
@@ -302,9 +302,30 @@ pub(crate) struct Connections(watch::Receiver<u64>);
 impl Connections {
     /// See [`Bus::reconnected`].
     pub(crate) async fn another(&self) {
+        self.follow().next().await;
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// Those from now on.
+    pub(crate) fn follow(&self) -> Reconnections {
         let mut made = self.0.clone();
         made.mark_unchanged();
-        if made.changed().await.is_err() {
+        Reconnections(made)
+    }
+}
+
+/// Connections that are made after others were lost. None is missed between two calls, though several may count as one.
+#[derive(Debug)]
+pub(crate) struct Reconnections(watch::Receiver<u64>);
+
+impl Reconnections {
+    /// Returns once there was another since the last time.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
             // The client is closed for good; there will be no other.
             std::future::pending::<()>().await;
         }

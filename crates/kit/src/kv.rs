@@ -4,6 +4,7 @@
 //! keep a [`View`], and who must know what holds asks the leader: [`Store::get`]. Nothing rests on a read alone: what is
 //! written upon it names the revision that was read.
 
+mod kept;
 mod view;
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
@@ -26,6 +27,7 @@ use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::bus::{self, Connections, Error};
+pub use kept::{Contradictions, Kept};
 pub use view::{Change, Changes, View};
 
 /// A deletion leaves a mark, for readers that were away. Who is away longer lists the bucket anyway.
@@ -33,7 +35,7 @@ pub(crate) const MARK_KEPT: Duration = Duration::from_secs(3600);
 
 /// A typed bucket.
 pub struct Store<T> {
-    client: async_nats::Client,
+    jetstream: jetstream::Context,
     connections: Connections,
     store: jetstream::kv::Store,
     value: PhantomData<fn() -> T>,
@@ -42,7 +44,7 @@ pub struct Store<T> {
 impl<T> Clone for Store<T> {
     fn clone(&self) -> Self {
         Self {
-            client: self.client.clone(),
+            jetstream: self.jetstream.clone(),
             connections: self.connections.clone(),
             store: self.store.clone(),
             value: PhantomData,
@@ -58,12 +60,12 @@ impl<T> fmt::Debug for Store<T> {
 
 impl<T> Store<T> {
     pub(crate) fn new(
-        client: async_nats::Client,
+        jetstream: jetstream::Context,
         connections: Connections,
         store: jetstream::kv::Store,
         _: Bucket<T>,
     ) -> Self {
-        Self { client, connections, store, value: PhantomData }
+        Self { jetstream, connections, store, value: PhantomData }
     }
 
     /// Name of the bucket.
@@ -78,6 +80,28 @@ impl<T> Store<T> {
 
     fn failed(&self, what: &str, source: impl Into<async_nats::Error>) -> Error {
         Error::nats(format!("{what} in bucket {}", self.store.name), source)
+    }
+
+    /// A consumer of what lies under `filter`, and how much of that waits for it.
+    async fn consume(
+        &self,
+        filter: &str,
+        config: push::OrderedConfig,
+    ) -> Result<(u64, push::Ordered), Error> {
+        let inbox = self.jetstream.client().new_inbox();
+        let config = push::OrderedConfig {
+            // With a name, the request tells the server on its subject what is read: that is what permissions look at.
+            name: Some(unique(&inbox)),
+            deliver_subject: inbox,
+            filter_subject: format!("{}{filter}", self.store.prefix),
+            replay_policy: ReplayPolicy::Instant,
+            ..config
+        };
+        let consumer =
+            self.store.stream.create_consumer(config).await.map_err(|e| self.failed("watching", e))?;
+        let pending = consumer.cached_info().num_pending;
+        let messages = consumer.messages().await.map_err(|e| self.failed("watching", e))?;
+        Ok((pending, messages))
     }
 
     /// Removes a key. Only a positive fact is a reason to.
@@ -164,36 +188,29 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
 
     /// Everything under `filter`: `sim-a.>`, or `>`. A value that cannot be read is left out and logged.
     pub async fn list(&self, filter: &str) -> Result<BTreeMap<String, T>, Error> {
+        self.list_to(filter).await.map(|(found, _)| found)
+    }
+
+    /// The same, and the revision up to which the copy that answered had got, as far as that shows.
+    async fn list_to(&self, filter: &str) -> Result<(BTreeMap<String, T>, u64), Error> {
         let (mut left, mut messages) = self.follow(filter).await?;
-        let mut found = BTreeMap::new();
+        let (mut found, mut revision) = (BTreeMap::new(), 0);
         while left > 0 {
             let Some(message) = messages.next().await else { break };
             let message = message.map_err(|e| self.failed("listing", e))?;
-            left = message.info().map_err(|e| self.failed("listing", e))?.pending;
+            let info = message.info().map_err(|e| self.failed("listing", e))?;
+            (left, revision) = (info.pending, info.stream_sequence);
             if let Some((key, Some(value))) = self.read::<T>(&message) {
                 found.insert(key, value);
             }
         }
-        Ok(found)
+        Ok((found, revision))
     }
 
     /// The last value of every key under `filter` and then every change; also how many values lie there now.
     async fn follow(&self, filter: &str) -> Result<(u64, push::Ordered), Error> {
-        let inbox = self.client.new_inbox();
-        let config = push::OrderedConfig {
-            // With a name, the request tells the server on its subject what is read: that is what permissions look at.
-            name: inbox.rsplit('.').next().map(str::to_owned),
-            deliver_subject: inbox,
-            filter_subject: format!("{}{filter}", self.store.prefix),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            replay_policy: ReplayPolicy::Instant,
-            ..Default::default()
-        };
-        let consumer =
-            self.store.stream.create_consumer(config).await.map_err(|e| self.failed("watching", e))?;
-        let pending = consumer.cached_info().num_pending;
-        let messages = consumer.messages().await.map_err(|e| self.failed("watching", e))?;
-        Ok((pending, messages))
+        let all = push::OrderedConfig { deliver_policy: DeliverPolicy::LastPerSubject, ..Default::default() };
+        self.consume(filter, all).await
     }
 
     /// Key and value of a message; no value when it says that the key was deleted.
@@ -210,6 +227,11 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
             }
         }
     }
+}
+
+/// What no other inbox has.
+fn unique(inbox: &str) -> String {
+    inbox.rsplit('.').next().unwrap_or(inbox).to_owned()
 }
 
 /// Whether a write was refused because the key has another revision. A cluster says so in other words, which the client

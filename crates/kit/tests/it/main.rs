@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
 mod insist;
+mod kept;
 mod kv;
 mod lease;
 mod provision;

@@ -85,12 +85,6 @@ impl Site {
         Box::pin(bcs_cluster::run(&config, &deps)).await.expect("starts");
     }
 
-    /// The bus goes away and comes back with what it kept.
-    pub(crate) fn restart_bus(&mut self) {
-        self.nats.kill();
-        self.nats.start_again();
-    }
-
     /// The bus goes away and comes back with nothing.
     pub(crate) fn wipe_bus(&mut self) {
         self.nats.kill_and_forget();

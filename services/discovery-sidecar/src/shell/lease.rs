@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use bcs_kit::bus;
+use bcs_kit::{
+    bus,
+    kv::{Contradictions, Kept},
+    telemetry::chain,
+};
 use bcs_schemas::{
-    Name,
     bucket::Keyed,
     observation::{Registration, RegistryStatus},
 };
+use futures::StreamExt;
 use jiff::Timestamp;
 
-use super::Platform;
+use super::{AGAIN, Platform, installation};
 
 /// The lease of one worker.
 #[derive(Clone)]
@@ -19,7 +23,7 @@ pub(crate) struct Lease {
     platform: Platform,
     key: String,
     status_key: String,
-    cluster: Name,
+    registrations: Kept<Registration>,
     holder: String,
 }
 
@@ -28,6 +32,16 @@ pub(crate) struct Term {
     pub(crate) epoch: u64,
     /// What was said before.
     pub(crate) registrations: Vec<Registration>,
+    /// Says when that is to be asked again.
+    pub(crate) contradictions: Contradictions,
+}
+
+/// What the bus says of a term under way.
+pub(crate) struct Recalled {
+    /// Revision of the lease, when it is another's by now.
+    pub(crate) successor: Option<u64>,
+    pub(crate) registrations: Vec<Registration>,
+    pub(crate) contradictions: Contradictions,
 }
 
 /// What a sidecar that was replaced watches.
@@ -41,24 +55,57 @@ pub(crate) struct Watched {
 }
 
 impl Lease {
-    pub(crate) fn new(platform: &Platform, status: &RegistryStatus) -> Self {
+    pub(crate) fn new(
+        platform: &Platform,
+        status: &RegistryStatus,
+        registrations: Kept<Registration>,
+    ) -> Self {
         let holder = platform.clock.fresh_id().to_string();
         let key = format!("sidecar.{}.{}", status.cluster, status.registry);
-        let cluster = status.cluster.clone();
-        Self { platform: platform.clone(), key, status_key: status.key(), cluster, holder }
+        Self { platform: platform.clone(), key, status_key: status.key(), registrations, holder }
     }
 
     /// A sidecar that starts takes over: the one before it is gone, or is being replaced.
     pub(crate) async fn take(self) -> Result<Term, bus::Error> {
         let epoch = self.platform.leases.put_at(&self.key, &self.holder).await?;
-        self.begin(epoch).await
+        Box::pin(self.begin(epoch)).await
     }
 
+    /// A large future, as all that read a bucket are; where it is awaited should not become one.
     async fn begin(self, epoch: u64) -> Result<Term, bus::Error> {
-        let filter = bcs_schemas::bucket::of_cluster(&self.cluster);
-        // A listing is a large future; where it is awaited should not become one.
-        let registrations = Box::pin(self.platform.registrations.list(&filter)).await?;
-        Ok(Term { epoch, registrations: registrations.into_values().collect() })
+        let contradictions = self.registrations.listen().await?;
+        Ok(Term { epoch, registrations: self.said().await?, contradictions })
+    }
+
+    async fn said(&self) -> Result<Vec<Registration>, bus::Error> {
+        let registrations = self.registrations.list().await?;
+        Ok(registrations.into_values().collect())
+    }
+
+    /// Waits for a reason to doubt what the bus has of what was said: another sidecar spoke too, or the bus was away and may
+    /// have lost some. Then asks whose turn it is, and what stands there.
+    pub(crate) async fn recall(self, mut contradictions: Contradictions) -> Recalled {
+        // They never end.
+        let _ = contradictions.next().await;
+        loop {
+            match Box::pin(self.ask()).await {
+                Ok((successor, registrations)) => {
+                    return Recalled { successor, registrations, contradictions };
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "registrations cannot be read, trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<(Option<u64>, Vec<Registration>), bus::Error> {
+        let leases = &self.platform.leases;
+        installation::remind(leases, &self.platform.installation).await?;
+        let held = leases.get(&self.key).await?;
+        let successor = held.filter(|(holder, _)| *holder != self.holder).map(|(_, revision)| revision);
+        Ok((successor, self.said().await?))
     }
 
     /// Replaced: whether it is our turn again. It is when the lease still names us, or when the other one is silent.
@@ -81,7 +128,7 @@ impl Lease {
             return Ok((watched, None));
         };
         // Above what the registry holds even if the bucket of leases began anew.
-        let term = self.begin(taken.max(watched.held + 1)).await?;
+        let term = Box::pin(self.begin(taken.max(watched.held + 1))).await?;
         Ok((watched, Some(term)))
     }
 }

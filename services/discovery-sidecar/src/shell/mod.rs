@@ -12,10 +12,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::kv::{self, Operation};
 use bcs_kit::{
-    Bus, Clock, Tasks, bus,
+    Clock, Tasks, bus,
     kv::{Store, View},
     run::Deps,
-    telemetry::chain,
 };
 use bcs_schemas::{
     bucket,
@@ -36,7 +35,6 @@ pub(crate) struct Platform {
     pub(crate) board: Board,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
-    pub(crate) bus: Bus,
     pub(crate) site: bcs_schemas::Name,
     /// Id of the installation.
     pub(crate) installation: String,
@@ -61,7 +59,6 @@ impl Platform {
             board,
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
-            bus: bus.clone(),
             site: bus.site().clone(),
             endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &of_ours),
             clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),
@@ -72,25 +69,6 @@ impl Platform {
             marks: marks.map_err(|e| bus::Error::nats("opening bucket endpoints", e))?,
             config: Arc::new(config),
         })
-    }
-
-    /// Once the bus was away and is there again: what it has of the registrations of a cluster. It may have lost some.
-    pub(crate) async fn remembered(self, cluster: bcs_schemas::Name) -> Vec<Registration> {
-        self.bus.reconnected().await;
-        let filter = bucket::of_cluster(&cluster);
-        loop {
-            let read = async {
-                installation::remind(&self.leases, &self.installation).await?;
-                self.registrations.list(&filter).await
-            };
-            match Box::pin(read).await {
-                Ok(found) => return found.into_values().collect(),
-                Err(error) => {
-                    tracing::warn!(error = %chain(&error), "registrations cannot be read, trying again");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        }
     }
 
     /// For each key that is gone: whether somebody deleted it. A bucket that lost its data has no mark of a deletion.

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bcs_kit::{bus, telemetry::chain};
+use bcs_kit::{
+    bus,
+    kv::{Kept, Store},
+    telemetry::chain,
+};
 use bcs_schemas::{
     bucket::Keyed,
     observation::{Registration, RegistryStatus},
@@ -18,7 +22,6 @@ use bcs_schemas::{
 use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 
-use super::Platform;
 use crate::domain::Report;
 
 const AT_ONCE: usize = 256;
@@ -113,7 +116,7 @@ impl Outbox {
 
     /// Writes until it is closed and empty. The keys of one round are all different, so words about one key never
     /// overtake each other.
-    pub(crate) async fn run(self, platform: Platform) {
+    pub(crate) async fn run(self, registrations: Kept<Registration>, registries: Store<RegistryStatus>) {
         loop {
             let (term, words) = self.take();
             if words.is_empty() {
@@ -123,9 +126,14 @@ impl Outbox {
                 self.0.wake.notified().await;
                 continue;
             }
-            let platform = &platform;
-            let writes = stream::iter(words)
-                .map(|word| async move { write(platform, &word).await.map_err(|e| (word, e)) });
+            let writes = stream::iter(words).map(|word| async {
+                let written = match &word {
+                    Word::Status(status) => registries.put(status).await.map(drop),
+                    Word::Registration(_, Some(registration)) => registrations.put(registration).await,
+                    Word::Registration(key, None) => registrations.delete(key).await,
+                };
+                written.map_err(|error: bus::Error| (word, error))
+            });
             let failed: Vec<_> = writes
                 .buffer_unordered(AT_ONCE)
                 .filter_map(|done| std::future::ready(done.err()))
@@ -140,14 +148,6 @@ impl Outbox {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
-    }
-}
-
-async fn write(platform: &Platform, word: &Word) -> Result<(), bus::Error> {
-    match word {
-        Word::Status(status) => platform.registries.put(status).await.map(drop),
-        Word::Registration(_, Some(registration)) => platform.registrations.put(registration).await.map(drop),
-        Word::Registration(key, None) => platform.registrations.delete(key).await,
     }
 }
 

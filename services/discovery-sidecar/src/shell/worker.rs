@@ -6,11 +6,11 @@ mod answer;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bcs_kit::{
-    kv::{Change, Changes},
+    kv::{Change, Changes, Kept},
     pulse::Pulse,
 };
 use bcs_schemas::{
-    Name,
+    Name, bucket,
     observation::{Endpoint, Registration, RegistryStatus},
     resource::Registry,
 };
@@ -21,7 +21,7 @@ use super::{
     Platform, Proof,
     board::Panel,
     call::{self, Call, Drifts},
-    lease::{Lease, Watched},
+    lease::{Lease, Recalled, Watched},
     report::Outbox,
 };
 use crate::{
@@ -62,7 +62,7 @@ struct Worker {
     epoch: u64,
     call: Option<Call>,
     proving: Option<BoxFuture<'static, Proofs>>,
-    remembering: Option<BoxFuture<'static, Vec<Registration>>>,
+    recalling: Option<BoxFuture<'static, Recalled>>,
     drifts: Option<Drifts>,
     begun: Instant,
     /// Nothing is tried before.
@@ -79,13 +79,16 @@ struct Worker {
 /// Starts the worker and its outbox.
 pub(crate) fn spawn(platform: &Platform, cluster: &Name, registry: &Registry) {
     platform.board.show(cluster, &registry.metadata.name, Panel::default());
-    let worker = Worker::new(platform, cluster, registry);
-    platform.tasks.spawn("sidecar-reports", worker.outbox.clone().run(platform.clone()));
+    let (keys, ending) = (bucket::of_cluster(cluster), bucket::of_registry(&registry.metadata.name));
+    let kept = platform.registrations.kept(&keys, &ending);
+    let worker = Worker::new(platform, cluster, registry, kept.clone());
+    let outbox = worker.outbox.clone();
+    platform.tasks.spawn("sidecar-reports", outbox.run(kept, platform.registries.clone()));
     platform.tasks.spawn("sidecar-worker", worker.run());
 }
 
 impl Worker {
-    fn new(platform: &Platform, cluster: &Name, registry: &Registry) -> Self {
+    fn new(platform: &Platform, cluster: &Name, registry: &Registry, kept: Kept<Registration>) -> Self {
         let config = &platform.config;
         let owner = Owner {
             platform: config.owner.clone().unwrap_or_else(|| platform.site.clone()),
@@ -120,7 +123,7 @@ impl Worker {
         };
         Self {
             engine: Engine::new(settings, driver.clone()),
-            lease: Lease::new(platform, &status),
+            lease: Lease::new(platform, &status, kept),
             platform: platform.clone(),
             driver,
             outbox: Outbox::default(),
@@ -129,7 +132,7 @@ impl Worker {
             epoch: 0,
             call: None,
             proving: None,
-            remembering: None,
+            recalling: None,
             drifts: None,
             begun: Instant::now(),
             patience: Duration::ZERO,
@@ -172,10 +175,7 @@ impl Worker {
                 }
                 drift = next(self.drifts.as_mut()), if self.call.is_none() => self.drifted(drift),
                 proofs = pending(self.proving.as_mut()) => self.proved(proofs),
-                said = pending(self.remembering.as_mut()) => {
-                    self.remembering = None;
-                    self.remembered(said);
-                }
+                recalled = pending(self.recalling.as_mut()) => self.recalled(recalled),
                 () = tokio::time::sleep_until(wake) => (),
             }
         }
@@ -189,8 +189,6 @@ impl Worker {
         let known = self.cluster_known(now);
         self.engine.cluster_known(known);
         self.engine.tick(now);
-        let remembered = || self.platform.clone().remembered(self.status.cluster.clone()).boxed();
-        self.remembering.get_or_insert_with(remembered);
         if self.proving.is_none() && self.leads() {
             let keys = self.engine.take_unproven();
             if !keys.is_empty() {

@@ -38,6 +38,37 @@ async fn what_happens_while_etcd_is_away_is_made_up_for_and_others_do_not_notice
     tasks.stop(LONG).await;
 }
 
+/// The registry, which would refuse the first one, cannot tell it. The bus does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_learns_that_it_was_replaced_while_its_registry_is_away() {
+    let (nats, mut etcd) = (Nats::start().await, Etcd::start().await);
+    let first = nats.deps();
+    let address = first.health.serve(&first.tasks, ([127, 0, 0, 1], 0).into()).await.expect("serves");
+    bcs_discovery_sidecar::run(config(vec![etcd.registry("dns")]), first.clone()).await.expect("starts");
+    nats.put(&endpoint(1)).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    let before = nats.status("dns", |status| status.reachable).await.epoch;
+    etcd.down();
+    let second = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    nats.status("dns", |status| status.epoch > before).await;
+    // Both have something to say about it.
+    nats.put(&endpoint(2)).await;
+    wait_until(LONG, async || {
+        let (_, body) = http(address, "/metrics").await;
+        match body.lines().find(|line| line.starts_with("bcs_sidecar_leads{")) {
+            Some(line) if line.ends_with(" 0.0") => Ok(()),
+            other => Err(format!("it still keeps the registry: {other:?}")),
+        }
+    })
+    .await;
+    nats.wait_for("uid-2", 1, RegistrationState::Pending).await;
+    etcd.up().await;
+    nats.put(&draining(1)).await;
+    nats.wait_for("uid-2", 1, RegistrationState::Confirmed).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Drained).await;
+    assert!(first.tasks.stop(LONG).await && second.stop(LONG).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_else_removes_is_put_back_within_seconds_and_counted() {
     let (nats, etcd) = (Nats::start().await, Etcd::start().await);

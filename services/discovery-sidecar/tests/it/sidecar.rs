@@ -2,8 +2,8 @@
 
 use bcs_discovery_sidecar::{Config, OnStop};
 use bcs_schemas::{
-    bucket,
-    observation::{Endpoint, EndpointPhase, RegistrationState},
+    bucket::{self, Keyed},
+    observation::{Endpoint, EndpointPhase, Registration, RegistrationState},
 };
 
 use crate::fixture::*;
@@ -76,6 +76,38 @@ async fn a_second_sidecar_takes_over_and_the_first_comes_back_when_it_is_silent(
     nats.wait_for("uid-1", 1, RegistrationState::Drained).await;
     assert_eq!(etcd.keys("/skydns/").await.len(), 2);
     first.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_writes_over_a_registration_is_said_again_at_once() {
+    let (nats, etcd) = (Nats::start().await, Etcd::start().await);
+    let tasks = nats.sidecar(config(vec![etcd.registry("dns")])).await;
+    nats.put(&endpoint(1)).await;
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    let ours = nats.registrations().await.remove(0);
+    let bucket = nats.bus.bucket(bucket::REGISTRATIONS).await.expect("a bucket");
+    // As by a sidecar that was replaced and does not know it.
+    for state in [RegistrationState::Pending, RegistrationState::Drained] {
+        let old = Registration { state, reason: Some("etcd does not answer".to_owned()), ..ours.clone() };
+        bucket.put(&old).await.expect("writes");
+        nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    }
+    bucket.delete(&ours.key()).await.expect("deletes");
+    nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    // What is said about another registry is another sidecar's business.
+    let others = Registration { registry: name("hosts"), state: RegistrationState::Pending, ..ours };
+    bucket.put(&others).await.expect("writes");
+    nats.put(&draining(1)).await;
+    wait_until(LONG, async || {
+        let found = nats.registrations().await;
+        let state = |registry| found.iter().find(|r| r.registry == name(registry)).map(|r| r.state);
+        match (state("dns"), state("hosts")) {
+            (Some(RegistrationState::Drained), Some(RegistrationState::Pending)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(tasks.stop(LONG).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,8 @@ const BATCH: usize = 512;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the summary is made though nothing happens: that a failure is long over is told by nobody.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often the buckets are compared with what was written, beside every time that the bus comes back.
+/// How often the buckets are compared with what was written, beside every time that the bus comes back or somebody else
+/// wrote there.
 const AUDIT: Duration = Duration::from_secs(300);
 
 /// An instance that was drained just now.
@@ -109,6 +110,10 @@ impl Observer {
                     (self.doubted, self.settled) = (true, false);
                     self.sum_up();
                 }
+                // An agent that was replaced and does not know it, or one that replaced us: then our lease is lost too.
+                () = self.endpoints.contradicted() => self.doubted = true,
+                () = self.workloads.contradicted() => self.doubted = true,
+                () = self.nodes.contradicted() => self.doubted = true,
                 _ = audits.tick() => self.doubted = true,
                 () = tokio::time::sleep(pause) => (),
             }

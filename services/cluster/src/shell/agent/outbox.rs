@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bcs_kit::{bus, kv::Store, telemetry::chain};
+use bcs_kit::{
+    bus,
+    kv::{Contradictions, Kept, Store},
+    telemetry::chain,
+};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
@@ -16,8 +20,8 @@ const CONCURRENCY: usize = 32;
 const READ: Duration = Duration::from_secs(5);
 
 pub(super) struct Outbox<T> {
-    store: Store<T>,
-    filter: String,
+    kept: Kept<T>,
+    contradictions: Contradictions,
     pub(super) mirror: Mirror<T>,
     report: Report,
     due: BTreeMap<String, Due<T>>,
@@ -39,9 +43,16 @@ impl<T> Due<T> {
 impl<T: Observation> Outbox<T> {
     /// Begins with what stands in the bucket under `filter`.
     pub(super) async fn open(store: Store<T>, filter: &str, report: &Report) -> Result<Self, bus::Error> {
-        let mirror = Mirror::new(store.list(filter).await?);
-        let (filter, report) = (filter.to_owned(), report.clone());
-        Ok(Self { store, filter, mirror, report, due: BTreeMap::new() })
+        let kept = store.kept(filter, "");
+        let contradictions = kept.listen().await?;
+        let mirror = Mirror::new(kept.list().await?);
+        Ok(Self { kept, contradictions, mirror, report: report.clone(), due: BTreeMap::new() })
+    }
+
+    /// Returns when somebody else wrote there, or may have: the bucket is to be compared.
+    pub(super) async fn contradicted(&mut self) {
+        // They never end.
+        let _ = self.contradictions.next().await;
     }
 
     pub(super) fn seen(&mut self, value: T) {
@@ -74,8 +85,8 @@ impl<T: Observation> Outbox<T> {
     /// Reads the bucket and makes due what is otherwise than it was written: a bucket can be lost, or come back old.
     /// How many keys that is; none when the bucket cannot be read.
     pub(super) async fn audit(&mut self) -> Option<usize> {
-        let bucket = self.store.name();
-        match tokio::time::timeout(READ, self.store.list(&self.filter)).await {
+        let bucket = self.kept.name();
+        match tokio::time::timeout(READ, self.kept.list()).await {
             Ok(Ok(found)) => {
                 let differing = self.mirror.differing(&found);
                 let count = differing.len();
@@ -100,11 +111,11 @@ impl<T: Observation> Outbox<T> {
 
     /// Writes what is due; whether all of it was written.
     pub(super) async fn flush(&mut self) -> bool {
-        let (store, report) = (&self.store, &self.report);
+        let (kept, report) = (&self.kept, &self.report);
         let writes = std::mem::take(&mut self.due).into_iter().map(|(key, due)| async move {
             let written = match &due.value {
-                Some(value) => store.put(value).await.map(drop),
-                None => store.delete(&key).await,
+                Some(value) => kept.put(value).await,
+                None => kept.delete(&key).await,
             };
             if written.is_ok() {
                 report.written(due.since.elapsed());
@@ -114,7 +125,7 @@ impl<T: Observation> Outbox<T> {
         let failed: Vec<_> =
             stream::iter(writes).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await;
         if let Some((key, _, error)) = failed.first() {
-            let (bucket, count) = (self.store.name(), failed.len());
+            let (bucket, count) = (self.kept.name(), failed.len());
             tracing::warn!(
                 bucket,
                 key,

@@ -10,7 +10,7 @@ use super::{
     super::{
         Proof,
         call::Done,
-        lease::{Term, Watched},
+        lease::{Recalled, Term, Watched},
     },
     LOOK, Link, Worker,
 };
@@ -58,6 +58,7 @@ impl Worker {
         self.adopt(term.registrations);
         self.epoch = term.epoch;
         self.link = Link::Down;
+        self.recalling = Some(self.lease.clone().recall(term.contradictions).boxed());
     }
 
     fn adopt(&mut self, registrations: Vec<Registration>) {
@@ -65,11 +66,16 @@ impl Worker {
         self.engine.adopt(ours, self.now());
     }
 
-    /// The bus was away: what it lost is said again.
-    pub(super) fn remembered(&mut self, registrations: Vec<Registration>) {
-        if self.leads() {
-            self.adopt(registrations);
+    /// What the bus lost, or another sidecar overwrote, is said again; unless it is the other one's turn.
+    pub(super) fn recalled(&mut self, recalled: Recalled) {
+        if let Some(held) = recalled.successor {
+            let replaced = Failure::Fenced(held);
+            // Whatever the registry still answers, if it does, is not ours any more.
+            self.call = None;
+            return self.failed(replaced);
         }
+        self.recalling = Some(self.lease.clone().recall(recalled.contradictions).boxed());
+        self.adopt(recalled.registrations);
     }
 
     fn read(&mut self, listing: Listing) {
@@ -86,6 +92,7 @@ impl Worker {
         if let Failure::Fenced(held) = failure {
             tracing::warn!(registry = %self.status.registry, epoch = self.epoch, held, "replaced by a newer sidecar, stepping down");
             self.outbox.clear();
+            self.recalling = None;
             self.link = Link::Standby(Watched { held, beat: None, heard: up });
             self.patience = up;
             return;
