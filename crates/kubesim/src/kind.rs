@@ -1,8 +1,12 @@
 //! The table of resource kinds that the server knows: everything generic reads its facts from here.
 
+use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::validate::typed;
+use crate::{
+    schema::{self, Schema},
+    validate::typed,
+};
 
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -22,6 +26,8 @@ pub(crate) struct Kind {
     pub actions: &'static [(&'static str, &'static str)],
     /// Decodes into the published type; the result shows which fields that type knows.
     pub check: fn(&Value) -> Result<Value, typed::Error>,
+    /// Adds the schema of the published type to a document, and refers to it.
+    pub describe: fn(&mut SchemaGenerator) -> schemars::Schema,
 }
 
 impl PartialEq for Kind {
@@ -38,6 +44,15 @@ impl Kind {
             format!("{}/{}", self.group, self.version)
         }
     }
+
+    pub(crate) fn schema(&self) -> Schema {
+        schema::root(self.id).map_or_else(Schema::unknown, |root| Schema::new(schema::components(), root))
+    }
+}
+
+/// The kinds of published types.
+pub(crate) fn published() -> &'static [&'static Kind] {
+    &ALL
 }
 
 pub(crate) fn all() -> &'static [&'static Kind] {
@@ -64,7 +79,7 @@ macro_rules! kinds {
         $(pub(crate) static $name: Kind = Kind {
             id: $id, group: $gv.0, version: $gv.1, kind: $kind, plural: $plural, singular: $singular, short: &$short,
             categories: &$all, namespaced: kinds!(@ $scope), status: $status, scale: $scale, actions: &$actions,
-            check: typed::decode::<$type>,
+            check: typed::decode::<$type>, describe: |generator| generator.subschema_for::<$type>(),
         };)*
         static ALL: [&Kind; [$($id),*].len()] = [$(&$name),*];
     };

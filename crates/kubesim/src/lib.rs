@@ -12,7 +12,7 @@
 //! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
 //! StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
 //! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
-//! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
+//! admission webhooks.
 
 mod clock;
 mod config;
@@ -25,6 +25,7 @@ mod object;
 mod patch;
 mod persist;
 mod quantity;
+mod schema;
 mod selector;
 mod simulator;
 mod status;

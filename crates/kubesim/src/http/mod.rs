@@ -111,7 +111,7 @@ async fn answer(api: &Arc<Api>, request: Request) -> Reply {
     tokio::time::sleep(api.faults.latency()).await;
     api.faults.roll_error()?;
     if path == "/openapi/v2" || path.starts_with("/openapi/v3") {
-        return openapi::handle(&path);
+        return openapi::handle(&path, &call.headers);
     }
     if let Some(document) = discovery::document(&path, &call.headers) {
         return Ok(document);

@@ -92,7 +92,7 @@ async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
         }
         let mut value = seen.clone();
         object::set(&mut value, &["spec", "replicas"], json!(replicas));
-        apply::record_update(seen, &mut value, &manager, &target.kind.api_version(), &clock::stamp());
+        apply::record_update(target.kind, seen, &mut value, &manager, &clock::stamp());
         Ok(Some(value))
     });
     let done = done.map_err(|mut status| {

@@ -55,7 +55,7 @@ pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
     fresh_status(target.kind, &mut value);
     validate::check(target.kind, &value)?;
     let manager = Manager { name: call.manager(), subresource: String::new() };
-    apply::record_update(&Value::Null, &mut value, &manager, &target.kind.api_version(), &clock::stamp());
+    apply::record_update(target.kind, &Value::Null, &mut value, &manager, &clock::stamp());
     if dry(&call) {
         return Ok(reply(&target, &call, StatusCode::CREATED, &value, &warnings));
     }
@@ -223,13 +223,7 @@ pub(crate) async fn replace(api: &Api, target: Target, mut call: Call) -> Reply 
     loop {
         let seen = current(api, &target)?;
         let mut value = value.clone();
-        apply::record_update(
-            &seen,
-            &mut value,
-            &manager(&call, &target),
-            &target.kind.api_version(),
-            &clock::stamp(),
-        );
+        apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
         match write_over(api, &target, &call, &seen, value) {
             // Without a version the last writer wins, also against a concurrent one.
             Err(status) if status.reason == "Conflict" && !named => {}
@@ -256,17 +250,13 @@ pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
         let patched = match media.as_str() {
             "application/json-patch+json" => patch::json(&seen, wanted.clone())?,
             "application/merge-patch+json" => patch::merge(&seen, &wanted),
-            "application/strategic-merge-patch+json" => patch::strategic::merge(&seen, &wanted),
+            "application/strategic-merge-patch+json" => {
+                patch::strategic::merge(target.kind.schema(), &seen, &wanted)
+            }
             other => return Err(body::unsupported(other, PATCHES)),
         };
         let (mut value, warnings) = prepare(&target, patched, unknown(&call))?;
-        apply::record_update(
-            &seen,
-            &mut value,
-            &manager(&call, &target),
-            &target.kind.api_version(),
-            &clock::stamp(),
-        );
+        apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
         match write_over(api, &target, &call, &seen, value) {
             Ok(done) => return Ok(reply(&target, &call, StatusCode::OK, &done, &warnings)),
             // Somebody wrote in between: the patch applies to the new state just as well, unless it names a version.
@@ -294,7 +284,8 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
     for _ in 0..10 {
         let seen = api.store.get(target.kind, &target.key());
         let live = seen.as_deref().unwrap_or(&Value::Null);
-        let mut value = apply::apply(live, &config, &manager, call.flag("force"), &clock::stamp())?;
+        let mut value =
+            apply::apply(target.kind, live, &config, &manager, call.flag("force"), &clock::stamp())?;
         let done = match &seen {
             Some(seen) => {
                 object::set(&mut value, &["metadata", "resourceVersion"], json!(given));

@@ -126,6 +126,26 @@ async fn kubectl_sees_errors_as_a_real_server_reports_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kubectl_explains_what_the_published_types_say_of_a_field() {
+    let sim = sim("explain").await;
+    let kubectl = Kubectl::new(&sim);
+    let text = kubectl.ok(&["explain", "deployment.spec.template.spec.containers.ports"]).await;
+    for part in ["GROUP:      apps", "containerPort", "<integer> -required-", "Must be UDP, TCP, or SCTP"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = kubectl.ok(&["explain", "pod.spec", "--recursive"]).await;
+    assert!(text.contains("terminationGracePeriodSeconds") && text.contains("whenUnsatisfiable"), "{text}");
+    let (success, text) = kubectl.run(&["explain", "pod.spec.nothing"], "").await;
+    assert!(!success && text.contains("field \"nothing\" does not exist"), "{text}");
+    let (code, document) = Raw(&sim).get("/openapi/v2").await;
+    assert_eq!((code, document["swagger"].as_str()), (200, Some("2.0")));
+    let pod = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(pod["items"]["$ref"], "#/definitions/io.k8s.api.core.v1.Container");
+    assert_eq!(pod["x-kubernetes-patch-merge-key"], "name");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_applies_on_the_server_side_drains_and_waits() {
     let sim = sim("server-side").await;
     let kubectl = Kubectl::new(&sim);
