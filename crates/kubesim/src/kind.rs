@@ -1,9 +1,10 @@
-//! The table of resource kinds that the server knows: everything generic reads its facts from here.
+//! The resource kinds that are built in, and what there is to know of a kind: everything generic reads its facts from here.
 
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::{
+    custom::Custom,
     schema::{self, Schema},
     validate::typed,
 };
@@ -24,9 +25,22 @@ pub(crate) struct Kind {
     pub scale: bool,
     /// Other subresources, with the kind that each takes.
     pub actions: &'static [(&'static str, &'static str)],
-    /// Decodes into the published type; the result shows which fields that type knows.
+    pub shape: Shape,
+}
+
+/// Where the shape of objects comes from.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    Published(Published),
+    Custom(Custom),
+}
+
+/// A type that the Kubernetes API publishes.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// Decodes into the type; the result shows which fields that type knows.
     pub check: fn(&Value) -> Result<Value, typed::Error>,
-    /// Adds the schema of the published type to a document, and refers to it.
+    /// Adds the schema of the type to a document, and refers to it.
     pub describe: fn(&mut SchemaGenerator) -> schemars::Schema,
 }
 
@@ -45,8 +59,24 @@ impl Kind {
         }
     }
 
-    pub(crate) fn schema(&self) -> Schema {
-        schema::root(self.id).map_or_else(Schema::unknown, |root| Schema::new(schema::components(), root))
+    pub(crate) fn schema(&'static self) -> Schema {
+        let root = match &self.shape {
+            Shape::Published(_) => schema::root(self.id),
+            Shape::Custom(custom) => Some(&custom.schema),
+        };
+        root.map_or_else(Schema::unknown, |root| Schema::new(schema::components(), root))
+    }
+
+    pub(crate) fn custom(&self) -> Option<&Custom> {
+        match &self.shape {
+            Shape::Published(_) => None,
+            Shape::Custom(custom) => Some(custom),
+        }
+    }
+
+    /// Whether objects are stored in this version.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.custom().is_none_or(|custom| custom.stored)
     }
 }
 
@@ -55,31 +85,15 @@ pub(crate) fn published() -> &'static [&'static Kind] {
     &ALL
 }
 
-pub(crate) fn all() -> &'static [&'static Kind] {
-    &ALL
-}
-
-pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    all().iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
-}
-
-pub(crate) fn by_id(id: &str) -> Option<&'static Kind> {
-    all().iter().copied().find(|k| k.id == id)
-}
-
-/// The kind that an `apiVersion` and `kind` of an object or of a reference name.
-pub(crate) fn by_type(api_version: &str, name: &str) -> Option<&'static Kind> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    all().iter().copied().find(|k| k.kind == name && k.group == group && k.version == version)
-}
-
 macro_rules! kinds {
     ($($name:ident: $id:literal, $gv:expr, $kind:literal, [$plural:literal, $singular:literal], short $short:expr,
        $scope:ident, status $status:literal, scale $scale:literal, actions $actions:expr, all $all:expr, $type:ty;)*) => {
         $(pub(crate) static $name: Kind = Kind {
             id: $id, group: $gv.0, version: $gv.1, kind: $kind, plural: $plural, singular: $singular, short: &$short,
             categories: &$all, namespaced: kinds!(@ $scope), status: $status, scale: $scale, actions: &$actions,
-            check: typed::decode::<$type>, describe: |generator| generator.subschema_for::<$type>(),
+            shape: Shape::Published(Published {
+                check: typed::decode::<$type>, describe: |generator| generator.subschema_for::<$type>(),
+            }),
         };)*
         static ALL: [&Kind; [$($id),*].len()] = [$(&$name),*];
     };
@@ -94,6 +108,7 @@ use k8s_openapi::api::{
     apps::v1 as apps, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
     policy::v1 as policy,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
 const POD_ACTIONS: [(&str, &str); 3] = [("binding", "Binding"), ("eviction", "Eviction"), ("log", "Pod")];
 
@@ -111,5 +126,6 @@ kinds! {
     DEPLOYMENTS: "deployments.apps", APPS, "Deployment", ["deployments", "deployment"], short ["deploy"], namespaced, status true, scale true, actions [], all ["all"], apps::Deployment;
     ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;
     LEASES: "leases.coordination.k8s.io", ("coordination.k8s.io", "v1"), "Lease", ["leases", "lease"], short [], namespaced, status false, scale false, actions [], all [], coordination::Lease;
+    CUSTOM_RESOURCE_DEFINITIONS: "customresourcedefinitions.apiextensions.k8s.io", ("apiextensions.k8s.io", "v1"), "CustomResourceDefinition", ["customresourcedefinitions", "customresourcedefinition"], short ["crd", "crds"], cluster, status true, scale false, actions [], all ["api-extensions"], extensions::CustomResourceDefinition;
     DISRUPTION_BUDGETS: "poddisruptionbudgets.policy", ("policy", "v1"), "PodDisruptionBudget", ["poddisruptionbudgets", "poddisruptionbudget"], short ["pdb"], namespaced, status true, scale false, actions [], all [], policy::PodDisruptionBudget;
 }

@@ -9,17 +9,22 @@
 //! `sim.bcs/shutdown`, `sim.bcs/latency`, `sim.bcs/error-rate`, `sim.bcs/image-pull-error`. An image whose tag is
 //! `missing` or `broken` cannot be pulled.
 //!
-//! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
-//! StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
+//! Custom resources are defined as usual: structural schemas with defaults, pruning and validation, rules in CEL, columns,
+//! status and scale, several versions.
+//!
+//! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), conversion of custom
+//! resources by webhook and what Kubernetes adds to CEL (a rule that needs it refuses every object), RBAC, StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
 //! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
 //! admission webhooks.
 
 mod clock;
 mod config;
 mod controller;
+mod custom;
 mod faults;
 mod http;
 mod kind;
+mod kinds;
 mod kubelet;
 mod object;
 mod patch;

@@ -17,6 +17,7 @@ use crate::{
     controller::{self, node, recorder::Recorder},
     http::{self, Api},
     kind,
+    kinds::Kinds,
     kubelet::{Kubelet, Settings},
     object,
     persist::{self, Identity},
@@ -77,13 +78,13 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
             persist::save_identity(dir, &identity).map_err(wrong)?;
             let log = persist::compact(dir, &loaded).map_err(wrong)?;
             let fresh = loaded.objects.is_empty();
-            let store = Arc::new(Store::new(loaded.version, loaded.objects));
-            let feed = store.changes_from_now(kind::all());
+            let store = Arc::new(Store::new(loaded.kinds, loaded.version, loaded.objects));
+            let feed = store.changes_from_now();
             tracing::debug!(fresh, "the log is open");
             tasks.spawn_to_end(persist::follow(log, feed, tasks.stop.clone()));
             store
         }
-        _ => Arc::new(Store::new(0, Vec::new())),
+        _ => Arc::new(Store::new(Kinds::default(), 0, Vec::new())),
     };
     furnish(&store, &config, address)?;
     let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
@@ -169,6 +170,7 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));
     tasks.spawn(controller::run(s(), controller::garbage::Garbage { store: s() }));
     tasks.spawn(controller::run(s(), controller::namespace::Namespaces { store: s() }));
+    tasks.spawn(controller::run(s(), controller::definition::Definitions { store: s() }));
     tasks.spawn(controller::run(s(), controller::disruption::Budgets { store: s() }));
     tasks.spawn(controller::run(s(), kubelet));
     tasks.spawn(node::follow(s(), faults.nodes_down()));

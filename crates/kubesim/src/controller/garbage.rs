@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{Controller, Outcome};
 use crate::{
-    kind::{self, Kind},
+    kind::Kind,
     object::{self, Key, text},
     status::Status,
     store::{Change, DeleteOptions, Dependent, Event, Store},
@@ -21,7 +22,11 @@ pub(crate) struct Garbage {
 
 impl Controller for Garbage {
     fn kinds(&self) -> Vec<&'static Kind> {
-        kind::all().to_vec()
+        self.store.kinds().stored()
+    }
+
+    fn feed(&self, store: &Store) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        store.feed_all()
     }
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
@@ -35,7 +40,8 @@ impl Controller for Garbage {
         }
         for owner in object::owners(object) {
             // An owner that never was, or one that waits for its dependents.
-            let Some(kind) = kind::by_type(text(owner, "/apiVersion"), text(owner, "/kind")) else {
+            let Some(kind) = self.store.kinds().by_type(text(owner, "/apiVersion"), text(owner, "/kind"))
+            else {
                 continue;
             };
             if event.change == Change::Added || event.change == Change::Deleted {
@@ -52,7 +58,7 @@ impl Controller for Garbage {
         let mut parts = key.name.splitn(3, '/');
         let (uid, namespace, name) =
             (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-        let Some(kind) = kind::by_id(&key.namespace) else { return Ok(None) };
+        let Some(kind) = self.store.kinds().by_id(&key.namespace) else { return Ok(None) };
         let place = Key::new(namespace, name);
         let owner = self.store.get(kind, &place).filter(|o| object::uid(o) == uid);
         match owner {
@@ -98,7 +104,7 @@ impl Garbage {
 }
 
 fn find(store: &Store, dependent: &Dependent) -> Option<(&'static Kind, Arc<Value>)> {
-    let kind = kind::by_id(dependent.0)?;
+    let kind = store.kinds().by_id(dependent.0)?;
     Some((kind, store.get(kind, &dependent.1)?))
 }
 
@@ -129,7 +135,7 @@ fn without_finalizer(seen: &Value) -> Value {
 /// Lets all dependents of an owner go before it is deleted, so that they stay.
 pub(crate) fn orphan(store: &Store, uid: &str) {
     for (id, key) in store.dependents(uid) {
-        if let Some(kind) = kind::by_id(id)
+        if let Some(kind) = store.kinds().by_id(id)
             && let Err(status) = drop_owner(store, kind, &key, uid)
         {
             tracing::warn!(error = %status, ?key, "a dependent kept its owner");

@@ -1,5 +1,6 @@
 //! The controllers: each turns changes of the store into keys, and each key into the next step for that object.
 
+pub(crate) mod definition;
 pub(crate) mod deployment;
 pub(crate) mod disruption;
 pub(crate) mod endpoint;
@@ -13,7 +14,7 @@ pub(crate) mod service;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     kind::Kind,
@@ -30,6 +31,10 @@ pub(crate) trait Controller: Send + 'static {
     const PAUSE: Duration = Duration::ZERO;
 
     fn kinds(&self) -> Vec<&'static Kind>;
+    /// Every change that it wants to know of, beginning with what there is.
+    fn feed(&self, store: &Store) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        store.feed(&self.kinds())
+    }
     /// Notes which objects an event concerns.
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>);
     /// Brings one object a step forward. It must bear being called for no reason.
@@ -40,7 +45,7 @@ const RETRY: Duration = Duration::from_millis(20);
 const BATCH: usize = 4096;
 
 pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
-    let mut feed = store.feed(&controller.kinds());
+    let mut feed = controller.feed(&store);
     let (mut queue, mut later, mut batch) = (BTreeSet::new(), BTreeSet::<(Instant, Key)>::new(), Vec::new());
     loop {
         let due = later.first().map(|(at, _)| *at);

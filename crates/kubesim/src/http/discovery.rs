@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::represent;
-use crate::kind::{self, Kind};
+use crate::{kind::Kind, kinds::Kinds};
 
 pub(crate) const VERSION: &str = "v1.36.0";
 
@@ -28,36 +28,42 @@ pub(crate) fn public(path: &str) -> Option<Response<Body>> {
     }
 }
 
-/// Groups with their kinds; all groups have one version here.
-fn groups() -> BTreeMap<(&'static str, &'static str), Vec<&'static Kind>> {
-    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for kind in kind::all() {
-        groups.entry((kind.group, kind.version)).or_default().push(*kind);
+/// The versions of a group with their kinds, the preferred first.
+type Versions = Vec<(&'static str, Vec<&'static Kind>)>;
+
+fn groups(kinds: &Kinds) -> BTreeMap<&'static str, Versions> {
+    let mut groups: BTreeMap<_, Versions> = BTreeMap::new();
+    for kind in kinds.all() {
+        let versions = groups.entry(kind.group).or_default();
+        match versions.iter_mut().find(|(version, _)| *version == kind.version) {
+            Some((_, kinds)) => kinds.push(kind),
+            None => versions.push((kind.version, vec![kind])),
+        }
     }
     groups
 }
 
-pub(crate) fn document(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+pub(crate) fn document(kinds: &Kinds, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let aggregated = aggregated(headers);
     let body = match (parts.as_slice(), aggregated) {
-        ([top @ ("api" | "apis")], Some(version)) => return Some(aggregate(*top == "api", version)),
+        ([top @ ("api" | "apis")], Some(version)) => return Some(aggregate(kinds, *top == "api", version)),
         (["api"], None) => json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
         }),
         (["apis"], None) => json!({
             "kind": "APIGroupList", "apiVersion": "v1",
-            "groups": groups().keys().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect::<Vec<_>>(),
+            "groups": groups(kinds).iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect::<Vec<_>>(),
         }),
-        (["api", "v1"], _) => resources("", "v1")?,
-        (["apis", name], _) => groups().keys().find(|(g, _)| g == name).map(|(g, v)| {
-            let mut body = group(g, v);
+        (["api", "v1"], _) => resources(kinds, "", "v1")?,
+        (["apis", name], _) => groups(kinds).get(name).map(|versions| {
+            let mut body = group(name, versions);
             body["kind"] = json!("APIGroup");
             body["apiVersion"] = json!("v1");
             body
         })?,
-        (["apis", name, version], _) => resources(name, version)?,
+        (["apis", name, version], _) => resources(kinds, name, version)?,
         ([""], _) => {
             json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
         }
@@ -66,9 +72,10 @@ pub(crate) fn document(path: &str, headers: &HeaderMap) -> Option<Response<Body>
     Some(represent::json(StatusCode::OK, &body))
 }
 
-fn group(name: &str, version: &str) -> Value {
-    let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
-    json!({"name": name, "versions": [version], "preferredVersion": version})
+fn group(name: &str, versions: &Versions) -> Value {
+    let one = |(version, _): &(&str, Vec<&Kind>)| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let versions: Vec<Value> = versions.iter().map(one).collect();
+    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -96,8 +103,8 @@ fn subresources(
     list
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
-    let kinds = groups().remove(&groups().keys().find(|(g, v)| *g == group && *v == version).copied()?)?;
+fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
+    let kinds = groups(kinds).remove(group)?.into_iter().find(|(name, _)| *name == version)?.1;
     let mut list = Vec::new();
     for kind in kinds {
         let mut entry = json!({
@@ -139,15 +146,16 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
     })
 }
 
-fn aggregate(core: bool, version: &'static str) -> Response<Body> {
-    let chosen = groups().into_iter().filter(|((g, _), _)| g.is_empty() == core);
+fn aggregate(kinds: &Kinds, core: bool, version: &'static str) -> Response<Body> {
+    let chosen = groups(kinds).into_iter().filter(|(group, _)| group.is_empty() == core);
+    let version_of = |(version, kinds): (&str, Vec<&'static Kind>)| {
+        let resources: Vec<Value> = kinds.iter().map(|k| aggregated_resource(k)).collect();
+        json!({"version": version, "freshness": "Current", "resources": resources})
+    };
     let items: Vec<Value> = chosen
-        .map(|((group, version), kinds)| {
-            let resources: Vec<Value> = kinds.iter().map(|k| aggregated_resource(k)).collect();
-            json!({
-                "metadata": {"name": group, "creationTimestamp": null},
-                "versions": [{"version": version, "freshness": "Current", "resources": resources}],
-            })
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions.into_iter().map(version_of).collect();
+            json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
         })
         .collect();
     let body = json!({

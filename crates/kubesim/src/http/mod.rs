@@ -111,12 +111,12 @@ async fn answer(api: &Arc<Api>, request: Request) -> Reply {
     tokio::time::sleep(api.faults.latency()).await;
     api.faults.roll_error()?;
     if path == "/openapi/v2" || path.starts_with("/openapi/v3") {
-        return openapi::handle(&path, &call.headers);
+        return openapi::handle(api.store.kinds(), &path, &call.headers);
     }
-    if let Some(document) = discovery::document(&path, &call.headers) {
+    if let Some(document) = discovery::document(api.store.kinds(), &path, &call.headers) {
         return Ok(document);
     }
-    let target = Target::parse(&path).ok_or_else(Status::no_such_path)?;
+    let target = Target::parse(api.store.kinds(), &path).ok_or_else(Status::no_such_path)?;
     dispatch(api, target, Call { form: form?, ..call }).await
 }
 

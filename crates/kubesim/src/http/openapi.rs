@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Reply, discovery::VERSION, represent};
 use crate::{
-    kind::{self, Kind},
+    kind::Kind,
+    kinds::Kinds,
     schema::{self, Components},
     status::Status,
 };
@@ -26,21 +27,22 @@ fn group_path(kind: &Kind) -> String {
     }
 }
 
-pub(crate) fn handle(path: &str, headers: &HeaderMap) -> Reply {
+pub(crate) fn handle(kinds: &Kinds, path: &str, headers: &HeaderMap) -> Reply {
+    let all = kinds.all();
     if path == "/openapi/v2" {
-        return Ok(version_2(headers));
+        return Ok(version_2(&all, headers));
     }
     let wanted = path.strip_prefix("/openapi/v3").unwrap_or("").trim_matches('/');
     if wanted.is_empty() {
-        let entry = |kind: &&Kind| {
+        let entry = |kind: &&'static Kind| {
             let path = group_path(kind);
             let at = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash=kubesim")});
             (path, at)
         };
-        let paths: Map<String, Value> = kind::all().iter().map(entry).collect();
+        let paths: Map<String, Value> = all.iter().map(entry).collect();
         return Ok(represent::json(StatusCode::OK, &json!({"paths": paths})));
     }
-    let kinds: Vec<&Kind> = kind::all().iter().copied().filter(|k| group_path(k) == wanted).collect();
+    let kinds: Vec<&'static Kind> = all.into_iter().filter(|k| group_path(k) == wanted).collect();
     if kinds.is_empty() {
         return Err(Status::no_such_path());
     }
@@ -57,7 +59,7 @@ fn info() -> Value {
 
 /// In JSON, or as protobuf, in which kubectl reads it for lists only: no bytes are an empty document, with nothing to check;
 /// the server checks every item itself.
-fn version_2(headers: &HeaderMap) -> Response<Body> {
+fn version_2(all: &[&'static Kind], headers: &HeaderMap) -> Response<Body> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("protobuf") {
         let mut response = Response::new(Body::empty());
@@ -66,7 +68,7 @@ fn version_2(headers: &HeaderMap) -> Response<Body> {
         return response;
     }
     let document = json!({
-        "swagger": "2.0", "info": info(), "paths": paths(kind::all()), "definitions": schemas(kind::all()),
+        "swagger": "2.0", "info": info(), "paths": paths(all), "definitions": schemas(all),
     });
     let text = document.to_string().replace(REFERENCE, "#/definitions/");
     represent::text(StatusCode::OK, text)
@@ -97,10 +99,20 @@ fn paths(kinds: &[&Kind]) -> Map<String, Value> {
 }
 
 /// The schemas of these kinds, and all that they refer to.
-fn schemas(kinds: &[&Kind]) -> Components {
-    let mut wanted: Vec<&str> = kinds.iter().filter_map(|kind| name(schema::root(kind.id)?)).collect();
-    let mut seen: BTreeSet<&str> = wanted.iter().copied().collect();
+fn schemas(kinds: &[&'static Kind]) -> Components {
     let mut found = Components::new();
+    let mut wanted: Vec<&str> = Vec::new();
+    for kind in kinds {
+        match kind.custom() {
+            None => wanted.extend(schema::root(kind.id).and_then(name)),
+            Some(custom) => {
+                references(&custom.schema, &mut |reference| wanted.push(reference));
+                found.insert(custom_name(kind), custom_schema(kind, &custom.schema));
+            }
+        }
+    }
+
+    let mut seen: BTreeSet<&str> = wanted.iter().copied().collect();
     while let Some(name) = wanted.pop() {
         let Some(schema) = schema::components().get(name) else { continue };
         references(schema, &mut |reference| {
@@ -111,6 +123,20 @@ fn schemas(kinds: &[&Kind]) -> Components {
         found.insert(name.to_owned(), schema.clone());
     }
     found
+}
+
+/// As the real server names it: `com.example.stable.v1.CronTab`.
+fn custom_name(kind: &Kind) -> String {
+    let mut parts: Vec<&str> = kind.group.split('.').rev().collect();
+    parts.extend([kind.version, kind.kind]);
+    parts.join(".")
+}
+
+fn custom_schema(kind: &Kind, schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    let typed = json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
+    schema["x-kubernetes-group-version-kind"] = typed;
+    schema
 }
 
 fn name(reference: &Value) -> Option<&str> {

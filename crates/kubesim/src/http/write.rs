@@ -59,8 +59,27 @@ pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
     if dry(&call) {
         return Ok(reply(&target, &call, StatusCode::CREATED, &value, &warnings));
     }
-    let made = api.store.create(target.kind, value)?;
+    let made = store_new(api, target.kind, value)?;
     Ok(reply(&target, &call, StatusCode::CREATED, &made, &warnings))
+}
+
+/// Into the store, in the version in which objects of the kind are kept.
+fn store_new(api: &Api, kind: &'static Kind, mut value: Value) -> Result<Arc<Value>, Status> {
+    if kind.custom().is_some() {
+        let definition = api.store.get(&kind::CUSTOM_RESOURCE_DEFINITIONS, &Key::new("", kind.id));
+        if definition.is_none_or(|definition| object::deleting(&definition)) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::new(405, "MethodNotAllowed", why));
+        }
+    }
+    as_stored(api, kind, &mut value);
+    api.store.create(kind, value)
+}
+
+fn as_stored(api: &Api, kind: &Kind, value: &mut Value) {
+    if let Some(stored) = api.store.kinds().by_id(kind.id).filter(|_| !kind.is_stored()) {
+        value["apiVersion"] = json!(stored.api_version());
+    }
 }
 
 /// Typing, and agreement between the body and the path.
@@ -120,6 +139,9 @@ fn name_it(value: &mut Value) -> Result<(), Status> {
 fn fresh_status(kind: &Kind, value: &mut Value) {
     if !kind.status {
         return;
+    }
+    if kind.custom().is_some() {
+        return object::unset(value, &["status"]);
     }
     let status = match kind.id {
         "pods" => json!({"phase": "Pending", "qosClass": qos(&value["spec"])}),
@@ -193,6 +215,7 @@ pub(crate) fn write_over(
     if dry(call) {
         return Ok(Arc::new(value));
     }
+    as_stored(api, kind, &mut value);
     api.store.swap(kind, current, value)
 }
 
@@ -236,6 +259,10 @@ pub(crate) async fn replace(api: &Api, target: Target, mut call: Call) -> Reply 
 const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
                        application/apply-patch+yaml";
 
+/// Nobody knows the merge keys of a custom resource.
+const CUSTOM_PATCHES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
     let media = body::media(&call.headers).to_owned();
     let bytes = body::read(std::mem::take(&mut call.body)).await?;
@@ -247,12 +274,14 @@ pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
     let mut tries = 0;
     loop {
         let seen = current(api, &target)?;
+        let shown = represent::typed(target.kind, &seen);
         let patched = match media.as_str() {
-            "application/json-patch+json" => patch::json(&seen, wanted.clone())?,
-            "application/merge-patch+json" => patch::merge(&seen, &wanted),
-            "application/strategic-merge-patch+json" => {
+            "application/json-patch+json" => patch::json(&shown, wanted.clone())?,
+            "application/merge-patch+json" => patch::merge(&shown, &wanted),
+            "application/strategic-merge-patch+json" if target.kind.custom().is_none() => {
                 patch::strategic::merge(target.kind.schema(), &seen, &wanted)
             }
+            other if target.kind.custom().is_some() => return Err(body::unsupported(other, CUSTOM_PATCHES)),
             other => return Err(body::unsupported(other, PATCHES)),
         };
         let (mut value, warnings) = prepare(&target, patched, unknown(&call))?;
@@ -299,7 +328,7 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
                 validate::apply_defaults(target.kind, &mut value);
                 fresh_status(target.kind, &mut value);
                 validate::check(target.kind, &value)?;
-                let made = if dry(call) { Ok(Arc::new(value)) } else { api.store.create(target.kind, value) };
+                let made = if dry(call) { Ok(Arc::new(value)) } else { store_new(api, target.kind, value) };
                 made.map(|done| (StatusCode::CREATED, done))
             }
         };

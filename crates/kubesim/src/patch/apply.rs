@@ -81,7 +81,7 @@ fn write_entries(object: &mut Value, entries: Entries, api_version: &str) {
 
 /// Applies a configuration for a manager; `live` is `Null` when the object does not exist yet.
 pub(crate) fn apply(
-    kind: &Kind,
+    kind: &'static Kind,
     live: &Value,
     config: &Value,
     manager: &Manager,
@@ -212,7 +212,7 @@ fn remove(schema: Schema, value: &mut Value, path: &[String], others: &Fields) {
 }
 
 /// Books an ordinary write: what changed now belongs to its manager, what vanished to nobody.
-pub(crate) fn record_update(kind: &Kind, old: &Value, new: &mut Value, manager: &Manager, now: &str) {
+pub(crate) fn record_update(kind: &'static Kind, old: &Value, new: &mut Value, manager: &Manager, now: &str) {
     let schema = kind.schema();
     let (before, after) = (managed(schema, old), managed(schema, new));
     let removed = before.minus(&after);

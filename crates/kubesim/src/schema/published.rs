@@ -6,7 +6,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{Components, facts};
-use crate::kind;
+use crate::kind::{self, Shape};
 
 static PUBLISHED: LazyLock<Published> = LazyLock::new(Published::new);
 
@@ -31,7 +31,10 @@ impl Published {
         let mut generator = SchemaGenerator::new(SchemaSettings::openapi3());
         let roots: HashMap<_, _> = kind::published()
             .iter()
-            .map(|kind| (kind.id, (kind.describe)(&mut generator).to_value()))
+            .filter_map(|kind| match &kind.shape {
+                Shape::Published(of_type) => Some((kind.id, (of_type.describe)(&mut generator).to_value())),
+                Shape::Custom(_) => None,
+            })
             .collect();
         let mut components = generator.take_definitions(true);
         for schema in components.values_mut() {

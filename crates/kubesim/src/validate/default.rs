@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    custom,
     kind::Kind,
     object::{self, default},
 };
@@ -28,7 +29,11 @@ pub(crate) fn normalise(object: &mut Value) {
 }
 
 pub(crate) fn apply(kind: &Kind, object: &mut Value) {
+    if let Some(custom) = kind.custom() {
+        return custom::fill(&custom.schema, object);
+    }
     match kind.id {
+        "customresourcedefinitions.apiextensions.k8s.io" => definition(object),
         "pods" => {
             pod_spec(&mut object["spec"]);
             default(object, &["spec", "serviceAccountName"], json!("default"));
@@ -50,6 +55,13 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
         "endpointslices.discovery.k8s.io" => default(object, &["addressType"], json!("IPv4")),
         _ => {}
     }
+}
+
+fn definition(object: &mut Value) {
+    let kind = object::text(object, "/spec/names/kind").to_owned();
+    default(object, &["spec", "names", "singular"], json!(kind.to_lowercase()));
+    default(object, &["spec", "names", "listKind"], json!(format!("{kind}List")));
+    default(object, &["spec", "conversion", "strategy"], json!("None"));
 }
 
 fn deployment(object: &mut Value) {

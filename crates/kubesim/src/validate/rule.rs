@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::{
+    custom,
     kind::{self, Kind},
     object::{self, items, text},
     quantity,
@@ -18,7 +19,11 @@ const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alpha
 pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
     metadata(kind, value, &mut causes);
+    if let Some(custom) = kind.custom() {
+        causes.extend(custom::check_object(custom, value));
+    }
     match kind.id {
+        "customresourcedefinitions.apiextensions.k8s.io" => causes.extend(custom::check(value)),
         "pods" => pod_spec(&value["spec"], "spec", &mut causes),
         "deployments.apps" | "replicasets.apps" => workload(value, &mut causes),
         "services" => service(value, &mut causes),
@@ -30,6 +35,9 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
 /// Rules about a change, not about a state.
 pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
+    if let Some(custom) = kind.custom() {
+        causes.extend(custom::check_change(custom, new, Some(old)));
+    }
     let mut fixed = |pointer: &str, field: &str| {
         if old.pointer(pointer) != new.pointer(pointer) {
             let value = new.pointer(pointer).map(Value::to_string).unwrap_or_default();
