@@ -12,11 +12,15 @@
 //! Custom resources are defined as usual: structural schemas with defaults, pruning and validation, rules in CEL, columns,
 //! status and scale, several versions.
 //!
-//! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), conversion of custom
-//! resources by webhook and what Kubernetes adds to CEL (a rule that needs it refuses every object), RBAC, StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
-//! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
-//! admission webhooks.
+//! Who asks says so with the token of the administrator or of a service account, and may do what roles and bindings allow; bodies may be
+//! JSON, YAML or, of published types, protobuf.
+//!
+//! Not done: TLS, client certificates, answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL
+//! (a rule that needs it refuses every object), StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy
+//! (cluster addresses answer nothing), probes (the annotations decide), node leases, eviction from lost or removed nodes, more
+//! than one EndpointSlice per service, admission webhooks.
 
+mod access;
 mod clock;
 mod config;
 mod controller;
@@ -29,6 +33,7 @@ mod kubelet;
 mod object;
 mod patch;
 mod persist;
+mod protobuf;
 mod quantity;
 mod schema;
 mod selector;

@@ -13,7 +13,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    Config, Faults, PodNetwork, clock,
+    Config, Faults, PodNetwork,
+    access::{self, Tokens},
+    clock,
     controller::{self, node, recorder::Recorder},
     http::{self, Api},
     kind,
@@ -92,7 +94,7 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     let api = Arc::new(Api {
         store,
         faults,
-        token,
+        tokens: Tokens::new(token),
         stop: tasks.stop.clone(),
         requests: AtomicU64::new(0),
         watches: AtomicU64::new(0),
@@ -144,6 +146,7 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
         },
         "status": {"loadBalancer": {}},
     })));
+    first.extend(access::bootstrap_objects());
     for (kind, object) in first {
         match store.create(kind, object) {
             Err(status) if status.reason != "AlreadyExists" => return Err(Error::Furnish(status.message)),
@@ -187,7 +190,7 @@ impl Kubesim {
     }
 
     pub fn token(&self) -> &str {
-        &self.api.token
+        self.api.tokens.admin()
     }
 
     pub fn pod_network(&self) -> PodNetwork {
@@ -196,7 +199,7 @@ impl Kubesim {
 
     /// The text of a kubeconfig (YAML) with one context that may do everything.
     pub fn kubeconfig(&self) -> String {
-        let (name, token) = (&self.name, &self.api.token);
+        let (name, token) = (&self.name, self.api.tokens.admin());
         // kubectl sends no token over plain HTTP, but it does send the user part of the address.
         let server = format!("http://kubesim:{token}@{}", self.address);
         format!(

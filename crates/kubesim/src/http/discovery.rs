@@ -9,7 +9,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::represent;
-use crate::{kind::Kind, kinds::Kinds};
+use crate::{
+    access::review::{self, Review},
+    kind::Kind,
+    kinds::Kinds,
+};
 
 pub(crate) const VERSION: &str = "v1.36.0";
 
@@ -28,16 +32,25 @@ pub(crate) fn public(path: &str) -> Option<Response<Body>> {
     }
 }
 
-/// The versions of a group with their kinds, the preferred first.
-type Versions = Vec<(&'static str, Vec<&'static Kind>)>;
+/// What a version of a group has: kinds of objects, and questions that are asked by creating them.
+#[derive(Clone, Copy)]
+enum Resource {
+    Kind(&'static Kind),
+    Review(&'static Review),
+}
+
+/// The versions of a group, the preferred first.
+type Versions = Vec<(&'static str, Vec<Resource>)>;
 
 fn groups(kinds: &Kinds) -> BTreeMap<&'static str, Versions> {
     let mut groups: BTreeMap<_, Versions> = BTreeMap::new();
-    for kind in kinds.all() {
-        let versions = groups.entry(kind.group).or_default();
-        match versions.iter_mut().find(|(version, _)| *version == kind.version) {
-            Some((_, kinds)) => kinds.push(kind),
-            None => versions.push((kind.version, vec![kind])),
+    let kinds = kinds.all().into_iter().map(|kind| (kind.group, kind.version, Resource::Kind(kind)));
+    let reviews = review::ALL.iter().map(|review| (review.group, review::VERSION, Resource::Review(review)));
+    for (group, version, resource) in kinds.chain(reviews) {
+        let versions = groups.entry(group).or_default();
+        match versions.iter_mut().find(|(name, _)| *name == version) {
+            Some((_, resources)) => resources.push(resource),
+            None => versions.push((version, vec![resource])),
         }
     }
     groups
@@ -73,7 +86,7 @@ pub(crate) fn document(kinds: &Kinds, path: &str, headers: &HeaderMap) -> Option
 }
 
 fn group(name: &str, versions: &Versions) -> Value {
-    let one = |(version, _): &(&str, Vec<&Kind>)| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let one = |(version, _): &(&str, Vec<Resource>)| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     let versions: Vec<Value> = versions.iter().map(one).collect();
     json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
@@ -92,7 +105,11 @@ fn subresources(
         list.push(("scale", "Scale", "autoscaling", "v1", vec!["get", "patch", "update"]));
     }
     for (name, body) in kind.actions {
-        let group = if *body == "Eviction" { "policy" } else { "" };
+        let group = match *body {
+            "Eviction" => "policy",
+            "TokenRequest" => "authentication.k8s.io",
+            _ => "",
+        };
         let verb = match *name {
             "log" => "get",
             "finalize" => "update",
@@ -104,9 +121,18 @@ fn subresources(
 }
 
 fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
-    let kinds = groups(kinds).remove(group)?.into_iter().find(|(name, _)| *name == version)?.1;
+    let resources = groups(kinds).remove(group)?.into_iter().find(|(name, _)| *name == version)?.1;
     let mut list = Vec::new();
-    for kind in kinds {
+    for resource in resources {
+        let kind = match resource {
+            Resource::Kind(kind) => kind,
+            Resource::Review(review) => {
+                list.push(json!({
+                    "name": review.plural, "singularName": review.singular, "namespaced": review.namespaced, "kind": review.kind, "verbs": ["create"],
+                }));
+                continue;
+            }
+        };
         let mut entry = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS,
         });
@@ -148,8 +174,8 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
 
 fn aggregate(kinds: &Kinds, core: bool, version: &'static str) -> Response<Body> {
     let chosen = groups(kinds).into_iter().filter(|(group, _)| group.is_empty() == core);
-    let version_of = |(version, kinds): (&str, Vec<&'static Kind>)| {
-        let resources: Vec<Value> = kinds.iter().map(|k| aggregated_resource(k)).collect();
+    let version_of = |(version, resources): (&str, Vec<Resource>)| {
+        let resources: Vec<Value> = resources.into_iter().map(aggregated_resource).collect();
         json!({"version": version, "freshness": "Current", "resources": resources})
     };
     let items: Vec<Value> = chosen
@@ -169,9 +195,19 @@ fn aggregate(kinds: &Kinds, core: bool, version: &'static str) -> Response<Body>
     response
 }
 
-fn aggregated_resource(kind: &Kind) -> Value {
+fn aggregated_resource(resource: Resource) -> Value {
     let typed =
         |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let kind = match resource {
+        Resource::Kind(kind) => kind,
+        Resource::Review(review) => {
+            return json!({
+                "resource": review.plural, "singularResource": review.singular, "verbs": ["create"],
+                "responseKind": typed(review.group, review::VERSION, review.kind),
+                "scope": if review.namespaced { "Namespaced" } else { "Cluster" },
+            });
+        }
+    };
     let inner: Vec<Value> = subresources(kind)
         .into_iter()
         .map(|(name, body, group, version, verbs)| {

@@ -12,7 +12,7 @@ mod target;
 mod watch;
 mod write;
 
-pub(crate) use self::write::qos;
+pub(crate) use self::{target::Target, write::qos};
 
 use std::{
     collections::HashMap,
@@ -30,13 +30,21 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{represent::Form, target::Target};
-use crate::{faults::Faults, status::Status, store::Store};
+use self::represent::Form;
+use crate::{
+    access::{
+        self, Attributes, Identity, Tokens,
+        review::{self, Review},
+    },
+    faults::Faults,
+    status::Status,
+    store::Store,
+};
 
 pub(crate) struct Api {
     pub store: Arc<Store>,
     pub faults: Arc<Faults>,
-    pub token: String,
+    pub tokens: Tokens,
     pub stop: CancellationToken,
     pub requests: AtomicU64,
     pub watches: AtomicU64,
@@ -49,6 +57,7 @@ pub(crate) struct Call {
     pub method: Method,
     pub query: HashMap<String, String>,
     pub headers: HeaderMap,
+    pub who: Identity,
     pub form: Form,
     pub body: Body,
 }
@@ -101,11 +110,17 @@ async fn answer(api: &Arc<Api>, request: Request) -> Reply {
     if let Some(public) = discovery::public(&path) {
         return Ok(public);
     }
-    authenticate(&parts.headers, &api.token)?;
+    let who = access::authenticate(&api.store, &api.tokens, &parts.headers)?;
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
-    let call = Call { method: parts.method, query, headers: parts.headers, form: Form::Full, body };
+    let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full, body };
     if let Some(action) = path.strip_prefix("/sim/") {
+        let verb = call.method.as_str().to_lowercase();
+        access::authorize(
+            &api.store,
+            &call.who,
+            &Attributes { verb, path: path.clone(), ..Attributes::default() },
+        )?;
         return admin::handle(api, action, call).await;
     }
     tokio::time::sleep(api.faults.latency()).await;
@@ -116,21 +131,22 @@ async fn answer(api: &Arc<Api>, request: Request) -> Reply {
     if let Some(document) = discovery::document(api.store.kinds(), &path, &call.headers) {
         return Ok(document);
     }
+    if let Some((review, namespace)) = review::find(&path) {
+        return answer_review(api, review, namespace, call).await;
+    }
     let target = Target::parse(api.store.kinds(), &path).ok_or_else(Status::no_such_path)?;
+    access::authorize(&api.store, &call.who, &access::of_request(&target, &call))?;
     dispatch(api, target, Call { form: form?, ..call }).await
 }
 
-/// A bearer token, or the same as a basic password: kubectl sends no tokens without TLS, but it does send the
-/// user part of the server's address.
-fn authenticate(headers: &HeaderMap, token: &str) -> Result<(), Status> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let basic = || crate::validate::base64(format!("kubesim:{token}").as_bytes());
-    let fits = match given.split_once(' ') {
-        Some(("Bearer", found)) => found == token,
-        Some(("Basic", found)) => found == basic(),
-        _ => false,
-    };
-    if fits { Ok(()) } else { Err(Status::new(401, "Unauthorized", "Unauthorized")) }
+async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call) -> Reply {
+    if call.method != Method::POST {
+        return Err(Status::method_not_allowed());
+    }
+    access::authorize(&api.store, &call.who, &review.attributes(namespace))?;
+    let question = body::object(&call.headers, call.body).await?;
+    let answer = review.answer(&api.store, &api.tokens, &call.who, &question)?;
+    Ok(represent::json(StatusCode::CREATED, &answer))
 }
 
 async fn dispatch(api: &Arc<Api>, target: Target, call: Call) -> Reply {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, Reply, body, read, represent, target::Target, write};
 use crate::{
-    clock,
+    access, clock,
     controller::disruption,
     kind::{self, Kind},
     object::{self, items, text},
@@ -38,6 +38,9 @@ pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
         "binding" if *kind == kind::PODS && call.method == Method::POST => binding(api, &target, call).await,
         "eviction" if *kind == kind::PODS && call.method == Method::POST => {
             eviction(api, &target, call).await
+        }
+        "token" if *kind == kind::SERVICE_ACCOUNTS && call.method == Method::POST => {
+            token(api, &target, call).await
         }
         "log" if *kind == kind::PODS && call.method == Method::GET => log(api, &target, &call),
         _ => Err(Status::no_such_path()),
@@ -149,6 +152,14 @@ async fn binding(api: &Api, target: &Target, call: Call) -> Reply {
             status
         })?;
     Ok(success())
+}
+
+async fn token(api: &Api, target: &Target, call: Call) -> Reply {
+    let request = body::object(&call.headers, call.body).await?;
+    let account = current(api, target)?;
+    let issued = access::issue_token(&api.tokens, &account, &request, clock::now());
+    let issued = issued.ok_or_else(|| Status::internal("the token cannot be signed"))?;
+    Ok(represent::json(StatusCode::CREATED, &issued))
 }
 
 async fn eviction(api: &Api, target: &Target, mut call: Call) -> Reply {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, Reply, body, read, represent, target::Target};
 use crate::{
-    clock,
+    access, clock,
     kind::{self, Kind},
     object::{self, Key},
     patch::{
@@ -54,6 +54,7 @@ pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
     validate::apply_defaults(target.kind, &mut value);
     fresh_status(target.kind, &mut value);
     validate::check(target.kind, &value)?;
+    access::check_escalation(&api.store, &call.who, target.kind, &value)?;
     let manager = Manager { name: call.manager(), subresource: String::new() };
     apply::record_update(target.kind, &Value::Null, &mut value, &manager, &clock::stamp());
     if dry(&call) {
@@ -210,6 +211,7 @@ pub(crate) fn write_over(
             keep_assigned(kind, current, &mut value);
             validate::check(kind, &value)?;
             validate::check_update(kind, current, &value)?;
+            access::check_escalation(&api.store, &call.who, kind, &value)?;
         }
     }
     if dry(call) {
@@ -328,6 +330,7 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
                 validate::apply_defaults(target.kind, &mut value);
                 fresh_status(target.kind, &mut value);
                 validate::check(target.kind, &value)?;
+                access::check_escalation(&api.store, &call.who, target.kind, &value)?;
                 let made = if dry(call) { Ok(Arc::new(value)) } else { store_new(api, target.kind, value) };
                 made.map(|done| (StatusCode::CREATED, done))
             }

@@ -2,11 +2,28 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use k8s_openapi::api::{
+    authentication::v1 as authentication, authorization::v1 as authorization, autoscaling::v1 as autoscaling,
+    policy::v1 as policy,
+};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{Components, facts};
 use crate::kind::{self, Shape};
+
+/// What is sent and answered, and is no object.
+const QUESTIONS: [fn(&mut SchemaGenerator) -> schemars::Schema; 9] = [
+    |generator| generator.subschema_for::<authentication::SelfSubjectReview>(),
+    |generator| generator.subschema_for::<authentication::TokenRequest>(),
+    |generator| generator.subschema_for::<authentication::TokenReview>(),
+    |generator| generator.subschema_for::<authorization::LocalSubjectAccessReview>(),
+    |generator| generator.subschema_for::<authorization::SelfSubjectAccessReview>(),
+    |generator| generator.subschema_for::<authorization::SelfSubjectRulesReview>(),
+    |generator| generator.subschema_for::<authorization::SubjectAccessReview>(),
+    |generator| generator.subschema_for::<autoscaling::Scale>(),
+    |generator| generator.subschema_for::<policy::Eviction>(),
+];
 
 static PUBLISHED: LazyLock<Published> = LazyLock::new(Published::new);
 
@@ -36,6 +53,9 @@ impl Published {
                 Shape::Custom(_) => None,
             })
             .collect();
+        for describe in QUESTIONS {
+            describe(&mut generator);
+        }
         let mut components = generator.take_definitions(true);
         for schema in components.values_mut() {
             lists_are_atomic(schema);

@@ -1,5 +1,6 @@
 //! The defaults that the real server fills in and that clients and controllers read.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
@@ -88,23 +89,9 @@ fn secret(object: &mut Value) {
         return;
     };
     for (key, value) in plain {
-        object::set(object, &["data", &key], json!(base64(value.as_str().unwrap_or("").as_bytes())));
+        object::set(object, &["data", &key], json!(STANDARD.encode(value.as_str().unwrap_or(""))));
     }
 }
-
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().enumerate().fold(0_u32, |sum, (i, b)| sum | (u32::from(*b) << (16 - 8 * i)));
-        for place in 0..4_usize {
-            let digit = usize::try_from((bits >> (18 - 6 * place)) & 63).unwrap_or(0);
-            text.push(if place <= chunk.len() { char::from(BASE64[digit]) } else { '=' });
-        }
-    }
-    text
-}
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 fn pod_spec(spec: &mut Value) {
     if !spec.is_object() {

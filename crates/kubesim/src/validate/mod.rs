@@ -7,7 +7,7 @@ pub(crate) mod typed;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-pub(crate) use self::default::{apply as apply_defaults, base64, normalise};
+pub(crate) use self::default::{apply as apply_defaults, normalise};
 pub(crate) use self::rule::{check, check_update};
 use crate::{
     custom,

@@ -53,13 +53,6 @@ impl Kubectl {
     }
 }
 
-/// The `create` verbs speak protobuf, which the simulator does not know; so kubectl makes the object and applies it.
-async fn create(kubectl: &Kubectl, args: &[&str]) {
-    let made = kubectl.ok(&[args, &["--dry-run=client", "-o", "json"]].concat()).await;
-    let (success, text) = kubectl.run(&["create", "-f", "-"], &made).await;
-    assert!(success, "{args:?}: {text}");
-}
-
 fn manifest() -> String {
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
@@ -172,12 +165,10 @@ async fn kubectl_applies_on_the_server_side_drains_and_waits() {
 async fn kubectl_creates_annotates_edits_and_deletes_by_force() {
     let sim = sim("verbs").await;
     let kubectl = Kubectl::new(&sim);
-    create(&kubectl, &["create", "namespace", "team"]).await;
-    create(
-        &kubectl,
-        &["-n", "team", "create", "deployment", "web", "--image=web:1", "--replicas=2", "--port=8080"],
-    )
-    .await;
+    kubectl.ok(&["create", "namespace", "team"]).await;
+    kubectl
+        .ok(&["-n", "team", "create", "deployment", "web", "--image=web:1", "--replicas=2", "--port=8080"])
+        .await;
     kubectl.ok(&["-n", "team", "expose", "deployment", "web", "--port=80", "--target-port=8080"]).await;
     kubectl.ok(&["-n", "team", "rollout", "status", "deployment/web", "--timeout=30s"]).await;
     kubectl.ok(&["-n", "team", "annotate", "deployment", "web", "note=x"]).await;
@@ -193,8 +184,8 @@ async fn kubectl_creates_annotates_edits_and_deletes_by_force() {
             "[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":1}]",
         ])
         .await;
-    create(&kubectl, &["-n", "team", "create", "secret", "generic", "s", "--from-literal=a=b"]).await;
-    create(&kubectl, &["-n", "team", "create", "configmap", "c", "--from-literal=a=b"]).await;
+    kubectl.ok(&["-n", "team", "create", "secret", "generic", "s", "--from-literal=a=b"]).await;
+    kubectl.ok(&["-n", "team", "create", "configmap", "c", "--from-literal=a=b"]).await;
     kubectl.ok(&["-n", "team", "run", "one", "--image=web:1"]).await;
     kubectl.ok(&["-n", "team", "wait", "--for=condition=Ready", "pod/one", "--timeout=30s"]).await;
     kubectl.ok(&["-n", "team", "delete", "pod", "one", "--force", "--grace-period=0"]).await;
