@@ -12,10 +12,10 @@
 //! Custom resources are defined as usual: structural schemas with defaults, pruning and validation, rules in CEL, columns,
 //! status and scale, several versions.
 //!
-//! Who asks says so with the token of the administrator or of a service account, and may do what roles and bindings allow; bodies may be
+//! Who asks says so with the token of the administrator or of a service account, or (with [`Config::tls`]) with a certificate, and may do what roles and bindings allow; bodies may be
 //! JSON, YAML or, of published types, protobuf.
 //!
-//! Not done: TLS, client certificates, answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL
+//! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL
 //! (a rule that needs it refuses every object), StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy
 //! (cluster addresses answer nothing), probes (the annotations decide), node leases, eviction from lost or removed nodes, more
 //! than one EndpointSlice per service, admission webhooks.
@@ -41,6 +41,7 @@ mod simulator;
 mod status;
 mod store;
 mod task;
+mod tls;
 mod validate;
 
 pub use self::{
@@ -48,4 +49,5 @@ pub use self::{
     faults::Faults,
     kubelet::network::{ParseError as PodNetworkError, PodNetwork},
     simulator::{Error, Kubesim, Stats, start},
+    tls::Certified,
 };

@@ -20,6 +20,7 @@ use crate::{
     kinds::Kinds,
     object::Key,
     store::{Change, Event},
+    tls::Authority,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub(crate) struct Identity {
     pub port: u16,
     #[serde(default)]
     pub network: String,
+    #[serde(default)]
+    pub authority: Option<Authority>,
 }
 
 const SKIP: u64 = 10_000;

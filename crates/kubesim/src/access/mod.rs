@@ -17,7 +17,11 @@ pub(crate) use self::{
     rules::authorize,
     token::{Tokens, issue as issue_token},
 };
-use crate::{status::Status, store::Store};
+use crate::{
+    status::Status,
+    store::Store,
+    tls::{Peer, Subject},
+};
 
 /// Whoever has it may do everything.
 pub(crate) const MASTERS: &str = "system:masters";
@@ -41,6 +45,12 @@ impl Identity {
         Self::of("kubernetes-admin", "", &[MASTERS])
     }
 
+    /// By its certificate.
+    fn shown(subject: &Subject) -> Self {
+        let groups: Vec<&str> = subject.groups.iter().map(String::as_str).collect();
+        Self::of(&subject.name, "", &groups)
+    }
+
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)
     }
@@ -55,15 +65,20 @@ impl Identity {
     }
 }
 
-/// Who asks, by a bearer token, or by the same as a basic password: kubectl sends no tokens without TLS, but it does send the user part
+/// Who asks, by the certificate of the connection, by a bearer token, or by the same as a basic password: kubectl sends no tokens without TLS, but it does send the user part
 /// of the server's address. Whoever may can ask in the name of somebody else.
-pub(crate) fn authenticate(store: &Store, tokens: &Tokens, headers: &HeaderMap) -> Result<Identity, Status> {
+pub(crate) fn authenticate(
+    store: &Store,
+    tokens: &Tokens,
+    peer: &Peer,
+    headers: &HeaderMap,
+) -> Result<Identity, Status> {
     let unknown = || Status::new(401, "Unauthorized", "Unauthorized");
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
     let identity = match given.split_once(' ') {
         Some(("Bearer", token)) => tokens.identity(store, token),
         Some(("Basic", given)) => tokens.is_admin_password(given).then(Identity::admin),
-        _ => None,
+        _ => peer.0.as_ref().map(Identity::shown),
     };
     impersonated(store, headers, identity.ok_or_else(unknown)?)
 }

@@ -25,7 +25,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Query, Request, State},
+    extract::{ConnectInfo, Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ use crate::{
     faults::Faults,
     status::Status,
     store::Store,
+    tls::Peer,
 };
 
 pub(crate) struct Api {
@@ -87,9 +88,13 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new().fallback(serve).with_state(api)
 }
 
-async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
+async fn serve(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response<Body> {
     api.requests.fetch_add(1, Ordering::Relaxed);
-    match answer(&api, request).await {
+    match answer(&api, &peer, request).await {
         Ok(response) => response,
         Err(status) => failure(&status),
     }
@@ -104,13 +109,13 @@ pub(crate) fn failure(status: &Status) -> Response<Body> {
     response
 }
 
-async fn answer(api: &Arc<Api>, request: Request) -> Reply {
+async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Some(public) = discovery::public(&path) {
         return Ok(public);
     }
-    let who = access::authenticate(&api.store, &api.tokens, &parts.headers)?;
+    let who = access::authenticate(&api.store, &api.tokens, peer, &parts.headers)?;
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
     let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full, body };

@@ -9,4 +9,5 @@ mod kubectl;
 mod pod;
 mod protocol;
 mod scale;
+mod tls;
 mod watch;
