@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
 mod access;
+mod clients;
 mod custom;
 mod harness;
 mod kubectl;
