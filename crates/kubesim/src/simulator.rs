@@ -17,8 +17,11 @@ use crate::{
     controller::{self, node, recorder::Recorder},
     http::{self, Api},
     kind,
-    kubelet::{Kubelet, Settings},
-    object,
+    kubelet::{
+        Kubelet, Settings,
+        usage::{self, Usage},
+    },
+    object::{self, Key},
     persist::{self, Identity},
     store::Store,
     task::Tasks,
@@ -149,8 +152,12 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
             _ => {}
         }
     }
-    let shape = node::Shape { cpu: &config.node_cpu, memory: &config.node_memory, pods: config.node_pods };
-    node::create(store, &config.name, config.nodes, &shape).map_err(|status| Error::Furnish(status.message))
+    for taint in config.node_profiles.iter().flat_map(|p| &p.taints) {
+        if node::parse_taint(taint).is_none() {
+            return Err(Error::Furnish(format!("{taint:?} is not a taint such as key=value:NoSchedule")));
+        }
+    }
+    node::create(store, config).map_err(|status| Error::Furnish(status.message))
 }
 
 fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &Config, network: PodNetwork) {
@@ -171,7 +178,12 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     tasks.spawn(controller::run(s(), controller::namespace::Namespaces { store: s() }));
     tasks.spawn(controller::run(s(), controller::disruption::Budgets { store: s() }));
     tasks.spawn(controller::run(s(), kubelet));
-    tasks.spawn(node::follow(s(), faults.nodes_down()));
+    tasks.spawn(controller::run(s(), node::Taints { store: s(), recorder: r() }));
+    let tainted = Default::default();
+    tasks.spawn(controller::run(s(), node::Evictions { store: s(), recorder: r(), tainted }));
+    tasks.spawn(controller::run(s(), node::Orphans { store: s(), missing: Default::default() }));
+    tasks.spawn(node::follow(s(), faults.nodes_down(), config.node_grace));
+    tasks.spawn(node::renew(s(), faults.nodes_down(), config.node_lease));
 }
 
 impl Kubesim {
@@ -230,6 +242,12 @@ impl Kubesim {
             ready_pods: pods.objects.iter().filter(|p| object::condition_true(p, "Ready")).count(),
             pods: pods.objects.len(),
         }
+    }
+
+    /// What the containers of a pod use, as its annotations `sim.bcs/cpu` and `sim.bcs/memory` tell it.
+    pub fn usage(&self, namespace: &str, pod: &str) -> Vec<Usage> {
+        let pod = self.api.store.get(&kind::PODS, &Key::new(namespace, pod));
+        pod.map(|pod| usage::of(&pod, clock::now())).unwrap_or_default()
     }
 
     /// Ends watches, pods and controllers, and waits until the log is written.

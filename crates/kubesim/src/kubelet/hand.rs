@@ -1,0 +1,200 @@
+//! The hands of the kubelet: addresses, listeners, probes and hooks, as the life of a pod asks for them.
+
+use std::{io, net::Ipv4Addr, time::Duration};
+
+use serde_json::Value;
+use tokio_util::sync::DropGuard;
+
+use super::{
+    Kubelet, Letter, Local, News,
+    life::{Effect, View},
+    plan,
+    probe::ask::{self, Action},
+    server,
+};
+use crate::{
+    controller::recorder::Note,
+    kind,
+    object::{self, Key, int, text},
+};
+
+/// What stands behind a container; dropping it ends that.
+#[derive(Default)]
+pub(super) enum Handle {
+    #[default]
+    Nothing,
+    Server(#[expect(dead_code, reason = "it is there to be dropped")] DropGuard),
+}
+
+impl Kubelet {
+    /// Does what was asked for, and says what that leads to.
+    pub(super) fn perform(
+        &self,
+        key: &Key,
+        view: &View<'_>,
+        local: &mut Local,
+        effect: Effect,
+    ) -> Option<Effect> {
+        match effect {
+            Effect::Event { warning, reason, message } => self.note(view.pod, warning, reason, message),
+            Effect::Start(index) => {
+                let name = view.container(index);
+                self.note(view.pod, false, "Created", format!("Created container: {name}"));
+                self.open(view, local, index);
+                self.note(view.pod, false, "Started", format!("Started container {name}"));
+            }
+            Effect::Probe(index, which) => {
+                let spec = which.spec(view.spec(index));
+                let seconds = int(spec, "/timeoutSeconds").and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
+                let limit = Duration::from_secs(seconds);
+                self.ask(key, view, local, index, spec, limit, move |answer| News::Probed(which, answer));
+            }
+            Effect::Hook(index) => {
+                let spec = &view.spec(index)["lifecycle"]["preStop"];
+                let limit = super::container::grace(view.pod);
+                self.ask(key, view, local, index, spec, limit, News::Hooked);
+            }
+            Effect::Terminate(_) | Effect::Kill(_) => {}
+        }
+        None
+    }
+
+    /// Sends a probe or a hook, and the answer to the kubelet.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a question is asked in a place, about a container, in a form"
+    )]
+    fn ask(
+        &self,
+        key: &Key,
+        view: &View<'_>,
+        local: &Local,
+        index: usize,
+        spec: &Value,
+        limit: Duration,
+        news: impl FnOnce(Result<(), String>) -> News + Send + 'static,
+    ) {
+        let action = local.address.map_or(Action::Nothing, |a| Action::of(spec, view.spec(index), a));
+        let restarts = local.life.containers[index].restarts;
+        let (post, key, uid) = (self.post.clone(), key.clone(), local.uid.clone());
+        self.tasks.spawn(async move {
+            let news = news(ask::ask(action, limit).await);
+            // The kubelet goes only together with everything else.
+            let _ = post.send(Letter { key, uid, index, restarts, news });
+        });
+    }
+
+    /// Gives the pod its address.
+    pub(super) fn sandbox(&mut self, view: &View<'_>, local: &mut Local) -> Result<(), String> {
+        let address = match view.plan.address {
+            Some(wanted) => self.wanted_address(view.pod, wanted)?,
+            None => self.free_address(view.pod).ok_or_else(|| {
+                format!("no address is left for pods in the network {}", self.settings.network)
+            })?,
+        };
+        local.address = Some(address);
+        Ok(())
+    }
+
+    fn wanted_address(&mut self, pod: &Value, wanted: &str) -> Result<Ipv4Addr, String> {
+        let network = self.settings.network;
+        let address = wanted.parse().ok().filter(|a| network.contains(*a));
+        let address = address
+            .ok_or_else(|| format!("the address {wanted:?} is not one of the pod network {network}"))?;
+        if !self.pool.claim(address) {
+            return Err(format!("the address {address} is taken by another pod"));
+        }
+        if self.bindable(pod, address) {
+            return Ok(address);
+        }
+        self.pool.free(address);
+        Err(format!("the address {address} is in use by another program"))
+    }
+
+    /// The next address that nobody on this machine uses; those that somebody does stay taken.
+    pub(super) fn free_address(&mut self, pod: &Value) -> Option<Ipv4Addr> {
+        loop {
+            let address = self.pool.take()?;
+            if self.bindable(pod, address) {
+                return Some(address);
+            }
+        }
+    }
+
+    pub(super) fn still_free(&self, pod: &Value, local: &Local) -> bool {
+        local.address.is_some_and(|address| self.bindable(pod, address))
+    }
+
+    fn bindable(&self, pod: &Value, address: Ipv4Addr) -> bool {
+        let mut ports: Vec<u16> = plan::containers(pod).flat_map(|(_, c)| server::ports(c)).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        if !self.settings.listen {
+            return true;
+        }
+        !matches!(server::bind(address, &ports), Err(e) if e.kind() == io::ErrorKind::AddrInUse)
+    }
+
+    /// Opens again what a restart of the simulator or the loss of the node closed.
+    pub(super) fn reopen(&self, view: &View<'_>, local: &mut Local) {
+        for index in 0..local.handles.len() {
+            let closed = matches!(local.handles[index], Handle::Nothing);
+            if closed && local.life.containers[index].running().is_some() {
+                self.open(view, local, index);
+            }
+        }
+    }
+
+    fn open(&self, view: &View<'_>, local: &mut Local, index: usize) {
+        let Some(address) = local.address else { return };
+        let spec = view.spec(index);
+        let ports = if self.settings.listen { server::ports(spec) } else { Vec::new() };
+        let stop = match server::bind(address, &ports) {
+            Ok(listeners) => {
+                let app =
+                    server::App::new(&self.settings.cluster, view.pod, spec, &view.plan.containers[index]);
+                server::serve(&self.tasks, listeners, app)
+            }
+            Err(error) => {
+                let pod = object::name(view.pod);
+                tracing::warn!(%error, %address, pod, "the container cannot listen; it runs without");
+                self.tasks.stop.child_token()
+            }
+        };
+        local.handles[index] = Handle::Server(stop.drop_guard());
+    }
+
+    pub(super) fn complain(&self, pod: &Value, local: &mut Local, why: String) {
+        if !std::mem::replace(&mut local.complained, true) {
+            let (name, namespace) = (object::name(pod), object::namespace(pod));
+            let message = format!(
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for \
+                 sandbox of pod {name}_{namespace}({}): {why}",
+                text(pod, "/metadata/uid")
+            );
+            self.note(pod, true, "FailedCreatePodSandBox", message);
+        }
+    }
+
+    pub(super) fn note(&self, pod: &Value, warning: bool, reason: &str, message: String) {
+        self.recorder.record(&kind::PODS, pod, &Note { warning, reason, message, component: "kubelet" });
+    }
+}
+
+impl Local {
+    pub(super) fn close_ended(&mut self) {
+        for (container, handle) in self.life.containers.iter().zip(&mut self.handles) {
+            if container.running().is_none() {
+                *handle = Handle::Nothing;
+            }
+        }
+    }
+
+    /// Cuts off, or lets back, everything that runs there.
+    pub(super) fn silence(&mut self, lost: bool) {
+        if lost && !self.silent {
+            self.handles.iter_mut().for_each(|h| *h = Handle::Nothing);
+        }
+        self.silent = lost;
+    }
+}
