@@ -20,6 +20,9 @@ pub struct Config {
     pub token: Option<String>,
     /// Whether pods really listen on their ports.
     pub http: bool,
+    /// Whether pods with the annotation `sim.bcs/process: "true"` or the runtime class `process` may run their commands
+    /// on this machine, with all the rights of the simulator.
+    pub allow_processes: bool,
     /// How long pods take to start that do not say so themselves.
     pub pod_startup: Duration,
     /// Processors, memory and number of pods of every node.
@@ -47,6 +50,7 @@ impl Default for Config {
             data_dir: None,
             token: None,
             http: true,
+            allow_processes: false,
             pod_startup: Duration::from_millis(50),
             node_cpu: "64".to_owned(),
             node_memory: "256Gi".to_owned(),

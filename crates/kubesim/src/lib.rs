@@ -22,6 +22,10 @@
 //! - `sim.bcs/cpu`, `sim.bcs/memory`: what it seems to use, as a value or as a curve (`0s=64Mi,10s=128Mi`);
 //! - `sim.bcs/address`: the address in the pod network that the pod wants.
 //!
+//! A pod with `sim.bcs/process: "true"`, or with the runtime class `process`, runs the commands of its containers as real
+//! processes, with their environment and `POD_IP`; the images mean nothing. `Config::allow_processes` must allow it. The
+//! processes end with the simulator, unless that is killed in a way that leaves it no time. Their logs are kept in part.
+//!
 //! What is said of a pod holds for its app containers; images, latency and errors for all. `sim.bcs/<container>.crash-after`
 //! and the like say it of one container.
 //!

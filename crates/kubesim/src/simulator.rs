@@ -19,6 +19,7 @@ use crate::{
     kind,
     kubelet::{
         Kubelet, Settings,
+        process::log::Logs,
         usage::{self, Usage},
     },
     object::{self, Key},
@@ -90,10 +91,12 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     };
     furnish(&store, &config, address)?;
     let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
-    run_controllers(&store, &faults, &tasks, &config, network);
+    let logs = Arc::new(Logs::default());
+    run_controllers(&store, &faults, &tasks, &config, network, &logs);
     let api = Arc::new(Api {
         store,
         faults,
+        logs,
         token,
         stop: tasks.stop.clone(),
         requests: AtomicU64::new(0),
@@ -160,11 +163,24 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
     node::create(store, config).map_err(|status| Error::Furnish(status.message))
 }
 
-fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &Config, network: PodNetwork) {
+fn run_controllers(
+    store: &Arc<Store>,
+    faults: &Faults,
+    tasks: &Tasks,
+    config: &Config,
+    network: PodNetwork,
+    logs: &Arc<Logs>,
+) {
     let recorder = Arc::new(Recorder::new(Arc::clone(store)));
     let (s, r) = (|| Arc::clone(store), || Arc::clone(&recorder));
-    let settings =
-        Settings { cluster: config.name.clone(), network, listen: config.http, startup: config.pod_startup };
+    let settings = Settings {
+        cluster: config.name.clone(),
+        network,
+        listen: config.http,
+        startup: config.pod_startup,
+        allow_processes: config.allow_processes,
+        logs: Arc::clone(logs),
+    };
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
     let replica_sets =
         controller::replica_set::ReplicaSets { store: s(), recorder: r(), orphans: Default::default() };

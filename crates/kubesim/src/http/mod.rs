@@ -3,6 +3,7 @@
 mod admin;
 mod body;
 mod discovery;
+mod log;
 mod openapi;
 mod read;
 mod represent;
@@ -31,11 +32,12 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 
 use self::{represent::Form, target::Target};
-use crate::{faults::Faults, status::Status, store::Store};
+use crate::{faults::Faults, kubelet::process::log::Logs, status::Status, store::Store};
 
 pub(crate) struct Api {
     pub store: Arc<Store>,
     pub faults: Arc<Faults>,
+    pub logs: Arc<Logs>,
     pub token: String,
     pub stop: CancellationToken,
     pub requests: AtomicU64,

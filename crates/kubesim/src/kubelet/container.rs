@@ -33,7 +33,6 @@ pub(crate) enum Why {
     ErrImagePull,
     ImagePullBackOff,
     /// With the sentence that says what is wrong.
-    #[expect(dead_code, reason = "only processes have a configuration that can be wrong")]
     CreateContainerConfigError(Box<str>),
 }
 
@@ -165,6 +164,16 @@ impl Container {
         }
         self.failures += 1;
         held
+    }
+
+    /// It could not be made after all; the next try is held back.
+    pub(crate) fn refuse(&mut self, why: String, now: Now) {
+        if self.last.is_some() {
+            self.restarts -= 1;
+        }
+        self.failures += 1;
+        let until = now.at + backoff(self.failures);
+        self.state = State::Waiting(Why::CreateContainerConfigError(why.into()), Stage::Held(until));
     }
 
     /// When the container goes on by itself.

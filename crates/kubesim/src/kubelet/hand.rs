@@ -1,15 +1,18 @@
 //! The hands of the kubelet: addresses, listeners, probes and hooks, as the life of a pod asks for them.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio_util::sync::DropGuard;
 
 use super::{
     Kubelet, Letter, Local, News,
+    container::Exit,
+    image::{normal, warning},
     life::{Effect, View},
     plan,
     probe::ask::{self, Action},
+    process::{self, Launch, Process},
     server,
 };
 use crate::{
@@ -24,6 +27,7 @@ pub(super) enum Handle {
     #[default]
     Nothing,
     Server(#[expect(dead_code, reason = "it is there to be dropped")] DropGuard),
+    Process(Process),
 }
 
 impl Kubelet {
@@ -34,14 +38,13 @@ impl Kubelet {
         view: &View<'_>,
         local: &mut Local,
         effect: Effect,
-    ) -> Option<Effect> {
+    ) -> Vec<Effect> {
         match effect {
             Effect::Event { warning, reason, message } => self.note(view.pod, warning, reason, message),
+            Effect::Start(index) if view.plan.process => return self.run(key, view, local, index),
             Effect::Start(index) => {
-                let name = view.container(index);
-                self.note(view.pod, false, "Created", format!("Created container: {name}"));
                 self.open(view, local, index);
-                self.note(view.pod, false, "Started", format!("Started container {name}"));
+                return started(view.container(index)).into();
             }
             Effect::Probe(index, which) => {
                 let spec = which.spec(view.spec(index));
@@ -54,9 +57,72 @@ impl Kubelet {
                 let limit = super::container::grace(view.pod);
                 self.ask(key, view, local, index, spec, limit, News::Hooked);
             }
-            Effect::Terminate(_) | Effect::Kill(_) => {}
+            Effect::Terminate(index) => {
+                if let Handle::Process(process) = &local.handles[index] {
+                    process.terminate();
+                }
+            }
+            Effect::Kill(index) => {
+                if let Handle::Process(process) = &local.handles[index] {
+                    process.kill();
+                }
+            }
         }
-        None
+        Vec::new()
+    }
+
+    /// Starts the process of a container.
+    fn run(&self, key: &Key, view: &View<'_>, local: &mut Local, index: usize) -> Vec<Effect> {
+        let name = view.container(index);
+        let launch = match self.launch(view, local, index) {
+            Ok(launch) => launch,
+            Err(why) => {
+                local.life.containers[index].refuse(why.clone(), view.now);
+                return vec![warning("Failed", format!("Error: {why}"))];
+            }
+        };
+        let log = self.settings.logs.begin(&local.uid, name);
+        let restarts = local.life.containers[index].restarts;
+        let (post, key, uid) = (self.post.clone(), key.clone(), local.uid.clone());
+        let tail = (text(view.spec(index), "/terminationMessagePolicy") == "FallbackToLogsOnError")
+            .then(|| Arc::clone(&log));
+        let done = move |mut exit: Exit| {
+            if let Some(log) = tail.filter(|_| exit.code != 0 && exit.special.is_none()) {
+                exit.special = Some(("Error", log.tail(2048).into()));
+            }
+            // The kubelet goes only together with everything else.
+            let _ = post.send(Letter { key, uid, index, restarts, news: News::Exited(exit) });
+        };
+        match process::start(&launch, log, &self.tasks, done) {
+            Ok(process) => {
+                local.handles[index] = Handle::Process(process);
+                started(name).into()
+            }
+            Err(error) => {
+                let [created, _] = started(name);
+                let exit = process::failed(&error);
+                let message = exit.special.as_ref().map(|(_, message)| format!("Error: {message}"));
+                let failed = warning("Failed", message.unwrap_or_default());
+                let then = local.life.exit(index, exit, false, view);
+                [created, failed].into_iter().chain(then).collect()
+            }
+        }
+    }
+
+    fn launch(&self, view: &View<'_>, local: &Local, index: usize) -> Result<Launch, String> {
+        let address = local.address.unwrap_or(Ipv4Addr::LOCALHOST);
+        let namespace = object::namespace(view.pod);
+        let find = |kind: &'static kind::Kind, name: &str| self.store.get(kind, &Key::new(namespace, name));
+        Launch::of(view.pod, view.spec(index), address, &find)
+    }
+
+    /// What a probe or a hook does.
+    fn action(&self, view: &View<'_>, local: &Local, index: usize, spec: &Value) -> Action {
+        if view.plan.process && spec["exec"].is_object() {
+            let launch = self.launch(view, local, index);
+            return launch.map_or(Action::Nothing, |launch| Action::Run(launch.with(&spec["exec"])));
+        }
+        local.address.map_or(Action::Nothing, |address| Action::of(spec, view.spec(index), address))
     }
 
     /// Sends a probe or a hook, and the answer to the kubelet.
@@ -74,7 +140,7 @@ impl Kubelet {
         limit: Duration,
         news: impl FnOnce(Result<(), String>) -> News + Send + 'static,
     ) {
-        let action = local.address.map_or(Action::Nothing, |a| Action::of(spec, view.spec(index), a));
+        let action = self.action(view, local, index, spec);
         let restarts = local.life.containers[index].restarts;
         let (post, key, uid) = (self.post.clone(), key.clone(), local.uid.clone());
         self.tasks.spawn(async move {
@@ -86,6 +152,9 @@ impl Kubelet {
 
     /// Gives the pod its address.
     pub(super) fn sandbox(&mut self, view: &View<'_>, local: &mut Local) -> Result<(), String> {
+        if view.plan.process && !self.settings.allow_processes {
+            return Err("this cluster does not run processes".to_owned());
+        }
         let address = match view.plan.address {
             Some(wanted) => self.wanted_address(view.pod, wanted)?,
             None => self.free_address(view.pod).ok_or_else(|| {
@@ -146,6 +215,9 @@ impl Kubelet {
     }
 
     fn open(&self, view: &View<'_>, local: &mut Local, index: usize) {
+        if view.plan.process {
+            return;
+        }
         let Some(address) = local.address else { return };
         let spec = view.spec(index);
         let ports = if self.settings.listen { server::ports(spec) } else { Vec::new() };
@@ -181,6 +253,13 @@ impl Kubelet {
     }
 }
 
+fn started(name: &str) -> [Effect; 2] {
+    [
+        normal("Created", format!("Created container: {name}")),
+        normal("Started", format!("Started container {name}")),
+    ]
+}
+
 impl Local {
     pub(super) fn close_ended(&mut self) {
         for (container, handle) in self.life.containers.iter().zip(&mut self.handles) {
@@ -192,8 +271,15 @@ impl Local {
 
     /// Cuts off, or lets back, everything that runs there.
     pub(super) fn silence(&mut self, lost: bool) {
-        if lost && !self.silent {
-            self.handles.iter_mut().for_each(|h| *h = Handle::Nothing);
+        if lost == self.silent {
+            return;
+        }
+        for handle in &mut self.handles {
+            match handle {
+                Handle::Process(process) if lost => process.freeze(),
+                Handle::Process(process) => process.thaw(),
+                _ => *handle = Handle::Nothing,
+            }
         }
         self.silent = lost;
     }

@@ -9,6 +9,7 @@ mod life;
 pub(crate) mod network;
 mod plan;
 mod probe;
+pub(crate) mod process;
 mod restore;
 mod server;
 mod status;
@@ -35,6 +36,7 @@ use self::{
     life::{Effect, Life, View},
     network::{PodNetwork, Pool},
     probe::Which,
+    process::log::Logs,
 };
 use crate::{
     clock,
@@ -63,7 +65,7 @@ struct Local {
 enum News {
     Probed(Which, Result<(), String>),
     Hooked(Result<(), String>),
-    #[expect(dead_code, reason = "only processes end by themselves")]
+    /// A process ended.
     Exited(Exit),
 }
 
@@ -81,6 +83,8 @@ pub(crate) struct Settings {
     pub network: PodNetwork,
     pub listen: bool,
     pub startup: Duration,
+    pub allow_processes: bool,
+    pub logs: Arc<Logs>,
 }
 
 pub(crate) struct Kubelet {
@@ -191,7 +195,10 @@ impl Kubelet {
 
     fn forget(&mut self, key: &Key) {
         // Dropping the handles ends what is behind them.
-        if let Some(address) = self.pods.remove(key).and_then(|local| local.address) {
+        let Some(local) = self.pods.remove(key) else { return };
+        self.unread.remove(key);
+        self.settings.logs.forget(&local.uid);
+        if let Some(address) = local.address {
             self.pool.free(address);
         }
     }
@@ -206,10 +213,16 @@ impl Kubelet {
         let plan = plan::plan(pod, self.settings.startup);
         local.silence(self.node_lost(pod));
         let deleting = object::deleting(pod);
-        if local.silent || (!deleting && matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")) {
+        if local.silent {
+            // What was heard meanwhile is read when the node is back.
+            self.unread.entry(key.clone()).or_default().extend(letters);
             return Ok(None);
         }
-        let view = View { pod, plan: &plan, now: moment(), deleting, probing: self.settings.listen };
+        if !deleting && matches!(text(pod, "/status/phase"), "Succeeded" | "Failed") {
+            return Ok(None);
+        }
+        let view =
+            View { pod, plan: &plan, now: moment(), deleting, probing: self.settings.listen || plan.process };
         if !local.life.sandbox && !deleting && local.life.seen + plan.startup <= view.now.at {
             if let Err(why) = self.sandbox(&view, local) {
                 self.write(key, local, &view.now)?;
@@ -285,4 +298,9 @@ impl Local {
 
 fn moment() -> Now {
     Now { at: Instant::now(), wall: clock::now() }
+}
+
+/// The names of the containers of a pod, init containers first.
+pub(crate) fn container_names(pod: &Value) -> impl Iterator<Item = &str> {
+    plan::containers(pod).map(|(_, spec)| text(spec, "/name"))
 }

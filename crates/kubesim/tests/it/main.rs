@@ -2,9 +2,15 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
+mod address;
+mod container;
 mod harness;
 mod kubectl;
+mod node;
 mod pod;
+mod probe;
+mod process;
 mod protocol;
 mod scale;
+mod stop;
 mod watch;

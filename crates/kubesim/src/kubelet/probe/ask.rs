@@ -8,6 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::super::process::{self, Launch};
 use crate::object::{int, items, text};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,7 @@ pub(crate) enum Action {
     /// Nothing that could fail: simulated containers obey every command.
     Nothing,
     Connect(Ipv4Addr, u16),
+    Run(Launch),
     Get {
         address: Ipv4Addr,
         port: u16,
@@ -57,6 +59,7 @@ fn port(wanted: &Value, container: &Value) -> u16 {
 pub(crate) async fn ask(action: Action, limit: Duration) -> Result<(), String> {
     match action {
         Action::Nothing => Ok(()),
+        Action::Run(launch) => process::run(&launch, limit).await,
         Action::Connect(address, port) => {
             let tried = tokio::time::timeout(limit, TcpStream::connect((address, port))).await;
             match tried {
