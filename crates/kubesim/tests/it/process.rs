@@ -34,7 +34,7 @@ async fn a_process_has_its_environment_and_its_output_is_the_log() {
     Raw(&sim).post("/api/v1/namespaces/default/configmaps", &map).await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"key": "hush"}});
     Raw(&sim).post("/api/v1/namespaces/default/secrets", &secret).await;
-    let mut pod = script("a", "echo $GREETING $colour $KEY; pwd; echo $1 >&2; printf end");
+    let mut pod = script("a", "echo $GREETING $colour $KEY; pwd; echo $1 >&2; echo end");
     let container = &mut pod["spec"]["containers"][0];
     container["args"] = json!(["sh", "$(NAME)!"]);
     container["workingDir"] = json!("/tmp");
@@ -48,7 +48,7 @@ async fn a_process_has_its_environment_and_its_output_is_the_log() {
     let done = pod_that(&sim, "a", |p| p["status"]["phase"] == "Succeeded").await;
     assert_eq!(done["status"]["containerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
     let text = log(&sim, "a", "").await;
-    for part in ["hello-a blue hush\n", "/tmp\n", "a!\n", "end"] {
+    for part in ["hello-a blue hush\n", "/tmp\n", "a!\n", "end\n"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(log(&sim, "a", "limitBytes=5").await.len(), 5);
