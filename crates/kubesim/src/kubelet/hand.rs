@@ -274,6 +274,7 @@ impl Local {
         if lost == self.silent {
             return;
         }
+        self.rest = None;
         for handle in &mut self.handles {
             match handle {
                 Handle::Process(process) if lost => process.freeze(),

@@ -79,7 +79,23 @@ impl Life {
         }
     }
 
+    /// One step; after its effects are done there may be another one to take.
     pub(crate) fn advance(&mut self, view: &View<'_>, images: &mut Images) -> Vec<Effect> {
+        // A container that ended, or has started, may let others go on, without any effect of its own.
+        let shape = |life: &Self| {
+            let count = |what: fn(&Container) -> bool| life.containers.iter().filter(|c| what(c)).count();
+            (count(|c| c.running().is_some()), count(|c| c.started))
+        };
+        loop {
+            let before = shape(self);
+            let effects = self.pass(view, images);
+            if !effects.is_empty() || shape(self) == before {
+                return effects;
+            }
+        }
+    }
+
+    fn pass(&mut self, view: &View<'_>, images: &mut Images) -> Vec<Effect> {
         let mut effects = self.end_by_themselves(view);
         self.expired |= active_until(self.seen, view.pod).is_some_and(|at| at <= view.now.at);
         if view.deleting || self.done() {

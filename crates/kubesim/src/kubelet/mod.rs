@@ -17,6 +17,7 @@ mod stop;
 pub(crate) mod usage;
 
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashMap},
     net::Ipv4Addr,
     sync::Arc,
@@ -59,6 +60,9 @@ struct Local {
     complained: bool,
     /// The node is lost, and what runs there is cut off.
     silent: bool,
+    /// The version that was last seen or written, and when the next step after it is due: before that, there is nothing
+    /// to do, and most events are those of the kubelet's own writes.
+    rest: Option<(u64, Option<Instant>)>,
 }
 
 /// What came of something that the kubelet had begun for a container.
@@ -184,6 +188,7 @@ impl Kubelet {
             handles: Vec::new(),
             complained: false,
             silent: false,
+            rest: None,
         };
         local.handles.resize_with(local.life.containers.len(), Handle::default);
         if local.life.any_running() && !self.still_free(pod, &local) {
@@ -210,8 +215,14 @@ impl Kubelet {
     }
 
     fn step(&mut self, key: &Key, pod: &Value, local: &mut Local, letters: Vec<Letter>) -> Outcome {
-        let plan = plan::plan(pod, self.settings.startup);
         local.silence(self.node_lost(pod));
+        if letters.is_empty()
+            && let Some(left) = local.resting(object::version(pod))
+        {
+            return Ok(left);
+        }
+        local.rest = None;
+        let plan = plan::plan(pod, self.settings.startup);
         let deleting = object::deleting(pod);
         if local.silent {
             // What was heard meanwhile is read when the node is back.
@@ -225,18 +236,20 @@ impl Kubelet {
             View { pod, plan: &plan, now: moment(), deleting, probing: self.settings.listen || plan.process };
         if !local.life.sandbox && !deleting && local.life.seen + plan.startup <= view.now.at {
             if let Err(why) = self.sandbox(&view, local) {
-                self.write(key, local, &view.now)?;
+                self.write(key, local, &view)?;
                 self.complain(pod, local, why);
                 return Ok(Some(Duration::from_secs(1)));
             }
             local.life.sandbox = true;
         }
         self.live(key, &view, local, letters);
-        self.write(key, local, &view.now)?;
+        let written = self.write(key, local, &view)?;
         if deleting && !local.life.any_running() {
             return self.remove(key, local);
         }
-        Ok(local.life.next(&view).map(|at| at.saturating_duration_since(Instant::now())))
+        let next = local.life.next(&view);
+        local.rest = written.map(|version| (version, next));
+        Ok(next.map(|at| at.saturating_duration_since(Instant::now())))
     }
 
     /// Moves the life on until it rests, and does what it asks for.
@@ -258,14 +271,18 @@ impl Kubelet {
         self.reopen(view, local);
     }
 
-    fn write(&self, key: &Key, local: &Local, now: &Now) -> Result<(), Status> {
+    /// The version after the write; none when others had changed the pod since it was looked at.
+    fn write(&self, key: &Key, local: &Local, view: &View<'_>) -> Result<Option<u64>, Status> {
+        let same = Cell::new(false);
         let done = self.store.update(&kind::PODS, key, |seen| {
-            let value = status::write(seen, &local.life, local.address, now);
+            same.set(object::version(seen) == object::version(view.pod));
+            let value = status::write(seen, &local.life, local.address, &view.now);
             Ok((object::uid(seen) == local.uid && value != *seen).then_some(value))
         });
         match done {
-            Err(status) if status.code != 404 => Err(status),
-            _ => Ok(()),
+            Ok(written) => Ok(same.get().then(|| object::version(&written))),
+            Err(status) if status.code == 404 => Ok(None),
+            Err(status) => Err(status),
         }
     }
 
@@ -279,6 +296,13 @@ impl Kubelet {
 }
 
 impl Local {
+    /// Whether there is nothing to do about this version of the pod, and for how long.
+    fn resting(&self, version: u64) -> Option<Option<Duration>> {
+        let (_, next) = self.rest.filter(|(seen, _)| *seen == version && !self.silent)?;
+        let left = next.map(|at| at.saturating_duration_since(Instant::now()));
+        (left != Some(Duration::ZERO)).then_some(left)
+    }
+
     /// What news mean for the life of the pod.
     fn read(&mut self, letter: Letter, view: &View<'_>) -> Vec<Effect> {
         let Some(container) = self.life.containers.get_mut(letter.index) else { return Vec::new() };

@@ -221,6 +221,18 @@ fn a_pod_is_stopped_by_hook_signal_and_force_within_its_grace() {
 }
 
 #[test]
+fn what_ends_lets_others_go_on_in_the_same_moment() {
+    let spec = json!({
+        "containers": [app("work")],
+        "initContainers": [{"name": "proxy", "image": "p:1", "restartPolicy": "Always"}],
+    });
+    let mut play = Play::new(&json!({"sim.bcs/shutdown": "1s", "sim.bcs/proxy.shutdown": "1h"}), &spec);
+    play.delete(30);
+    play.until(1000);
+    play.saw(&["Killing", "Terminate(1)", "Killing", "Terminate(0)"]);
+}
+
+#[test]
 fn a_job_with_a_sidecar_ends_when_its_work_does() {
     let spec = json!({
         "restartPolicy": "Never", "containers": [app("work")],
