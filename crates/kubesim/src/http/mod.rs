@@ -5,6 +5,7 @@ mod body;
 mod discovery;
 mod log;
 mod openapi;
+mod pod_words;
 mod read;
 mod represent;
 mod subresource;

@@ -78,6 +78,8 @@ pub(crate) struct Container {
     pub state: State,
     pub last: Option<Box<Ended>>,
     pub restarts: u32,
+    /// The fingerprint of the image that it runs.
+    pub image: u64,
     /// Ends, or failed pulls, in a row: how long the next start is held back.
     pub failures: u32,
     pub started: bool,
@@ -101,6 +103,7 @@ impl Container {
             state: State::Waiting(why, Stage::Queued),
             last: None,
             restarts: 0,
+            image: 0,
             failures: 0,
             started: false,
             ready: false,
@@ -132,7 +135,8 @@ impl Container {
         }
     }
 
-    pub(crate) fn run(&mut self, now: Now) {
+    pub(crate) fn run(&mut self, image: u64, now: Now) {
+        self.image = image;
         if self.last.is_some() {
             self.restarts += 1;
         }
@@ -235,17 +239,17 @@ mod tests {
     fn only_repeated_ends_are_held_back_and_a_long_run_forgives_them() {
         let origin = Instant::now();
         let mut it = Container::new(Role::App, Why::ContainerCreating);
-        it.run(now(0, origin));
+        it.run(0, now(0, origin));
         let crash = || Exit { code: 1, ..Exit::default() };
         assert!(!it.exit(crash(), Some(Duration::ZERO), now(1, origin)));
         assert!(matches!(it.state, State::Terminated(_, Some(_))));
         it.turn();
-        it.run(now(2, origin));
+        it.run(0, now(2, origin));
         assert_eq!(it.restarts, 1);
         assert!(it.exit(crash(), Some(Duration::ZERO), now(3, origin)));
         assert!(matches!(it.state, State::Waiting(Why::CrashLoopBackOff, _)));
         assert_eq!(it.last.as_ref().map(|l| &*l.reason), Some("Error"));
-        it.run(now(4, origin));
+        it.run(0, now(4, origin));
         assert!(!it.exit(crash(), Some(Duration::ZERO), now(100, origin)));
         assert_eq!((it.restarts, it.failures), (2, 1));
     }

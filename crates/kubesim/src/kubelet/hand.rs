@@ -14,6 +14,7 @@ use super::{
     probe::ask::{self, Action},
     process::{self, Launch, Process},
     server,
+    stop::Again,
 };
 use crate::{
     controller::recorder::Note,
@@ -103,7 +104,7 @@ impl Kubelet {
                 let exit = process::failed(&error);
                 let message = exit.special.as_ref().map(|(_, message)| format!("Error: {message}"));
                 let failed = warning("Failed", message.unwrap_or_default());
-                let then = local.life.exit(index, exit, false, view);
+                let then = local.life.exit(index, exit, Again::Policy, view);
                 [created, failed].into_iter().chain(then).collect()
             }
         }

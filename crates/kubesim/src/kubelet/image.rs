@@ -8,6 +8,7 @@ use std::{
 use super::{
     container::{Role, Stage, State, Why, backoff},
     life::{Effect, Life, View},
+    stop,
 };
 use crate::object::text;
 
@@ -102,7 +103,7 @@ impl Life {
                     effects.push(pulled(index, view, images));
                 }
                 State::Waiting(_, Stage::Creating(_)) => {
-                    container.run(view.now);
+                    container.run(stop::fingerprint(view.image(index)), view.now);
                     effects.push(Effect::Start(index));
                 }
                 _ => return effects,

@@ -9,7 +9,8 @@ use super::{
     container::{self, Container, Exit, Now, Role, State, Why},
     image::Images,
     plan::{self, Plan, Readiness},
-    probe, stop,
+    probe,
+    stop::{self, Again},
 };
 use crate::object::{int, text};
 
@@ -102,6 +103,7 @@ impl Life {
             let since = *self.stopping.get_or_insert(view.now.at);
             effects.extend(self.wind_down(view, since));
         } else if self.sandbox {
+            effects.extend(self.replace_changed(view));
             effects.extend(self.start(view, images));
         }
         effects.extend(self.press_on(view));
@@ -120,12 +122,19 @@ impl Life {
         self.containers.iter().any(|c| c.running().is_some())
     }
 
-    /// A container ended; it starts again if its policy says so, or if it was ended for that.
-    pub(crate) fn exit(&mut self, index: usize, exit: Exit, again: bool, view: &View<'_>) -> Option<Effect> {
+    /// A container ended; perhaps it starts again.
+    pub(crate) fn exit(&mut self, index: usize, exit: Exit, again: Again, view: &View<'_>) -> Option<Effect> {
         let spec = view.spec(index);
         let role = self.containers[index].role;
-        let forced = again && container::restarts(view.pod, spec, role, 1);
-        let restarts = forced || container::restarts(view.pod, spec, role, exit.code);
+        let by_policy = |code| container::restarts(view.pod, spec, role, code);
+        let restarts = match again {
+            Again::Policy => by_policy(exit.code),
+            Again::Failed => by_policy(exit.code) || by_policy(1),
+            Again::Changed => {
+                self.containers[index].failures = 0;
+                true
+            }
+        };
         let pause = (restarts && self.stopping.is_none()).then_some(view.plan.startup);
         let held = self.containers[index].exit(exit, pause, view.now);
         held.then(|| {
@@ -146,7 +155,7 @@ impl Life {
             let Some(since) = self.containers[index].running() else { continue };
             let end = view.plan.containers[index].end();
             if let Some((_, code)) = end.filter(|(after, _)| since.at + *after <= view.now.at) {
-                effects.extend(self.exit(index, Exit { code, ..Exit::default() }, false, view));
+                effects.extend(self.exit(index, Exit { code, ..Exit::default() }, Again::Policy, view));
             }
         }
         effects

@@ -38,6 +38,7 @@ use self::{
     network::{PodNetwork, Pool},
     probe::Which,
     process::log::Logs,
+    stop::Again,
 };
 use crate::{
     clock,
@@ -313,7 +314,7 @@ impl Local {
             News::Probed(which, answer) => self.life.probed(letter.index, which, answer, view),
             News::Hooked(answer) => self.life.hooked(letter.index, answer),
             News::Exited(exit) => {
-                let again = container.stop.as_ref().is_some_and(|s| s.again);
+                let again = container.stop.as_ref().map_or(Again::Policy, |s| s.again);
                 self.life.exit(letter.index, exit, again, view).into_iter().collect()
             }
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     container::{self, Container, Ended, Exit, Now, Stage, State, Why, backoff},
     life::Life,
-    plan,
+    plan, stop,
 };
 use crate::object::{self, int, items, text};
 
@@ -49,6 +49,7 @@ pub(crate) fn life(pod: &Value, process: bool, now: Now) -> Option<Life> {
 fn read(container: &mut Container, status: &Value, now: Now) {
     container.restarts = int(status, "/restartCount").and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     container.failures = container.restarts;
+    container.image = stop::fingerprint(text(status, "/image"));
     container.started = status["started"] == true;
     container.ready = status["ready"] == true;
     let ended = |value: &Value| value.is_object().then(|| Box::new(ended(value, now)));

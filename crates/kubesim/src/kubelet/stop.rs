@@ -1,6 +1,9 @@
 //! How containers are brought to stop: the hook, the signal, the end of patience; sidecars last. Pure.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -24,8 +27,18 @@ pub(crate) struct Stop {
     /// When it was told to stop.
     pub told: Option<Instant>,
     pub killed: bool,
-    /// Whether it starts again whatever its exit code is.
-    pub again: bool,
+    pub again: Again,
+}
+
+/// Who decides whether the container starts again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// The restart policy, by the exit code.
+    Policy,
+    /// The restart policy, as if the container had failed: a probe said so.
+    Failed,
+    /// Nobody: its definition changed, so it does.
+    Changed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +46,13 @@ pub(crate) enum Hook {
     Sleeping(Instant),
     Running,
     Done,
+}
+
+/// What stands for an image in a running container.
+pub(crate) fn fingerprint(image: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    image.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a hook that used up all the patience leaves for the process.
@@ -60,10 +80,29 @@ impl Life {
             hook,
             told: None,
             killed: false,
-            again: false,
+            again: Again::Policy,
         }));
         let killing = Effect::Event { warning: false, reason: "Killing", message };
         std::iter::once(killing).chain(effect).collect()
+    }
+
+    /// Stops containers that were given another image than the one they run.
+    pub(crate) fn replace_changed(&mut self, view: &View<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for index in 0..self.containers.len() {
+            let container = &self.containers[index];
+            let same = container.image == fingerprint(view.image(index));
+            if container.running().is_none() || container.stop.is_some() || same {
+                continue;
+            }
+            let name = view.container(index);
+            let message = format!("Container {name} definition changed, will be restarted");
+            effects.extend(self.halt(index, view, container::grace(view.pod), message));
+            if let Some(stop) = &mut self.containers[index].stop {
+                stop.again = Again::Changed;
+            }
+        }
+        effects
     }
 
     /// The pod is being deleted, or its work is done: who has to stop now does.

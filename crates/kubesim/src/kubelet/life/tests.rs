@@ -221,6 +221,20 @@ fn a_pod_is_stopped_by_hook_signal_and_force_within_its_grace() {
 }
 
 #[test]
+fn a_container_with_another_image_starts_again_whatever_its_policy_is() {
+    let mut play =
+        Play::new(&json!({}), &json!({"restartPolicy": "Never", "containers": [app("a"), app("b")]}));
+    play.pod["spec"]["containers"][0]["image"] = json!("web:2");
+    play.step();
+    play.until(100);
+    play.saw(&["Start(0)", "Killing", "Terminate(0)", "Start(0)"]);
+    assert_eq!(play.at("/containerStatuses/0/restartCount"), 1);
+    assert_eq!(play.at("/containerStatuses/0/image"), "web:2");
+    assert_eq!(play.at("/containerStatuses/1/restartCount"), 0);
+    assert_eq!(play.at("/phase"), "Running");
+}
+
+#[test]
 fn what_ends_lets_others_go_on_in_the_same_moment() {
     let spec = json!({
         "containers": [app("work")],

@@ -11,6 +11,7 @@ use super::{
     container::{self, Role},
     image::warning,
     life::{Effect, Life, View},
+    stop::Again,
 };
 use crate::object::int;
 
@@ -162,7 +163,7 @@ impl Life {
         let message = format!("Container {name} failed {word} probe, will be restarted");
         effects.extend(self.halt(index, view, grace, message));
         if let Some(stop) = &mut self.containers[index].stop {
-            stop.again = self.stopping.is_none();
+            stop.again = Again::Failed;
         }
         effects
     }
