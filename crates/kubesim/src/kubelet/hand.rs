@@ -6,10 +6,11 @@ use serde_json::Value;
 use tokio_util::sync::DropGuard;
 
 use super::{
-    Kubelet, Letter, Local, News,
+    Kubelet,
     container::Exit,
     image::{normal, warning},
     life::{Effect, View},
+    local::{Letter, Local, News},
     plan,
     probe::ask::{self, Action},
     process::{self, Launch, Process},
@@ -259,30 +260,4 @@ fn started(name: &str) -> [Effect; 2] {
         normal("Created", format!("Created container: {name}")),
         normal("Started", format!("Started container {name}")),
     ]
-}
-
-impl Local {
-    pub(super) fn close_ended(&mut self) {
-        for (container, handle) in self.life.containers.iter().zip(&mut self.handles) {
-            if container.running().is_none() {
-                *handle = Handle::Nothing;
-            }
-        }
-    }
-
-    /// Cuts off, or lets back, everything that runs there.
-    pub(super) fn silence(&mut self, lost: bool) {
-        if lost == self.silent {
-            return;
-        }
-        self.rest = None;
-        for handle in &mut self.handles {
-            match handle {
-                Handle::Process(process) if lost => process.freeze(),
-                Handle::Process(process) => process.thaw(),
-                _ => *handle = Handle::Nothing,
-            }
-        }
-        self.silent = lost;
-    }
 }

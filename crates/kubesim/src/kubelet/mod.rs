@@ -6,6 +6,7 @@ mod container;
 mod hand;
 mod image;
 mod life;
+mod local;
 pub(crate) mod network;
 mod plan;
 mod probe;
@@ -19,7 +20,6 @@ pub(crate) mod usage;
 use std::{
     cell::Cell,
     collections::{BTreeSet, HashMap},
-    net::Ipv4Addr,
     sync::Arc,
     time::Duration,
 };
@@ -31,14 +31,13 @@ use tokio::{
 };
 
 use self::{
-    container::{Exit, Now},
+    container::Now,
     hand::Handle,
     image::Images,
-    life::{Effect, Life, View},
+    life::{Life, View},
+    local::{Letter, Local},
     network::{PodNetwork, Pool},
-    probe::Which,
     process::log::Logs,
-    stop::Again,
 };
 use crate::{
     clock,
@@ -49,39 +48,6 @@ use crate::{
     store::{DeleteOptions, Event, Store},
     task::Tasks,
 };
-
-/// What the kubelet knows of a pod beyond its object.
-struct Local {
-    uid: String,
-    life: Life,
-    address: Option<Ipv4Addr>,
-    /// What stands behind each container that runs.
-    handles: Vec<Handle>,
-    /// That the pod has no address was said already.
-    complained: bool,
-    /// The node is lost, and what runs there is cut off.
-    silent: bool,
-    /// The version that was last seen or written, and when the next step after it is due: before that, there is nothing
-    /// to do, and most events are those of the kubelet's own writes.
-    rest: Option<(u64, Option<Instant>)>,
-}
-
-/// What came of something that the kubelet had begun for a container.
-enum News {
-    Probed(Which, Result<(), String>),
-    Hooked(Result<(), String>),
-    /// A process ended.
-    Exited(Exit),
-}
-
-/// News of one start of one container; old news are thrown away.
-struct Letter {
-    key: Key,
-    uid: String,
-    index: usize,
-    restarts: u32,
-    news: News,
-}
 
 pub(crate) struct Settings {
     pub cluster: String,
@@ -292,31 +258,6 @@ impl Kubelet {
         match self.store.delete(&kind::PODS, key, &options) {
             Err(status) if !matches!(status.code, 404 | 409) => Err(status),
             _ => Ok(None),
-        }
-    }
-}
-
-impl Local {
-    /// Whether there is nothing to do about this version of the pod, and for how long.
-    fn resting(&self, version: u64) -> Option<Option<Duration>> {
-        let (_, next) = self.rest.filter(|(seen, _)| *seen == version && !self.silent)?;
-        let left = next.map(|at| at.saturating_duration_since(Instant::now()));
-        (left != Some(Duration::ZERO)).then_some(left)
-    }
-
-    /// What news mean for the life of the pod.
-    fn read(&mut self, letter: Letter, view: &View<'_>) -> Vec<Effect> {
-        let Some(container) = self.life.containers.get_mut(letter.index) else { return Vec::new() };
-        if letter.uid != self.uid || letter.restarts != container.restarts || container.running().is_none() {
-            return Vec::new();
-        }
-        match letter.news {
-            News::Probed(which, answer) => self.life.probed(letter.index, which, answer, view),
-            News::Hooked(answer) => self.life.hooked(letter.index, answer),
-            News::Exited(exit) => {
-                let again = container.stop.as_ref().map_or(Again::Policy, |s| s.again);
-                self.life.exit(letter.index, exit, again, view).into_iter().collect()
-            }
         }
     }
 }
