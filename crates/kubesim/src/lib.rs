@@ -30,9 +30,9 @@
 //! and the like say it of one container.
 //!
 //! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
-//! StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), postStart
-//! hooks, ephemeral containers, probes over TLS and gRPC (a connection must do), node affinity, more than one EndpointSlice
-//! per service, OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
+//! StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), ephemeral
+//! containers, probes over TLS and gRPC (a connection must do), node affinity, more than one EndpointSlice per service,
+//! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
 
 mod clock;
 mod config;

@@ -54,11 +54,8 @@ impl Kubelet {
                 let limit = Duration::from_secs(seconds);
                 self.ask(key, view, local, index, spec, limit, move |answer| News::Probed(which, answer));
             }
-            Effect::Hook(index) => {
-                let spec = &view.spec(index)["lifecycle"]["preStop"];
-                let limit = super::container::grace(view.pod);
-                self.ask(key, view, local, index, spec, limit, News::Hooked);
-            }
+            Effect::PostStart(index) => self.hook(key, view, local, index, "postStart", News::Begun),
+            Effect::PreStop(index) => self.hook(key, view, local, index, "preStop", News::Hooked),
             Effect::Terminate(index) => {
                 if let Handle::Process(process) = &local.handles[index] {
                     process.terminate();
@@ -71,6 +68,22 @@ impl Kubelet {
             }
         }
         Vec::new()
+    }
+
+    fn hook(
+        &self,
+        key: &Key,
+        view: &View<'_>,
+        local: &Local,
+        index: usize,
+        which: &str,
+        news: fn(Result<(), String>) -> News,
+    ) {
+        if local.life.containers[index].running().is_none() {
+            return;
+        }
+        let spec = &view.spec(index)["lifecycle"][which];
+        self.ask(key, view, local, index, spec, super::container::grace(view.pod), news);
     }
 
     /// Starts the process of a container.

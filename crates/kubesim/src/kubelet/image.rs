@@ -105,6 +105,9 @@ impl Life {
                 State::Waiting(_, Stage::Creating(_)) => {
                     container.run(stop::fingerprint(view.image(index)), view.now);
                     effects.push(Effect::Start(index));
+                    if view.spec(index)["lifecycle"]["postStart"].is_object() {
+                        effects.push(Effect::PostStart(index));
+                    }
                 }
                 _ => return effects,
             }

@@ -43,7 +43,8 @@ impl<'a> View<'a> {
 pub(crate) enum Effect {
     Event { warning: bool, reason: &'static str, message: String },
     Start(usize),
-    Hook(usize),
+    PostStart(usize),
+    PreStop(usize),
     Probe(usize, probe::Which),
     Terminate(usize),
     Kill(usize),

@@ -32,6 +32,7 @@ pub(super) struct Local {
 /// What came of something that the kubelet had begun for a container.
 pub(super) enum News {
     Probed(Which, Result<(), String>),
+    Begun(Result<(), String>),
     Hooked(Result<(), String>),
     /// A process ended.
     Exited(Exit),
@@ -62,6 +63,7 @@ impl Local {
         }
         match letter.news {
             News::Probed(which, answer) => self.life.probed(letter.index, which, answer, view),
+            News::Begun(answer) => self.life.begun(letter.index, answer, view),
             News::Hooked(answer) => self.life.hooked(letter.index, answer),
             News::Exited(exit) => {
                 let again = container.stop.as_ref().map_or(Again::Policy, |s| s.again);

@@ -86,6 +86,18 @@ impl Life {
         std::iter::once(killing).chain(effect).collect()
     }
 
+    /// The hook after the start ended; a container whose hook failed is stopped.
+    pub(crate) fn begun(&mut self, index: usize, answer: Result<(), String>, view: &View<'_>) -> Vec<Effect> {
+        let Err(why) = answer else { return Vec::new() };
+        let mut effects = vec![warning("FailedPostStartHook", format!("PostStartHook failed: {why}"))];
+        let message = format!("Container {} failed its postStart hook", view.container(index));
+        effects.extend(self.halt(index, view, container::grace(view.pod), message));
+        if let Some(stop) = &mut self.containers[index].stop {
+            stop.again = Again::Failed;
+        }
+        effects
+    }
+
     /// Stops containers that were given another image than the one they run.
     pub(crate) fn replace_changed(&mut self, view: &View<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -203,7 +215,7 @@ fn first_step(hook: &Value, index: usize, now: Instant) -> (Hook, Option<Effect>
         return (Hook::Sleeping(now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))), None);
     }
     if hook["httpGet"].is_object() || hook["exec"].is_object() {
-        return (Hook::Running, Some(Effect::Hook(index)));
+        return (Hook::Running, Some(Effect::PreStop(index)));
     }
     (Hook::Done, None)
 }

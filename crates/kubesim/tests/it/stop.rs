@@ -76,6 +76,23 @@ async fn hooks_run_before_the_stop_and_their_failure_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_whose_first_hook_fails_starts_again() {
+    let sim = sim("begin").await;
+    let mut failing = pod("failing", &json!({}));
+    failing["spec"]["containers"][0]["lifecycle"] = json!({"postStart": {"httpGet": {"port": 9}}});
+    let mut good = pod("good", &json!({}));
+    good["spec"]["containers"][0]["lifecycle"] = json!({"postStart": {"httpGet": {"port": 8080}}});
+    for pod in [&failing, &good] {
+        Raw(&sim).post(PODS, pod).await;
+    }
+    event(&sim, "failing", "FailedPostStartHook", "PostStartHook failed: Get").await;
+    let again = |p: &Value| p["status"]["containerStatuses"][0]["restartCount"].as_i64() > Some(0);
+    pod_that(&sim, "failing", again).await;
+    assert!(!again(&pod_that(&sim, "good", ready).await));
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_stops_after_the_others() {
     let sim = sim("sidecar").await;
     let mut job = pod("job", &json!({"sim.bcs/proxy.shutdown": "1h", "sim.bcs/shutdown": "100ms"}));
