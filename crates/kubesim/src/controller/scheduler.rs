@@ -235,16 +235,14 @@ fn refuse(node: &Value, taken: Amount, wanted: Amount, pod: &Value) -> Option<&'
 }
 
 fn repels(taint: &Value, tolerations: &[Value]) -> bool {
-    text(taint, "/effect") != "PreferNoSchedule" && !tolerations.iter().any(|t| tolerates(t, taint))
-}
-
-pub(crate) fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
-    let exists = text(toleration, "/operator") == "Exists";
-    let same_key = key == text(taint, "/key") || (key.is_empty() && exists);
-    let same_effect = effect.is_empty() || effect == text(taint, "/effect");
-    let same_value = exists || text(toleration, "/value") == text(taint, "/value");
-    same_key && same_effect && same_value
+    let tolerates = |t: &Value| {
+        let (key, effect) = (text(t, "/key"), text(t, "/effect"));
+        let same_key = key.is_empty() || key == text(taint, "/key");
+        let same_effect = effect.is_empty() || effect == text(taint, "/effect");
+        let same_value = text(t, "/operator") == "Exists" || text(t, "/value") == text(taint, "/value");
+        same_key && same_effect && same_value
+    };
+    text(taint, "/effect") != "PreferNoSchedule" && !tolerations.iter().any(tolerates)
 }
 
 #[cfg(test)]

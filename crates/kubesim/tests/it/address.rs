@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::{PODS, Raw, event, gone, pod, pod_that, ready, sim_with};
+use crate::{
+    harness::{PODS, Raw, pod, ready},
+    witness::{event, gone, pod_that, sim_with},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_gets_the_address_that_it_names_if_that_is_free_and_ours() {

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PODS, Raw, event, events, pod, pod_that, ready, sim};
+use crate::{
+    harness::{PODS, Raw, pod, ready, sim},
+    witness::{event, events, pod_that},
+};
 
 /// A pod with an init container, a sidecar and two apps.
 fn crowded(annotations: &Value) -> Value {

@@ -14,3 +14,4 @@ mod protocol;
 mod scale;
 mod stop;
 mod watch;
+mod witness;

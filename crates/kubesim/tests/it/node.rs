@@ -5,7 +5,10 @@ use std::time::Duration;
 use bcs_kubesim::{Kubesim, NodeProfile};
 use serde_json::{Value, json};
 
-use crate::harness::{PODS, Raw, event, eventually, gone, pod, pod_that, ready, sim, sim_with};
+use crate::{
+    harness::{PODS, Raw, eventually, pod, ready, sim},
+    witness::{event, gone, pod_that, sim_with},
+};
 
 const NODES: &str = "/api/v1/nodes";
 

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PODS, Raw, event, pod, pod_that, ready, sim};
+use crate::{
+    harness::{PODS, Raw, pod, ready, sim},
+    witness::{event, pod_that},
+};
 
 fn probed(name: &str, annotations: &Value, probes: &Value) -> Value {
     let mut pod = pod(name, annotations);

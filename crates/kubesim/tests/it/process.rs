@@ -4,8 +4,9 @@ use bcs_kubesim::Kubesim;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{PODS, Raw, event, eventually, gone, pod, pod_that, ready, sim, sim_with},
+    harness::{PODS, Raw, eventually, pod, ready, sim},
     kubectl::Kubectl,
+    witness::{event, gone, pod_that, sim_with},
 };
 
 async fn with_processes(name: &str) -> Kubesim {

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PODS, Raw, event, eventually, gone, pod, pod_that, ready, sim};
+use crate::{
+    harness::{PODS, Raw, eventually, pod, ready, sim},
+    witness::{event, gone, pod_that},
+};
 
 async fn delete(sim: &bcs_kubesim::Kubesim, name: &str, grace: i64) {
     let body = json!({"gracePeriodSeconds": grace}).to_string();
