@@ -1,6 +1,6 @@
 //! How a simulator is set up.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::PodNetwork;
 
@@ -22,12 +22,22 @@ pub struct Config {
     pub tls: bool,
     /// Whether pods really listen on their ports.
     pub http: bool,
+    /// Whether pods with the annotation `sim.bcs/process: "true"` or the runtime class `process` may run their commands
+    /// on this machine, with all the rights of the simulator.
+    pub allow_processes: bool,
     /// How long pods take to start that do not say so themselves.
     pub pod_startup: Duration,
     /// Processors, memory and number of pods of every node.
     pub node_cpu: String,
     pub node_memory: String,
     pub node_pods: usize,
+    /// More nodes, of other kinds; they are numbered after the equal ones.
+    pub node_profiles: Vec<NodeProfile>,
+    /// How often every node renews its lease.
+    pub node_lease: Duration,
+    /// How long a node may be silent before it counts as lost. Real clusters wait most of a minute; by default this one
+    /// does not wait at all.
+    pub node_grace: Duration,
     /// Where the randomness of faults starts.
     pub seed: u64,
 }
@@ -43,11 +53,48 @@ impl Default for Config {
             token: None,
             tls: false,
             http: true,
+            allow_processes: false,
             pod_startup: Duration::from_millis(50),
             node_cpu: "64".to_owned(),
             node_memory: "256Gi".to_owned(),
             node_pods: 500,
+            node_profiles: Vec::new(),
+            node_lease: Duration::from_secs(10),
+            node_grace: Duration::ZERO,
             seed: 0,
+        }
+    }
+}
+
+/// Some nodes that are alike.
+#[derive(Debug, Clone)]
+pub struct NodeProfile {
+    pub count: usize,
+    pub cpu: String,
+    pub memory: String,
+    pub pods: usize,
+    /// Without one, the nodes take turns in `zone-1` to `zone-3`.
+    pub zone: Option<String>,
+    pub arch: String,
+    /// `linux` or `windows`.
+    pub os: String,
+    pub labels: BTreeMap<String, String>,
+    /// As kubectl writes them: `key=value:NoSchedule`.
+    pub taints: Vec<String>,
+}
+
+impl Default for NodeProfile {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            cpu: "64".to_owned(),
+            memory: "256Gi".to_owned(),
+            pods: 500,
+            zone: None,
+            arch: "amd64".to_owned(),
+            os: "linux".to_owned(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
         }
     }
 }

@@ -26,8 +26,12 @@ use crate::{
     http::{self, Api},
     kind,
     kinds::Kinds,
-    kubelet::{Kubelet, Settings},
-    object,
+    kubelet::{
+        Kubelet, Settings,
+        process::log::Logs,
+        usage::{self, Usage},
+    },
+    object::{self, Key},
     persist::{self, Identity},
     store::Store,
     task::Tasks,
@@ -111,11 +115,13 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     };
     furnish(&store, &config, address)?;
     let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
-    run_controllers(&store, &faults, &tasks, &config, network);
+    let logs = Arc::new(Logs::default());
+    run_controllers(&store, &faults, &tasks, &config, network, &logs);
     let api = Arc::new(Api {
         store,
         faults,
         tokens: Tokens::new(token),
+        logs,
         stop: tasks.stop.clone(),
         requests: AtomicU64::new(0),
         watches: AtomicU64::new(0),
@@ -192,15 +198,32 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
             _ => {}
         }
     }
-    let shape = node::Shape { cpu: &config.node_cpu, memory: &config.node_memory, pods: config.node_pods };
-    node::create(store, &config.name, config.nodes, &shape).map_err(|status| Error::Furnish(status.message))
+    for taint in config.node_profiles.iter().flat_map(|p| &p.taints) {
+        if node::parse_taint(taint).is_none() {
+            return Err(Error::Furnish(format!("{taint:?} is not a taint such as key=value:NoSchedule")));
+        }
+    }
+    node::create(store, config).map_err(|status| Error::Furnish(status.message))
 }
 
-fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &Config, network: PodNetwork) {
+fn run_controllers(
+    store: &Arc<Store>,
+    faults: &Faults,
+    tasks: &Tasks,
+    config: &Config,
+    network: PodNetwork,
+    logs: &Arc<Logs>,
+) {
     let recorder = Arc::new(Recorder::new(Arc::clone(store)));
     let (s, r) = (|| Arc::clone(store), || Arc::clone(&recorder));
-    let settings =
-        Settings { cluster: config.name.clone(), network, listen: config.http, startup: config.pod_startup };
+    let settings = Settings {
+        cluster: config.name.clone(),
+        network,
+        listen: config.http,
+        startup: config.pod_startup,
+        allow_processes: config.allow_processes,
+        logs: Arc::clone(logs),
+    };
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
     let replica_sets =
         controller::replica_set::ReplicaSets { store: s(), recorder: r(), orphans: Default::default() };
@@ -215,7 +238,12 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     tasks.spawn(controller::run(s(), controller::definition::Definitions { store: s() }));
     tasks.spawn(controller::run(s(), controller::disruption::Budgets { store: s() }));
     tasks.spawn(controller::run(s(), kubelet));
-    tasks.spawn(node::follow(s(), faults.nodes_down()));
+    tasks.spawn(controller::run(s(), node::Taints { store: s(), recorder: r() }));
+    let tainted = Default::default();
+    tasks.spawn(controller::run(s(), node::Evictions { store: s(), recorder: r(), tainted }));
+    tasks.spawn(controller::run(s(), node::Orphans { store: s(), missing: Default::default() }));
+    tasks.spawn(node::follow(s(), faults.nodes_down(), config.node_grace));
+    tasks.spawn(node::renew(s(), faults.nodes_down(), config.node_lease));
 }
 
 impl Kubesim {
@@ -291,6 +319,12 @@ impl Kubesim {
             ready_pods: pods.objects.iter().filter(|p| object::condition_true(p, "Ready")).count(),
             pods: pods.objects.len(),
         }
+    }
+
+    /// What the containers of a pod use, as its annotations `sim.bcs/cpu` and `sim.bcs/memory` tell it.
+    pub fn usage(&self, namespace: &str, pod: &str) -> Vec<Usage> {
+        let pod = self.api.store.get(&kind::PODS, &Key::new(namespace, pod));
+        pod.map(|pod| usage::of(&pod, clock::now())).unwrap_or_default()
     }
 
     /// Ends watches, pods and controllers, and waits until the log is written.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -37,7 +38,10 @@ impl Recorder {
     pub(crate) fn record(&self, kind: &Kind, about: &Value, note: &Note<'_>) {
         let namespace = if kind.namespaced { object::namespace(about) } else { "default" };
         let now = clock::stamp();
-        let name = format!("{}.{}{}", object::name(about), clock::suffix(), clock::suffix());
+        let name = format!("{}.{:016x}", object::name(about), fingerprint(about, note));
+        if self.repeat(&Key::new(namespace, &name), &now) {
+            return;
+        }
         let event = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
             "involvedObject": {
@@ -60,4 +64,22 @@ impl Recorder {
             let _ = self.store.delete(&kind::EVENTS, &old, &DeleteOptions::now());
         }
     }
+
+    /// The same again is one event that is counted.
+    fn repeat(&self, key: &Key, now: &str) -> bool {
+        let repeated = self.store.update(&kind::EVENTS, key, |seen| {
+            let mut value = seen.clone();
+            value["count"] = json!(object::int(seen, "/count").unwrap_or(1) + 1);
+            value["lastTimestamp"] = json!(now);
+            Ok(Some(value))
+        });
+        repeated.is_ok()
+    }
+}
+
+/// The same for what is the same: the object, the reason and the sentence.
+fn fingerprint(about: &Value, note: &Note<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (object::uid(about), note.reason, &note.message, note.component).hash(&mut hasher);
+    hasher.finish()
 }

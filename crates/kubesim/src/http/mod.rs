@@ -3,7 +3,9 @@
 mod admin;
 mod body;
 mod discovery;
+mod log;
 mod openapi;
+mod pod_words;
 mod read;
 mod represent;
 mod subresource;
@@ -37,6 +39,7 @@ use crate::{
         review::{self, Review},
     },
     faults::Faults,
+    kubelet::process::log::Logs,
     status::Status,
     store::Store,
     tls::Peer,
@@ -46,6 +49,7 @@ pub(crate) struct Api {
     pub store: Arc<Store>,
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
+    pub logs: Arc<Logs>,
     pub stop: CancellationToken,
     pub requests: AtomicU64,
     pub watches: AtomicU64,

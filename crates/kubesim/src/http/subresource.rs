@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Method, Response, StatusCode, header},
+    http::{Method, Response, StatusCode},
 };
 use serde_json::{Value, json};
 
-use super::{Api, Call, Reply, body, read, represent, target::Target, write};
+use super::{Api, Call, Reply, body, log, read, represent, target::Target, write};
 use crate::{
     access, clock,
     controller::disruption,
     kind::{self, Kind},
-    object::{self, items, text},
+    object::{self, text},
     patch::{
         self,
         apply::{self, Manager},
@@ -42,7 +42,7 @@ pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
         "token" if *kind == kind::SERVICE_ACCOUNTS && call.method == Method::POST => {
             token(api, &target, call).await
         }
-        "log" if *kind == kind::PODS && call.method == Method::GET => log(api, &target, &call),
+        "log" if *kind == kind::PODS && call.method == Method::GET => log::serve(api, &target, &call),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -177,23 +177,4 @@ async fn eviction(api: &Api, target: &Target, mut call: Call) -> Reply {
     }
     api.store.delete(target.kind, &target.key(), &write::delete_options(&call, &given["deleteOptions"]))?;
     Ok(success())
-}
-
-fn log(api: &Api, target: &Target, call: &Call) -> Reply {
-    let pod = current(api, target)?;
-    let statuses = items(&pod, "/status/containerStatuses");
-    let wanted = call.param("container");
-    let found = statuses.iter().find(|s| wanted.is_empty() || s["name"] == wanted);
-    let started = found.map_or("", |s| text(s, "/state/running/startedAt"));
-    if started.is_empty() {
-        let message =
-            format!("container {wanted:?} in pod {:?} is waiting to start: ContainerCreating", target.name);
-        return Err(Status::bad_request(message));
-    }
-    let name = found.map_or("", |s| text(s, "/name"));
-    let lines =
-        format!("{started} {name} started\n{started} {name} listening on {}\n", text(&pod, "/status/podIP"));
-    let mut response = Response::new(Body::from(lines));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    Ok(response)
 }

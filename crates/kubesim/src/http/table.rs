@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::represent;
+use super::{pod_words, represent};
 use crate::{
     clock,
     custom::Custom,
@@ -152,34 +152,15 @@ fn or_none(text: &str) -> Value {
     json!(if text.is_empty() { "<none>" } else { text })
 }
 
-/// The one word that says how a pod is.
-fn pod_status(pod: &Value) -> String {
-    let mut word = text(pod, "/status/reason").to_owned();
-    if word.is_empty() {
-        word = text(pod, "/status/phase").to_owned();
-    }
-    for status in items(pod, "/status/containerStatuses") {
-        for pointer in ["/state/waiting/reason", "/state/terminated/reason"] {
-            let reason = text(status, pointer);
-            if !reason.is_empty() {
-                word = reason.to_owned();
-            }
-        }
-    }
-    if object::deleting(pod) { "Terminating".to_owned() } else { word }
-}
-
 fn pod(object: &Value, name: Value, age: Value) -> Vec<Value> {
-    let statuses = items(object, "/status/containerStatuses");
-    let ready = statuses.iter().filter(|s| s["ready"] == true).count();
-    let restarts: i64 = statuses.iter().filter_map(|s| int(s, "/restartCount")).sum();
+    let (ready, all, restarts) = pod_words::counts(object);
     let gates = items(object, "/spec/readinessGates");
     let open = gates.iter().filter(|g| object::condition_true(object, text(g, "/conditionType"))).count();
     let gates = if gates.is_empty() { "<none>".to_owned() } else { format!("{open}/{}", gates.len()) };
     vec![
         name,
-        json!(format!("{ready}/{}", items(object, "/spec/containers").len())),
-        json!(pod_status(object)),
+        json!(format!("{ready}/{all}")),
+        json!(pod_words::status(object)),
         json!(restarts.to_string()),
         age,
         or_none(text(object, "/status/podIP")),

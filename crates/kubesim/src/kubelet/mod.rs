@@ -1,33 +1,47 @@
 //! The kubelets of all nodes in one: it leads every assigned pod through its life.
+//!
+//! `life` and its neighbours decide, without any I/O, what happens to a pod; this file and `hand` do it.
 
+mod container;
+mod hand;
+mod image;
+mod life;
+mod local;
 pub(crate) mod network;
 mod plan;
-mod report;
+mod probe;
+pub(crate) mod process;
+mod restore;
 mod server;
+mod status;
+mod stop;
+pub(crate) mod usage;
 
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashMap},
-    io,
-    net::Ipv4Addr,
     sync::Arc,
     time::Duration,
 };
 
 use serde_json::Value;
-use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use self::{
+    container::Now,
+    hand::Handle,
+    image::Images,
+    life::{Life, View},
+    local::{Letter, Local},
     network::{PodNetwork, Pool},
-    plan::Plan,
-    report::Station,
+    process::log::Logs,
 };
 use crate::{
     clock,
-    controller::{
-        Controller, Outcome,
-        recorder::{Note, Recorder},
-    },
+    controller::{Controller, Outcome, recorder::Recorder},
     kind::{self, Kind},
     object::{self, Key, text},
     status::Status,
@@ -35,23 +49,13 @@ use crate::{
     task::Tasks,
 };
 
-/// What the kubelet knows of a pod beyond its object.
-struct Local {
-    uid: String,
-    seen: Instant,
-    running: Option<Instant>,
-    stopping: Option<Instant>,
-    crashed: Option<Instant>,
-    crashes: u32,
-    address: Option<Ipv4Addr>,
-    server: Option<CancellationToken>,
-}
-
 pub(crate) struct Settings {
     pub cluster: String,
     pub network: PodNetwork,
     pub listen: bool,
     pub startup: Duration,
+    pub allow_processes: bool,
+    pub logs: Arc<Logs>,
 }
 
 pub(crate) struct Kubelet {
@@ -60,13 +64,17 @@ pub(crate) struct Kubelet {
     tasks: Tasks,
     settings: Settings,
     pool: Pool,
+    images: Images,
     pods: HashMap<Key, Local>,
     down: watch::Receiver<BTreeSet<String>>,
+    post: mpsc::UnboundedSender<Letter>,
+    mail: mpsc::UnboundedReceiver<Letter>,
+    unread: HashMap<Key, Vec<Letter>>,
 }
 
 impl Controller for Kubelet {
     fn kinds(&self) -> Vec<&'static Kind> {
-        // Nodes too: a lost node changes the life of its pods.
+        // Nodes too: pods may have been waiting for theirs.
         vec![&kind::PODS, &kind::NODES]
     }
 
@@ -76,12 +84,13 @@ impl Controller for Kubelet {
             return;
         }
         let ready = |o: &Value| object::condition_true(o, "Ready");
-        if event.previous.as_ref().is_some_and(|p| ready(p) != ready(&event.object)) {
+        if event.previous.as_ref().is_none_or(|p| ready(p) != ready(&event.object)) {
             queue.extend(self.pods.keys().cloned());
         }
     }
 
     fn reconcile(&mut self, key: &Key) -> Outcome {
+        let letters = self.unread.remove(key).unwrap_or_default();
         let pod = self.store.get(&kind::PODS, key);
         let uid = pod.as_deref().map_or("", object::uid);
         if self.pods.get(key).is_some_and(|local| local.uid != uid) {
@@ -91,14 +100,26 @@ impl Controller for Kubelet {
         if text(&pod, "/spec/nodeName").is_empty() {
             return Ok(None);
         }
-        if !self.pods.contains_key(key) {
-            let local = self.meet(&pod);
-            self.pods.insert(key.clone(), local);
-        }
-        let Some(mut local) = self.pods.remove(key) else { return Ok(None) };
-        let outcome = self.step(key, &pod, &mut local);
+        let mut local = match self.pods.remove(key) {
+            Some(local) => local,
+            None => self.meet(&pod),
+        };
+        let outcome = self.step(key, &pod, &mut local, letters);
         self.pods.insert(key.clone(), local);
         outcome
+    }
+
+    async fn woken(&mut self, queue: &mut BTreeSet<Key>) {
+        tokio::select! {
+            letter = self.mail.recv() => if let Some(letter) = letter {
+                queue.insert(letter.key.clone());
+                self.unread.entry(letter.key.clone()).or_default().push(letter);
+            },
+            changed = self.down.changed() => match changed {
+                Ok(()) => queue.extend(self.pods.keys().cloned()),
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 }
 
@@ -117,226 +138,135 @@ impl Kubelet {
                 pool.claim(address);
             }
         }
-        Self { store, recorder, tasks, settings, pool, pods: HashMap::new(), down }
+        let (post, mail) = mpsc::unbounded_channel();
+        let (images, pods, unread) = (Images::default(), HashMap::new(), HashMap::new());
+        Self { store, recorder, tasks, settings, pool, images, pods, down, post, mail, unread }
     }
 
     /// A pod seen for the first time: new, or running since before a restart of the simulator.
     fn meet(&mut self, pod: &Value) -> Local {
-        let now = Instant::now();
+        let plan = plan::plan(pod, self.settings.startup);
+        let now = moment();
+        let restored = restore::life(pod, plan.process, now);
         let mut local = Local {
             uid: object::uid(pod).to_owned(),
-            seen: now,
-            running: None,
-            stopping: None,
-            crashed: None,
-            crashes: 0,
             address: text(pod, "/status/podIP").parse().ok(),
-            server: None,
+            life: restored.unwrap_or_else(|| Life::new(pod, now)),
+            handles: Vec::new(),
+            complained: false,
+            silent: false,
+            rest: None,
         };
-        if text(pod, "/status/phase") == "Running" && local.address.is_some() {
-            local.running = Some(now);
-            self.listen(pod, &mut local);
+        local.handles.resize_with(local.life.containers.len(), Handle::default);
+        if local.life.any_running() && !self.still_free(pod, &local) {
+            // Its old address was taken while it was away.
+            local.address = self.free_address(pod);
         }
         local
     }
 
     fn forget(&mut self, key: &Key) {
-        if let Some(mut local) = self.pods.remove(key) {
-            close(&mut local);
-            if let Some(address) = local.address {
-                self.pool.free(address);
-            }
+        // Dropping the handles ends what is behind them.
+        let Some(local) = self.pods.remove(key) else { return };
+        self.unread.remove(key);
+        self.settings.logs.forget(&local.uid);
+        if let Some(address) = local.address {
+            self.pool.free(address);
         }
     }
 
+    /// Nobody is there to do anything for the pod.
     fn node_lost(&self, pod: &Value) -> bool {
-        self.down.borrow().contains(text(pod, "/spec/nodeName"))
+        let node = text(pod, "/spec/nodeName");
+        self.down.borrow().contains(node) || self.store.get(&kind::NODES, &Key::new("", node)).is_none()
     }
 
-    fn step(&mut self, key: &Key, pod: &Value, local: &mut Local) -> Outcome {
+    fn step(&mut self, key: &Key, pod: &Value, local: &mut Local, letters: Vec<Letter>) -> Outcome {
+        local.silence(self.node_lost(pod));
+        if letters.is_empty()
+            && let Some(left) = local.resting(object::version(pod))
+        {
+            return Ok(left);
+        }
+        local.rest = None;
         let plan = plan::plan(pod, self.settings.startup);
-        let now = Instant::now();
-        if self.node_lost(pod) {
-            // Nobody there to do anything: the pod is unready and silent until the node comes back.
-            close(local);
-            if local.running.is_some() {
-                self.set_ready(key, false, "NodeStatusUnknown")?;
+        let deleting = object::deleting(pod);
+        if local.silent {
+            // What was heard meanwhile is read when the node is back.
+            self.unread.entry(key.clone()).or_default().extend(letters);
+            return Ok(None);
+        }
+        if !deleting && matches!(text(pod, "/status/phase"), "Succeeded" | "Failed") {
+            return Ok(None);
+        }
+        let view =
+            View { pod, plan: &plan, now: moment(), deleting, probing: self.settings.listen || plan.process };
+        if !local.life.sandbox && !deleting && local.life.seen + plan.startup <= view.now.at {
+            if let Err(why) = self.sandbox(&view, local) {
+                self.write(key, local, &view)?;
+                self.complain(pod, local, why);
+                return Ok(Some(Duration::from_secs(1)));
             }
-            return Ok(None);
+            local.life.sandbox = true;
         }
-        if object::deleting(pod) {
-            return self.stop(key, pod, &plan, local);
+        self.live(key, &view, local, letters);
+        let written = self.write(key, local, &view)?;
+        if deleting && !local.life.any_running() {
+            return self.remove(key, local);
         }
-        if matches!(text(pod, "/status/phase"), "Succeeded" | "Failed") {
-            close(local);
-            return Ok(None);
+        let next = local.life.next(&view);
+        local.rest = written.map(|version| (version, next));
+        Ok(next.map(|at| at.saturating_duration_since(Instant::now())))
+    }
+
+    /// Moves the life on until it rests, and does what it asks for.
+    fn live(&mut self, key: &Key, view: &View<'_>, local: &mut Local, letters: Vec<Letter>) {
+        let mut effects = Vec::new();
+        for letter in letters {
+            effects.extend(local.read(letter, view));
         }
-        if plan.bad_image && local.running.is_none() {
-            return self.refuse_image(key, pod);
-        }
-        match local.running {
-            Some(since) => self.live(key, pod, &plan, local, since),
-            None => {
-                let from = local.crashed.map_or(local.seen, |at| at + backoff(local.crashes));
-                let due = from + plan.startup;
-                if now >= due {
-                    return self.launch(key, pod, local);
-                }
-                if local.crashed.is_none() && pod["status"]["containerStatuses"].is_null() {
-                    self.report(key, &Station::Creating, Some(false))?;
-                }
-                Ok(Some(due - now))
+        loop {
+            for effect in std::mem::take(&mut effects) {
+                effects.extend(self.perform(key, view, local, effect));
+            }
+            effects.extend(local.life.advance(view, &mut self.images));
+            local.close_ended();
+            if effects.is_empty() {
+                break;
             }
         }
+        self.reopen(view, local);
     }
 
-    fn launch(&mut self, key: &Key, pod: &Value, local: &mut Local) -> Outcome {
-        if !self.listen(pod, local) {
-            return Ok(Some(Duration::from_secs(1)));
+    /// The version after the write; none when others had changed the pod since it was looked at.
+    fn write(&self, key: &Key, local: &Local, view: &View<'_>) -> Result<Option<u64>, Status> {
+        let same = Cell::new(false);
+        let done = self.store.update(&kind::PODS, key, |seen| {
+            same.set(object::version(seen) == object::version(view.pod));
+            let value = status::write(seen, &local.life, local.address, &view.now);
+            Ok((object::uid(seen) == local.uid && value != *seen).then_some(value))
+        });
+        match done {
+            Ok(written) => Ok(same.get().then(|| object::version(&written))),
+            Err(status) if status.code == 404 => Ok(None),
+            Err(status) => Err(status),
         }
-        local.running = Some(Instant::now());
-        let plan = plan::plan(pod, self.settings.startup);
-        let address = local.address.map(|a| a.to_string()).unwrap_or_default();
-        let ready = !plan.never_ready && plan.ready_after.is_zero();
-        self.report(key, &Station::Running { address: &address }, Some(ready))?;
-        self.note(pod, false, "Started", "Started container".to_owned());
-        self.live(key, pod, &plan, local, Instant::now())
     }
 
-    /// A running pod: readiness, and the end that it may be going to have.
-    fn live(&mut self, key: &Key, pod: &Value, plan: &Plan, local: &mut Local, since: Instant) -> Outcome {
-        let age = since.elapsed();
-        if local.server.is_none() {
-            self.listen(pod, local);
-        }
-        let address = local.address.map(|a| a.to_string()).unwrap_or_default();
-        if text(pod, "/status/phase") == "Running" && text(pod, "/status/podIP") != address {
-            // Its old address was taken when it came back.
-            self.report(key, &Station::Running { address: &address }, Some(false))?;
-        }
-        if plan.crash_after.is_some_and(|at| age >= at) {
-            return self.crash(key, pod, local);
-        }
-        if plan.complete_after.is_some_and(|at| age >= at) {
-            close(local);
-            self.report(key, &Station::Ended { failed: false }, Some(false))?;
-            return Ok(None);
-        }
-        self.set_ready(key, !plan.never_ready && age >= plan.ready_after, "ContainersNotReady")?;
-        let next = [Some(plan.ready_after), plan.crash_after, plan.complete_after];
-        Ok(next.into_iter().flatten().filter(|at| *at > age).map(|at| at - age).min())
-    }
-
-    fn crash(&mut self, key: &Key, pod: &Value, local: &mut Local) -> Outcome {
-        close(local);
-        local.running = None;
-        if text(pod, "/spec/restartPolicy") == "Never" {
-            self.report(key, &Station::Ended { failed: true }, Some(false))?;
-            return Ok(None);
-        }
-        local.crashed = Some(Instant::now());
-        local.crashes += 1;
-        self.report(key, &Station::Crashed, Some(false))?;
-        self.note(pod, true, "BackOff", "Back-off restarting failed container".to_owned());
-        Ok(Some(backoff(local.crashes)))
-    }
-
-    fn stop(&mut self, key: &Key, pod: &Value, plan: &Plan, local: &mut Local) -> Outcome {
-        let first = local.stopping.is_none();
-        let began = *local.stopping.get_or_insert_with(Instant::now);
-        let takes = report::shutdown(pod, plan);
-        let left = takes.saturating_sub(began.elapsed());
-        if first && !left.is_zero() {
-            self.set_ready(key, false, "ContainersNotReady")?;
-            self.note(pod, false, "Killing", "Stopping container".to_owned());
-        }
-        if !left.is_zero() {
-            return Ok(Some(left));
-        }
-        close(local);
+    fn remove(&self, key: &Key, local: &Local) -> Outcome {
         let options = DeleteOptions { uid: Some(local.uid.clone()), ..DeleteOptions::now() };
         match self.store.delete(&kind::PODS, key, &options) {
             Err(status) if !matches!(status.code, 404 | 409) => Err(status),
             _ => Ok(None),
         }
     }
-
-    fn refuse_image(&self, key: &Key, pod: &Value) -> Outcome {
-        let status = object::items(pod, "/status/containerStatuses").first();
-        if status.is_none_or(|s| text(s, "/state/waiting/reason") != "ImagePullBackOff") {
-            self.report(key, &Station::BadImage, Some(false))?;
-            self.note(pod, true, "Failed", "Error: ImagePullBackOff".to_owned());
-        }
-        Ok(None)
-    }
-
-    /// Gives the pod its address and listens there; false when no address is left.
-    fn listen(&mut self, pod: &Value, local: &mut Local) -> bool {
-        let ports = if self.settings.listen { server::ports(pod) } else { Vec::new() };
-        loop {
-            let Some(address) = local.address.or_else(|| self.pool.take()) else {
-                tracing::error!(network = %self.settings.network, "no address left for pods");
-                return false;
-            };
-            match server::bind(address, &ports) {
-                Ok(listeners) => {
-                    local.address = Some(address);
-                    let plan = plan::plan(pod, self.settings.startup);
-                    let app = server::App::new(&self.settings.cluster, pod, &plan);
-                    local.server = Some(server::serve(&self.tasks, listeners, app));
-                    return true;
-                }
-                // Somebody else on this machine has the address: the next one, and this one stays taken.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => local.address = None,
-                Err(error) => {
-                    tracing::warn!(%error, %address, pod = object::name(pod), "the pod cannot listen; it runs without");
-                    local.address = Some(address);
-                    local.server = Some(self.tasks.stop.child_token());
-                    return true;
-                }
-            }
-        }
-    }
-
-    fn report(&self, key: &Key, station: &Station<'_>, ready: Option<bool>) -> Result<(), Status> {
-        let now = clock::stamp();
-        let done = self.store.update(&kind::PODS, key, |seen| {
-            let value = report::at(seen, station, &now);
-            Ok(Some(match ready {
-                Some(ready) => report::readiness(&value, ready, "ContainersNotReady", &now),
-                None => value,
-            }))
-        });
-        gone_is_fine(done)
-    }
-
-    fn set_ready(&self, key: &Key, ready: bool, why: &str) -> Result<(), Status> {
-        let done = self.store.update(&kind::PODS, key, |seen| {
-            let value = report::readiness(seen, ready, why, &clock::stamp());
-            Ok((value != *seen).then_some(value))
-        });
-        gone_is_fine(done)
-    }
-
-    fn note(&self, pod: &Value, warning: bool, reason: &str, message: String) {
-        self.recorder.record(&kind::PODS, pod, &Note { warning, reason, message, component: "kubelet" });
-    }
 }
 
-fn gone_is_fine(done: Result<Arc<Value>, Status>) -> Result<(), Status> {
-    match done {
-        Err(status) if status.code != 404 => Err(status),
-        _ => Ok(()),
-    }
+fn moment() -> Now {
+    Now { at: Instant::now(), wall: clock::now() }
 }
 
-fn close(local: &mut Local) {
-    if let Some(server) = local.server.take() {
-        server.cancel();
-    }
-}
-
-/// Half a second, doubling up to half a minute: shorter than real, since tests wait for it.
-fn backoff(crashes: u32) -> Duration {
-    Duration::from_millis(250 * 2_u64.pow(crashes.min(7)))
+/// The names of the containers of a pod, init containers first.
+pub(crate) fn container_names(pod: &Value) -> impl Iterator<Item = &str> {
+    plan::containers(pod).map(|(_, spec)| text(spec, "/name"))
 }

@@ -44,6 +44,12 @@ impl PodNetwork {
         Self { base: (127 << 24) | (second << 16), prefix: 16 }
     }
 
+    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
+        let offset = u32::from(address).wrapping_sub(self.base);
+        // As everywhere, the first address names the network.
+        (1..self.size()).contains(&offset)
+    }
+
     fn size(self) -> u32 {
         1 << (32 - self.prefix)
     }
@@ -74,7 +80,7 @@ impl Pool {
         None
     }
 
-    /// Takes an address that a pod had before a restart.
+    /// Takes one certain address, unless somebody has it.
     pub(crate) fn claim(&mut self, address: Ipv4Addr) -> bool {
         self.used.insert(address)
     }

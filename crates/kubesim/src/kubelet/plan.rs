@@ -1,41 +1,137 @@
-//! What a pod is told to do by its annotations and its image.
+//! What a pod is told to do by its annotations and its images.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::object::{annotation, items, text};
+use super::container::Role;
+use crate::object::{items, text};
 
-/// The life that a pod is going to have. Durations count from when it starts to run, unless said otherwise.
+/// The life that a pod is going to have.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Plan {
-    /// From the assignment to a node until the containers run.
+pub(crate) struct Plan<'a> {
+    /// From the assignment to a node until the pod has an address and its containers may start.
     pub startup: Duration,
-    pub ready_after: Duration,
-    pub never_ready: bool,
+    /// The address that the pod wants.
+    pub address: Option<&'a str>,
+    /// Whether the containers are real processes.
+    pub process: bool,
+    /// Init containers first, as everywhere in the kubelet.
+    pub containers: Vec<Part>,
+}
+
+/// The life that a container is going to have. Durations count from when it runs, unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Part {
+    /// From its turn to start until it runs, without the pull of its image.
+    pub startup: Duration,
+    pub image_pull: Duration,
+    pub bad_image: bool,
+    /// Set when annotations decide about readiness, and not probes.
+    pub readiness: Option<Readiness>,
     pub crash_after: Option<Duration>,
     pub complete_after: Option<Duration>,
-    /// From the request to stop until the process has gone.
+    pub exit_code: Option<i32>,
+    /// From the signal to stop until the process has gone.
     pub shutdown: Duration,
-    pub bad_image: bool,
     pub latency: Duration,
     pub error_rate: f64,
 }
 
-pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan {
-    let time = |key: &str| annotation(pod, key).and_then(duration);
-    let on = |key: &str| annotation(pod, key) == Some("true");
-    let bad_tag = |c: &Value| matches!(tag(text(c, "/image")), "missing" | "broken");
-    Plan {
-        startup: time("sim.bcs/startup").unwrap_or(default_startup),
-        ready_after: time("sim.bcs/ready-after").unwrap_or_default(),
-        never_ready: on("sim.bcs/never-ready"),
-        crash_after: time("sim.bcs/crash-after"),
-        complete_after: time("sim.bcs/complete-after"),
-        shutdown: time("sim.bcs/shutdown").unwrap_or(Duration::from_millis(50)),
-        bad_image: on("sim.bcs/image-pull-error") || items(pod, "/spec/containers").iter().any(bad_tag),
-        latency: time("sim.bcs/latency").unwrap_or_default(),
-        error_rate: annotation(pod, "sim.bcs/error-rate").and_then(|r| r.parse().ok()).unwrap_or(0.0),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    After(Duration),
+    Never,
+}
+
+impl Part {
+    /// When and how the container ends by itself.
+    pub(crate) fn end(&self) -> Option<(Duration, i32)> {
+        let crash = self.crash_after.map(|at| (at, self.exit_code.unwrap_or(1)));
+        let complete = self.complete_after.map(|at| (at, self.exit_code.unwrap_or(0)));
+        crash.into_iter().chain(complete).min_by_key(|(at, _)| *at)
+    }
+}
+
+/// The containers of a pod with their roles, init containers first.
+pub(crate) fn containers(pod: &Value) -> impl Iterator<Item = (Role, &Value)> {
+    let init = items(pod, "/spec/initContainers").iter().map(|c| {
+        let sidecar = text(c, "/restartPolicy") == "Always";
+        (if sidecar { Role::Sidecar } else { Role::Init }, c)
+    });
+    init.chain(items(pod, "/spec/containers").iter().map(|c| (Role::App, c)))
+}
+
+pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
+    let mut plan = Plan {
+        startup: default_startup,
+        address: None,
+        process: text(pod, "/spec/runtimeClassName") == "process",
+        containers: containers(pod).map(|(role, c)| part(role, c)).collect(),
+    };
+    let annotations = pod["metadata"]["annotations"].as_object();
+    let ours = annotations.into_iter().flatten().filter_map(|(key, value)| {
+        let key = key.strip_prefix("sim.bcs/")?;
+        Some((key.rsplit_once('.'), key, value.as_str()?))
+    });
+    // What is said of one container weighs more than what is said of the pod.
+    let (single, general): (Vec<_>, Vec<_>) = ours.partition(|(split, ..)| split.is_some());
+    for (_, key, value) in general {
+        match key {
+            "startup" => plan.startup = duration(value).unwrap_or(plan.startup),
+            "address" => plan.address = Some(value),
+            "process" => plan.process = value == "true",
+            _ => {
+                for ((role, _), part) in containers(pod).zip(&mut plan.containers) {
+                    if concerns(role, key) {
+                        tell(part, key, value);
+                    }
+                }
+            }
+        }
+    }
+    for (split, _, value) in single {
+        let Some((name, key)) = split else { continue };
+        for ((_, container), part) in containers(pod).zip(&mut plan.containers) {
+            if text(container, "/name") == name {
+                tell(part, key, value);
+            }
+        }
+    }
+    plan
+}
+
+/// The life of a container of which nothing is said.
+fn part(role: Role, container: &Value) -> Part {
+    let bad_image = matches!(tag(text(container, "/image")), "missing" | "broken");
+    match role {
+        Role::App => Part { bad_image, shutdown: Duration::from_millis(50), ..Part::default() },
+        Role::Sidecar => Part { bad_image, ..Part::default() },
+        Role::Init => Part { bad_image, complete_after: Some(Duration::ZERO), ..Part::default() },
+    }
+}
+
+/// How the pod goes is how its app containers go; how images and requests go is the same for all.
+fn concerns(role: Role, key: &str) -> bool {
+    role == Role::App || matches!(key, "image-pull" | "image-pull-error" | "latency" | "error-rate")
+}
+
+fn tell(part: &mut Part, key: &str, value: &str) {
+    let time = duration(value);
+    match key {
+        "startup" => part.startup = time.unwrap_or_default(),
+        "image-pull" => part.image_pull = time.unwrap_or_default(),
+        "image-pull-error" => part.bad_image |= value == "true",
+        // The order of annotations is that of the alphabet: `never-ready` comes before `ready-after`.
+        "never-ready" if value == "true" => part.readiness = Some(Readiness::Never),
+        "ready-after" if part.readiness.is_none() => part.readiness = time.map(Readiness::After),
+        "crash-after" => part.crash_after = time,
+        "complete-after" => part.complete_after = time,
+        "exit-code" => part.exit_code = value.parse().ok(),
+        "shutdown" => part.shutdown = time.unwrap_or(part.shutdown),
+        "latency" => part.latency = time.unwrap_or_default(),
+        "error-rate" => part.error_rate = value.parse().unwrap_or(0.0),
+        _ => {}
     }
 }
 
@@ -61,6 +157,8 @@ pub(crate) fn tag(image: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -83,5 +181,28 @@ mod tests {
         ] {
             assert_eq!(tag(image), expected, "{image}");
         }
+    }
+
+    #[test]
+    fn one_container_can_be_told_apart_from_the_others() {
+        let pod = json!({
+            "metadata": {"annotations": {
+                "sim.bcs/crash-after": "1s", "sim.bcs/b.crash-after": "2s", "sim.bcs/b.exit-code": "7",
+                "sim.bcs/setup.complete-after": "3s", "sim.bcs/ready-after": "4s", "sim.bcs/never-ready": "false",
+                "sim.bcs/image-pull": "5s",
+            }},
+            "spec": {
+                "initContainers": [{"name": "setup"}, {"name": "proxy", "restartPolicy": "Always"}],
+                "containers": [{"name": "a"}, {"name": "b", "image": "web:missing"}],
+            },
+        });
+        let plan = plan(&pod, Duration::ZERO);
+        let seconds = Duration::from_secs;
+        let ends: Vec<_> = plan.containers.iter().map(Part::end).collect();
+        assert_eq!(ends, [Some((seconds(3), 0)), None, Some((seconds(1), 1)), Some((seconds(2), 7))]);
+        assert_eq!(plan.containers[1].readiness, None, "the pod's readiness is that of its app containers");
+        assert_eq!(plan.containers[2].readiness, Some(Readiness::After(seconds(4))));
+        assert!(plan.containers.iter().all(|c| c.image_pull == seconds(5)));
+        assert!(plan.containers[3].bad_image && !plan.containers[2].bad_image);
     }
 }

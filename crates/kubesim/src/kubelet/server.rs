@@ -1,4 +1,4 @@
-//! The process that a pod pretends to run: it answers HTTP on the pod's own address.
+//! The process that a container pretends to run: it answers HTTP on the pod's own address.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Plan, tag};
+use super::plan::{Part, tag};
 use crate::{
     object::{self, int, items, text},
     task::Tasks,
@@ -30,22 +30,20 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(cluster: &str, pod: &Value, plan: &Plan) -> Self {
-        let image = items(pod, "/spec/containers").first().map_or("", |c| text(c, "/image"));
+    pub(crate) fn new(cluster: &str, pod: &Value, container: &Value, part: &Part) -> Self {
+        let image = text(container, "/image");
         let name = object::label(pod, "app").or_else(|| object::label(pod, "app.kubernetes.io/name"));
         let answer = json!({
             "pod": object::name(pod), "namespace": object::namespace(pod), "app": name.unwrap_or_else(|| object::name(pod)),
             "version": tag(image), "node": text(pod, "/spec/nodeName"), "cluster": cluster,
         });
-        Self { answer, latency: plan.latency, error_rate: plan.error_rate.clamp(0.0, 1.0) }
+        Self { answer, latency: part.latency, error_rate: part.error_rate.clamp(0.0, 1.0) }
     }
 }
 
-/// The ports that a pod declares.
-pub(crate) fn ports(pod: &Value) -> Vec<u16> {
-    let containers = items(pod, "/spec/containers").iter();
-    let tcp =
-        containers.flat_map(|c| items(c, "/ports")).filter(|p| matches!(text(p, "/protocol"), "" | "TCP"));
+/// The ports that a container declares.
+pub(crate) fn ports(container: &Value) -> Vec<u16> {
+    let tcp = items(container, "/ports").iter().filter(|p| matches!(text(p, "/protocol"), "" | "TCP"));
     let mut ports: Vec<u16> = tcp.filter_map(|p| u16::try_from(int(p, "/containerPort")?).ok()).collect();
     ports.sort_unstable();
     ports.dedup();

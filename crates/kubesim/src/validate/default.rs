@@ -40,6 +40,7 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
             default(object, &["spec", "serviceAccountName"], json!("default"));
             default(object, &["spec", "enableServiceLinks"], json!(true));
             default(object, &["spec", "priority"], json!(0));
+            tolerations(&mut object["spec"]);
         }
         "replicasets.apps" => {
             default(object, &["spec", "replicas"], json!(1));
@@ -166,5 +167,26 @@ fn service(object: &mut Value) {
     let external = matches!(object::text(object, "/spec/type"), "NodePort" | "LoadBalancer");
     if external {
         default(object, &["spec", "externalTrafficPolicy"], json!("Cluster"));
+    }
+}
+
+/// Every pod bears a lost node for five minutes, unless it says something else about that.
+fn tolerations(spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let said = object::items(spec, "/tolerations").iter().any(|t| {
+            matches!(object::text(t, "/effect"), "" | "NoExecute")
+                && (t["key"] == key || object::text(t, "/key").is_empty())
+        });
+        if !said {
+            let toleration =
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+            default(spec, &["tolerations"], json!([]));
+            if let Some(list) = spec["tolerations"].as_array_mut() {
+                list.push(toleration);
+            }
+        }
     }
 }

@@ -3,12 +3,19 @@
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
 mod access;
+mod address;
 mod clients;
+mod container;
 mod custom;
 mod harness;
 mod kubectl;
+mod node;
 mod pod;
+mod probe;
+mod process;
 mod protocol;
 mod scale;
+mod stop;
 mod tls;
 mod watch;
+mod witness;

@@ -64,7 +64,9 @@ async fn pods_fail_as_their_annotations_say() {
     Raw(&sim).post(PODS, &pod("never", &json!({"sim.bcs/never-ready": "true"}))).await;
     Raw(&sim).post(PODS, &pod("image", &json!({"sim.bcs/image-pull-error": "true"}))).await;
     Raw(&sim).post(PODS, &pod("crash", &json!({"sim.bcs/crash-after": "30ms"}))).await;
-    Raw(&sim).post(PODS, &pod("done", &json!({"sim.bcs/complete-after": "30ms"}))).await;
+    let mut done = pod("done", &json!({"sim.bcs/complete-after": "30ms"}));
+    done["spec"]["restartPolicy"] = json!("OnFailure");
+    Raw(&sim).post(PODS, &done).await;
     for (name, pointer, expected) in [
         ("never", "/status/phase", json!("Running")),
         ("image", "/status/containerStatuses/0/state/waiting/reason", json!("ImagePullBackOff")),
