@@ -31,6 +31,11 @@ pub(crate) fn suffix() -> String {
     suffix_of(rand::random())
 }
 
+/// FNV-1a: equal contents get equal names.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 pub(crate) fn suffix_of(mut seed: u64) -> String {

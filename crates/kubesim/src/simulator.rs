@@ -159,11 +159,8 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     let settings =
         Settings { cluster: config.name.clone(), network, listen: config.http, startup: config.pod_startup };
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
-    let replica_sets =
-        controller::replica_set::ReplicaSets { store: s(), recorder: r(), orphans: Default::default() };
-    let deployments = controller::deployment::Deployments { store: s(), recorder: r() };
-    tasks.spawn(controller::run(s(), replica_sets));
-    tasks.spawn(controller::run(s(), deployments));
+    tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));

@@ -1,17 +1,24 @@
 //! The controllers: each turns changes of the store into keys, and each key into the next step for that object.
 
+pub(crate) mod claim;
 pub(crate) mod deployment;
 pub(crate) mod disruption;
 pub(crate) mod endpoint;
 pub(crate) mod garbage;
 pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod percent;
+pub(crate) mod pod;
 pub(crate) mod recorder;
 pub(crate) mod replica_set;
 pub(crate) mod scheduler;
 pub(crate) mod service;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -36,14 +43,50 @@ pub(crate) trait Controller: Send + 'static {
     fn reconcile(&mut self, key: &Key) -> Outcome;
 }
 
+/// How long a step that failed waits for its first repetition; it doubles every time.
 const RETRY: Duration = Duration::from_millis(20);
+const RETRY_LIMIT: u32 = 6;
 const BATCH: usize = 4096;
+
+/// Keys with the earliest instant at which each is to be looked at again.
+#[derive(Default)]
+struct Alarms {
+    by_time: BTreeSet<(Instant, Key)>,
+    by_key: HashMap<Key, Instant>,
+}
+
+impl Alarms {
+    fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// The earlier one stays: whoever is woken says again how long to wait.
+    fn set(&mut self, key: Key, at: Instant) {
+        match self.by_key.get(&key) {
+            Some(known) if *known <= at => return,
+            Some(known) => self.by_time.remove(&(*known, key.clone())),
+            None => false,
+        };
+        self.by_key.insert(key.clone(), at);
+        self.by_time.insert((at, key));
+    }
+
+    fn take(&mut self, now: Instant, queue: &mut BTreeSet<Key>) {
+        while self.next().is_some_and(|at| at <= now) {
+            if let Some((_, key)) = self.by_time.pop_first() {
+                self.by_key.remove(&key);
+                queue.insert(key);
+            }
+        }
+    }
+}
 
 pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
     let mut feed = store.feed(&controller.kinds());
-    let (mut queue, mut later, mut batch) = (BTreeSet::new(), BTreeSet::<(Instant, Key)>::new(), Vec::new());
+    let (mut queue, mut alarms, mut batch) = (BTreeSet::new(), Alarms::default(), Vec::new());
+    let mut failures: HashMap<Key, u32> = HashMap::new();
     loop {
-        let due = later.first().map(|(at, _)| *at);
+        let due = alarms.next();
         tokio::select! {
             count = feed.recv_many(&mut batch, BATCH) => if count == 0 { return },
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -51,18 +94,22 @@ pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
         for event in batch.drain(..) {
             controller.observe(&event, &mut queue);
         }
-        let now = Instant::now();
-        while let Some((_, key)) = later.first().filter(|(at, _)| *at <= now).cloned() {
-            later.pop_first();
-            queue.insert(key);
-        }
+        alarms.take(Instant::now(), &mut queue);
         for key in std::mem::take(&mut queue) {
-            let again = controller.reconcile(&key).unwrap_or_else(|status| {
-                tracing::debug!(error = %status, key = ?key, "step failed, trying again");
-                Some(RETRY)
-            });
+            let again = match controller.reconcile(&key) {
+                Ok(again) => {
+                    failures.remove(&key);
+                    again
+                }
+                Err(status) => {
+                    tracing::debug!(error = %status, key = ?key, "step failed, trying again");
+                    let count = failures.entry(key.clone()).or_default();
+                    *count += 1;
+                    Some(RETRY * 2_u32.pow((*count - 1).min(RETRY_LIMIT)))
+                }
+            };
             if let Some(delay) = again {
-                later.insert((Instant::now() + delay, key));
+                alarms.set(key, Instant::now() + delay);
             }
         }
         if C::PAUSE.is_zero() {

@@ -8,12 +8,12 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::harness::{Raw, deployment, ready_pods, sim};
 
-struct Kubectl {
+pub(crate) struct Kubectl {
     dir: tempfile::TempDir,
 }
 
 impl Kubectl {
-    fn new(sim: &Kubesim) -> Self {
+    pub(crate) fn new(sim: &Kubesim) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         sim.write_kubeconfig(dir.path().join("config")).expect("written");
         Self { dir }
@@ -23,7 +23,7 @@ impl Kubectl {
         self.dir.path().join(name)
     }
 
-    async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
+    pub(crate) async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
         let child = Command::new("kubectl")
             .args(args)
             .env("KUBECONFIG", self.path("config"))
@@ -46,7 +46,7 @@ impl Kubectl {
         (output.status.success(), text)
     }
 
-    async fn ok(&self, args: &[&str]) -> String {
+    pub(crate) async fn ok(&self, args: &[&str]) -> String {
         let (success, text) = self.run(args, "").await;
         assert!(success, "kubectl {args:?}: {text}");
         text
@@ -54,7 +54,7 @@ impl Kubectl {
 }
 
 /// The `create` verbs speak protobuf, which the simulator does not know; so kubectl makes the object and applies it.
-async fn create(kubectl: &Kubectl, args: &[&str]) {
+pub(crate) async fn create(kubectl: &Kubectl, args: &[&str]) {
     let made = kubectl.ok(&[args, &["--dry-run=client", "-o", "json"]].concat()).await;
     let (success, text) = kubectl.run(&["create", "-f", "-"], &made).await;
     assert!(success, "{args:?}: {text}");
