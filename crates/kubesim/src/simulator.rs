@@ -161,6 +161,8 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
     tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::stateful_set::StatefulSets::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::volume::Volumes { store: s() }));
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));

@@ -11,8 +11,11 @@ pub(crate) mod percent;
 pub(crate) mod pod;
 pub(crate) mod recorder;
 pub(crate) mod replica_set;
+pub(crate) mod revision;
 pub(crate) mod scheduler;
 pub(crate) mod service;
+pub(crate) mod stateful_set;
+pub(crate) mod volume;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -8,4 +8,5 @@ mod kubectl;
 mod pod;
 mod protocol;
 mod scale;
+mod stateful_set;
 mod watch;

@@ -17,6 +17,10 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
             workload(value, causes);
             deployment(value, causes);
         }
+        "statefulsets.apps" => {
+            workload(value, causes);
+            stateful_set(value, causes);
+        }
         _ => {}
     }
 }
@@ -25,6 +29,10 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
 pub(super) fn check_update(kind: &Kind, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let fixed: &[&str] = match kind.id {
         "deployments.apps" | "replicasets.apps" => &["selector"],
+        "statefulsets.apps" if stateful_core(old) != stateful_core(new) => {
+            causes.push(forbidden("spec", STATEFUL_FIXED));
+            &[]
+        }
         _ => &[],
     };
     for field in fixed {
@@ -32,6 +40,48 @@ pub(super) fn check_update(kind: &Kind, old: &Value, new: &Value, causes: &mut V
             let found = new["spec"][*field].to_string();
             causes.push(Cause::invalid(&format!("spec.{field}"), &found, "field is immutable"));
         }
+    }
+}
+
+const STATEFUL_FIXED: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+/// The part of a StatefulSet that never changes.
+fn stateful_core(set: &Value) -> Value {
+    let mut spec = set["spec"].clone();
+    for field in [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ] {
+        object::unset(&mut spec, &[field]);
+    }
+    spec
+}
+
+fn stateful_set(value: &Value, causes: &mut Vec<Cause>) {
+    one_of(value, "/spec/podManagementPolicy", &["OrderedReady", "Parallel"], causes);
+    one_of(value, "/spec/updateStrategy/type", &["OnDelete", "RollingUpdate"], causes);
+    let strategy = &value["spec"]["updateStrategy"];
+    if strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
+        let why = "only allowed for updateStrategy 'RollingUpdate'";
+        causes.push(forbidden("spec.updateStrategy.rollingUpdate", why));
+    }
+    for (pointer, name) in [
+        ("/spec/updateStrategy/rollingUpdate/partition", "spec.updateStrategy.rollingUpdate.partition"),
+        ("/spec/ordinals/start", "spec.ordinals.start"),
+    ] {
+        if let Some(found) = int(value, pointer).filter(|n| *n < 0) {
+            causes.push(Cause::invalid(name, &found.to_string(), "must be greater than or equal to 0"));
+        }
+    }
+    for when in ["whenDeleted", "whenScaled"] {
+        let pointer = format!("/spec/persistentVolumeClaimRetentionPolicy/{when}");
+        one_of(value, &pointer, &["Retain", "Delete"], causes);
     }
 }
 
