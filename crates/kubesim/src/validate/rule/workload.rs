@@ -21,6 +21,12 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
             workload(value, causes);
             stateful_set(value, causes);
         }
+        "daemonsets.apps" => {
+            workload(value, causes);
+            one_of(value, "/spec/updateStrategy/type", &["OnDelete", "RollingUpdate"], causes);
+            let rolling = &value["spec"]["updateStrategy"]["rollingUpdate"];
+            rolling_bounds(rolling, "spec.updateStrategy.rollingUpdate", causes);
+        }
         _ => {}
     }
 }
@@ -28,7 +34,7 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
 /// Rules about a change, not about a state.
 pub(super) fn check_update(kind: &Kind, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let fixed: &[&str] = match kind.id {
-        "deployments.apps" | "replicasets.apps" => &["selector"],
+        "deployments.apps" | "replicasets.apps" | "daemonsets.apps" => &["selector"],
         "statefulsets.apps" if stateful_core(old) != stateful_core(new) => {
             causes.push(forbidden("spec", STATEFUL_FIXED));
             &[]
