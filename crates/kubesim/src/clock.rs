@@ -13,7 +13,11 @@ pub(crate) fn now() -> Timestamp {
 
 /// The form in which the API writes instants: RFC 3339, whole seconds, UTC.
 pub(crate) fn stamp() -> String {
-    now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    format(now())
+}
+
+pub(crate) fn format(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 pub(crate) fn uid() -> String {

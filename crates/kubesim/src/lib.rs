@@ -1,8 +1,8 @@
 //! A Kubernetes API server with simulated nodes, in process, over real HTTP.
 //!
 //! It keeps objects of the kinds in `kind.rs`, serves list, watch, patch, server-side apply and subresources for them,
-//! and runs the controllers that give them life: ReplicaSets, Deployments, Services, EndpointSlices, scheduler, garbage
-//! collection, namespaces. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
+//! and runs the controllers that give them life: Deployments with their ReplicaSets, StatefulSets, DaemonSets, Jobs,
+//! CronJobs, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims are bound at once. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
 //!
 //! What pods do is told by annotations of the pod (or of the template it is made from); durations are such as `150ms`:
 //! `sim.bcs/startup`, `sim.bcs/ready-after`, `sim.bcs/never-ready`, `sim.bcs/crash-after`, `sim.bcs/complete-after`,
@@ -10,9 +10,11 @@
 //! `missing` or `broken` cannot be pulled.
 //!
 //! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
-//! StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
+//! volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
 //! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
-//! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks.
+//! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks. Of the controllers: quotas and limit ranges,
+//! HorizontalPodAutoscalers, the backoff of failed daemon pods and of single indexes of a Job (new pods of a Job wait
+//! for all of it, and shorter than in a real cluster), preemption, affinity between pods, preferred affinity.
 
 mod clock;
 mod config;

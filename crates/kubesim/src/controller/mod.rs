@@ -1,12 +1,14 @@
 //! The controllers: each turns changes of the store into keys, and each key into the next step for that object.
 
 pub(crate) mod claim;
+pub(crate) mod cron_job;
 pub(crate) mod daemon_set;
 pub(crate) mod deployment;
 pub(crate) mod disruption;
 pub(crate) mod endpoint;
 pub(crate) mod fit;
 pub(crate) mod garbage;
+pub(crate) mod job;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod percent;

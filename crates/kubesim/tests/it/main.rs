@@ -5,6 +5,7 @@
 mod daemon_set;
 mod deployment;
 mod harness;
+mod job;
 mod kubectl;
 mod pod;
 mod protocol;

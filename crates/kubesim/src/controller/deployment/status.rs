@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{plan, revision};
-use crate::object::{self, int, text};
+use crate::{
+    clock,
+    object::{self, int, text},
+};
 
 /// The condition and its time of last change when something happens to it.
 fn progress(value: &mut Value, state: &str, reason: &str, message: &str, now: Timestamp) {
@@ -15,7 +18,7 @@ fn progress(value: &mut Value, state: &str, reason: &str, message: &str, now: Ti
 
 /// Replaces a condition; unlike `object::set_condition` it counts every call as an update.
 fn put(value: &mut Value, wanted: &Value, now: Timestamp) {
-    let stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let stamp = clock::format(now);
     let mut wanted = wanted.clone();
     let old = object::condition(value, text(&wanted, "/type")).filter(|c| c["status"] == wanted["status"]);
     let since = old.map_or_else(|| json!(stamp), |c| c["lastTransitionTime"].clone());

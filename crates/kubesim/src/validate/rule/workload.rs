@@ -1,5 +1,7 @@
 //! The rules of what makes pods: selector and template agree, numbers are possible, strategies make sense.
 
+mod batch;
+
 use serde_json::Value;
 
 use super::{labels, pod_spec};
@@ -27,23 +29,26 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
             let rolling = &value["spec"]["updateStrategy"]["rollingUpdate"];
             rolling_bounds(rolling, "spec.updateStrategy.rollingUpdate", causes);
         }
+        "jobs.batch" => batch::job(value, causes),
+        "cronjobs.batch" => batch::cron_job(value, causes),
         _ => {}
     }
 }
 
 /// Rules about a change, not about a state.
 pub(super) fn check_update(kind: &Kind, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    let fixed: &[&str] = match kind.id {
-        "deployments.apps" | "replicasets.apps" | "daemonsets.apps" => &["selector"],
+    let fixed: Vec<&str> = match kind.id {
+        "deployments.apps" | "replicasets.apps" | "daemonsets.apps" => vec!["selector"],
+        "jobs.batch" => batch::fixed(old),
         "statefulsets.apps" if stateful_core(old) != stateful_core(new) => {
             causes.push(forbidden("spec", STATEFUL_FIXED));
-            &[]
+            Vec::new()
         }
-        _ => &[],
+        _ => Vec::new(),
     };
     for field in fixed {
-        if old["spec"][*field] != new["spec"][*field] {
-            let found = new["spec"][*field].to_string();
+        if old["spec"][field] != new["spec"][field] {
+            let found = new["spec"][field].to_string();
             causes.push(Cause::invalid(&format!("spec.{field}"), &found, "field is immutable"));
         }
     }

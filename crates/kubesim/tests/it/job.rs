@@ -1,0 +1,393 @@
+//! Jobs and CronJobs: how often they run, how they end, and what is left of them.
+
+use bcs_kubesim::Kubesim;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{PODS, Raw, change, condition, create, eventually, list, sim, until},
+    kubectl::{self, Kubectl},
+};
+
+const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+const CRON_JOBS: &str = "/apis/batch/v1/namespaces/default/cronjobs";
+
+fn work() -> String {
+    format!("{JOBS}/work")
+}
+
+/// A job whose pods behave as their annotations say.
+fn job(annotations: &Value, more: &Value) -> Value {
+    let mut job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "work"},
+        "spec": {"template": {
+            "metadata": {"annotations": annotations},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "work:1"}]},
+        }},
+    });
+    job["spec"]["template"]["metadata"]["annotations"]["sim.bcs/startup"] = json!("10ms");
+    for (field, value) in more.as_object().into_iter().flatten() {
+        job["spec"][field] = value.clone();
+    }
+    job
+}
+
+fn quick() -> Value {
+    json!({"sim.bcs/complete-after": "20ms"})
+}
+
+fn crashing() -> Value {
+    json!({"sim.bcs/crash-after": "10ms"})
+}
+
+fn is(object: &Value, name: &str) -> bool {
+    condition(object, name)["status"] == "True"
+}
+
+async fn running(sim: &Kubesim, count: usize) -> Vec<(String, Value)> {
+    eventually(|| async {
+        let mut pods = list(sim, PODS).await;
+        pods.retain(|(_, p)| {
+            p["status"]["phase"] == "Running" && p["metadata"]["deletionTimestamp"].is_null()
+        });
+        if pods.len() == count { Ok(pods) } else { Err(format!("{} pods run", pods.len())) }
+    })
+    .await
+}
+
+async fn no_pods(sim: &Kubesim) {
+    eventually(|| async {
+        let pods = list(sim, PODS).await;
+        if pods.is_empty() { Ok(()) } else { Err(format!("{pods:?}")) }
+    })
+    .await;
+}
+
+/// Tells one pod that is running already how to end.
+async fn tell(sim: &Kubesim, pod: &str, annotations: &Value) {
+    change(sim, &format!("{PODS}/{pod}"), &json!({"metadata": {"annotations": annotations}})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_ends_when_its_pods_have_ended_well_often_enough() {
+    let sim = sim("complete").await;
+    let kubectl = Kubectl::new(&sim);
+    create(&sim, JOBS, &job(&quick(), &json!({"completions": 5, "parallelism": 2}))).await;
+    eventually(|| async {
+        let pods = list(&sim, PODS).await;
+        let ended = |p: &Value| matches!(p["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let active = pods.iter().filter(|(_, p)| !ended(p)).count();
+        assert!(active <= 2, "{active} pods at once");
+        let (_, job) = Raw(&sim).get(&work()).await;
+        if is(&job, "Complete") { Ok(()) } else { Err(job["status"].to_string()) }
+    })
+    .await;
+    kubectl.ok(&["wait", "--for=condition=complete", "job/work", "--timeout=30s"]).await;
+    let (_, done) = Raw(&sim).get(&work()).await;
+    assert_eq!(
+        [&done["status"]["succeeded"], &done["status"]["uncountedTerminatedPods"]],
+        [&json!(5), &json!({})]
+    );
+    assert!(is(&done, "SuccessCriteriaMet") && done["status"]["completionTime"].is_string(), "{done}");
+    let pods = list(&sim, PODS).await;
+    assert!(
+        pods.len() == 5
+            && pods.iter().all(|(_, p)| p["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty))
+    );
+    let text = kubectl.ok(&["get", "jobs"]).await;
+    assert!(text.contains("Complete") && text.contains("5/5"), "{text}");
+    let text = kubectl.ok(&["describe", "job", "work"]).await;
+    assert!(text.contains("5 Succeeded") && text.contains("Completed"), "{text}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_index_of_a_job_ends_well_once() {
+    let sim = sim("indexed").await;
+    let spec = json!({"completions": 4, "parallelism": 4, "completionMode": "Indexed"});
+    create(&sim, JOBS, &job(&json!({}), &spec)).await;
+    let pods = running(&sim, 4).await;
+    for (at, (name, pod)) in pods.iter().enumerate() {
+        assert!(name.starts_with(&format!("work-{at}-")), "{name}");
+        assert_eq!(pod["spec"]["hostname"], format!("work-{at}"));
+        assert_eq!(
+            pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"],
+            at.to_string()
+        );
+        assert_eq!(pod["spec"]["containers"][0]["env"][0]["name"], "JOB_COMPLETION_INDEX");
+    }
+    for at in [0, 2, 3] {
+        tell(&sim, &pods[at].0, &quick()).await;
+    }
+    until(&sim, &work(), |j| j["status"]["completedIndexes"] == "0,2,3").await;
+    // The last one fails once and is tried again under its index.
+    tell(&sim, &pods[1].0, &crashing()).await;
+    let again = running(&sim, 1).await;
+    assert!(again[0].0.starts_with("work-1-") && again[0].0 != pods[1].0, "{}", again[0].0);
+    tell(&sim, &again[0].0, &quick()).await;
+    let done = until(&sim, &work(), |j| is(j, "Complete")).await;
+    assert_eq!([&done["status"]["completedIndexes"], &done["status"]["failed"]], [&json!("0-3"), &json!(1)]);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_pods_fail_too_often_has_failed() {
+    let sim = sim("backoff").await;
+    create(&sim, JOBS, &job(&crashing(), &json!({"backoffLimit": 1}))).await;
+    let failed = until(&sim, &work(), |j| is(j, "Failed")).await;
+    assert_eq!(condition(&failed, "Failed")["reason"], "BackoffLimitExceeded");
+    assert!(is(&failed, "FailureTarget"));
+    assert_eq!(failed["status"]["failed"], 2);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_are_restarted_in_place_count_by_their_restarts() {
+    let sim = sim("restarts").await;
+    let mut object = job(&crashing(), &json!({"backoffLimit": 2}));
+    object["spec"]["template"]["spec"]["restartPolicy"] = json!("OnFailure");
+    create(&sim, JOBS, &object).await;
+    let failed = until(&sim, &work(), |j| is(j, "Failed")).await;
+    assert_eq!(condition(&failed, "Failed")["reason"], "BackoffLimitExceeded");
+    assert_eq!(failed["status"]["failed"], 1);
+    no_pods(&sim).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_fails_for_good_does_not_hold_up_the_others() {
+    let sim = sim("per-index").await;
+    let spec =
+        json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 0});
+    create(&sim, JOBS, &job(&json!({}), &spec)).await;
+    let pods = running(&sim, 3).await;
+    tell(&sim, &pods[1].0, &crashing()).await;
+    until(&sim, &work(), |j| j["status"]["failedIndexes"] == "1").await;
+    for at in [0, 2] {
+        tell(&sim, &pods[at].0, &quick()).await;
+    }
+    let failed = until(&sim, &work(), |j| is(j, "Failed")).await;
+    assert_eq!(condition(&failed, "Failed")["reason"], "FailedIndexes");
+    assert_eq!(failed["status"]["completedIndexes"], "0,2");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_policy_ends_a_job_at_the_first_pod() {
+    let sim = sim("policy").await;
+    let rule = json!({"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1]}});
+    let spec = json!({"parallelism": 2, "completions": 2, "podFailurePolicy": {"rules": [rule]}});
+    create(&sim, JOBS, &job(&json!({}), &spec)).await;
+    let pods = running(&sim, 2).await;
+    tell(&sim, &pods[0].0, &crashing()).await;
+    let failed = until(&sim, &work(), |j| is(j, "Failed")).await;
+    assert_eq!(condition(&failed, "Failed")["reason"], "PodFailurePolicy");
+    let message = condition(&failed, "Failed")["message"].as_str().unwrap_or("").to_owned();
+    assert!(message.contains("failed with exit code 1 matching FailJob rule at index 0"), "{message}");
+    running(&sim, 0).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_job_has_no_pods_until_it_is_resumed() {
+    let sim = sim("suspend").await;
+    create(&sim, JOBS, &job(&json!({}), &json!({"suspend": true}))).await;
+    let seen = until(&sim, &work(), |j| is(j, "Suspended")).await;
+    assert!(seen["status"]["startTime"].is_null() && list(&sim, PODS).await.is_empty());
+    change(&sim, &work(), &json!({"spec": {"suspend": false}})).await;
+    running(&sim, 1).await;
+    change(&sim, &work(), &json!({"spec": {"suspend": true}})).await;
+    no_pods(&sim).await;
+    let text = Kubectl::new(&sim).ok(&["get", "job", "work"]).await;
+    assert!(text.contains("Suspended"), "{text}");
+    change(&sim, &work(), &json!({"spec": {"suspend": false}})).await;
+    let pods = running(&sim, 1).await;
+    tell(&sim, &pods[0].0, &quick()).await;
+    let done = until(&sim, &work(), |j| is(j, "Complete")).await;
+    assert!(done["status"]["failed"].is_null() && !is(&done, "Suspended"), "{done}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_takes_too_long_fails_and_goes_when_its_time_is_over() {
+    let sim = sim("late").await;
+    let spec = json!({"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 1});
+    create(&sim, JOBS, &job(&json!({}), &spec)).await;
+    let failed = until(&sim, &work(), |j| is(j, "Failed")).await;
+    assert_eq!(condition(&failed, "Failed")["reason"], "DeadlineExceeded");
+    until(&sim, &work(), |j| j["code"] == 404).await;
+    no_pods(&sim).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_somebody_deletes_is_replaced_and_a_job_takes_its_pods_along() {
+    let sim = sim("lost-pod").await;
+    create(&sim, JOBS, &job(&json!({}), &json!({}))).await;
+    let first = running(&sim, 1).await;
+    Raw(&sim).send("DELETE", &format!("{PODS}/{}", first[0].0), "application/json", "").await;
+    eventually(|| async {
+        let pods = running(&sim, 1).await;
+        if pods[0].0 == first[0].0 { Err("still the first pod".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    until(&sim, &work(), |j| j["status"]["failed"] == 1 && j["status"]["active"] == 1).await;
+    Kubectl::new(&sim).ok(&["delete", "job", "work", "--timeout=30s"]).await;
+    no_pods(&sim).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_make_no_sense_are_refused() {
+    let sim = sim("nonsense").await;
+    let mut always = job(&json!({}), &json!({}));
+    always["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
+    let indexed = job(&json!({}), &json!({"completionMode": "Indexed", "parallelism": 1}));
+    for (object, field) in [(always, "restartPolicy"), (indexed, "spec.completions")] {
+        let (code, answer) = Raw(&sim).post(JOBS, &object).await;
+        assert!(code == 422 && answer["message"].as_str().is_some_and(|m| m.contains(field)), "{answer}");
+    }
+    let (code, answer) = Raw(&sim).post(CRON_JOBS, &cron_job("61 * * * *", &json!({}))).await;
+    assert!(
+        code == 422 && answer["message"].as_str().is_some_and(|m| m.contains("spec.schedule")),
+        "{answer}"
+    );
+    create(&sim, JOBS, &job(&json!({}), &json!({}))).await;
+    let patch = json!({"spec": {"completions": 7}}).to_string();
+    let (code, _) = Raw(&sim).send("PATCH", &work(), "application/merge-patch+json", &patch).await;
+    assert_eq!(code, 422);
+    sim.shutdown().await;
+}
+
+fn cron_job(schedule: &str, more: &Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "night"},
+        "spec": {"schedule": schedule, "suspend": true, "jobTemplate": {"spec": job(&json!({}), &json!({}))["spec"]}},
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        object["spec"][field] = value.clone();
+    }
+    object
+}
+
+fn night() -> String {
+    format!("{CRON_JOBS}/night")
+}
+
+/// So long that no time comes by itself during a test.
+const YEARLY: &str = "@every 8760h";
+
+/// Makes a CronJob believe that its last job was made years ago, so that the next one is due at once. Its name comes
+/// from its time, so another minute makes another job.
+async fn let_time_pass(sim: &Kubesim, minute: u32) {
+    change(sim, &night(), &json!({"spec": {"suspend": true}})).await;
+    let past = json!({"status": {"lastScheduleTime": format!("2020-01-01T00:{minute:02}:00Z")}});
+    change(sim, &format!("{}/status", night()), &past).await;
+    change(sim, &night(), &json!({"spec": {"suspend": false}})).await;
+}
+
+async fn jobs(sim: &Kubesim, wanted: impl Fn(&[(String, Value)]) -> bool) -> Vec<(String, Value)> {
+    eventually(|| async {
+        let jobs = list(sim, JOBS).await;
+        if wanted(&jobs) { Ok(jobs) } else { Err(format!("{jobs:?}")) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_of_the_schedule_makes_one_job() {
+    let sim = sim("cron").await;
+    let kubectl = Kubectl::new(&sim);
+    create(&sim, CRON_JOBS, &cron_job(YEARLY, &json!({"timeZone": "Europe/Berlin"}))).await;
+    let_time_pass(&sim, 0).await;
+    let made = jobs(&sim, |jobs| jobs.len() == 1).await;
+    let pods = running(&sim, 1).await;
+    let seen = until(&sim, &night(), |c| c["status"]["active"][0]["name"] == made[0].0.as_str()).await;
+    assert_ne!(seen["status"]["lastScheduleTime"], "2020-01-01T00:00:00Z");
+    let text = kubectl.ok(&["get", "cronjobs"]).await;
+    assert!(text.contains(YEARLY) && text.contains("Europe/Berlin"), "{text}");
+    tell(&sim, &pods[0].0, &quick()).await;
+    let seen = until(&sim, &night(), |c| c["status"]["lastSuccessfulTime"].is_string()).await;
+    assert!(seen["status"]["active"].is_null(), "{seen}");
+    Raw(&sim).send("DELETE", &night(), "application/json", "").await;
+    jobs(&sim, <[_]>::is_empty).await;
+    no_pods(&sim).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_forbids_or_is_replaced() {
+    let sim = sim("concurrency").await;
+    create(&sim, CRON_JOBS, &cron_job(YEARLY, &json!({"concurrencyPolicy": "Forbid"}))).await;
+    let_time_pass(&sim, 0).await;
+    let first = jobs(&sim, |jobs| jobs.len() == 1).await;
+    running(&sim, 1).await;
+    let_time_pass(&sim, 1).await;
+    let skipped = |events: &[(String, Value)]| events.iter().any(|(_, e)| e["reason"] == "JobAlreadyActive");
+    eventually(|| async {
+        let events = list(&sim, "/api/v1/namespaces/default/events").await;
+        if skipped(&events) { Ok(()) } else { Err("nothing was skipped".to_owned()) }
+    })
+    .await;
+    assert_eq!(list(&sim, JOBS).await.len(), 1);
+    change(&sim, &night(), &json!({"spec": {"concurrencyPolicy": "Replace"}})).await;
+    jobs(&sim, |jobs| jobs.len() == 1 && jobs[0].0 != first[0].0).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_is_long_past_makes_no_job() {
+    let sim = sim("missed").await;
+    let spec = json!({"startingDeadlineSeconds": 1});
+    create(&sim, CRON_JOBS, &cron_job("0 0 29 2 *", &spec)).await;
+    change(
+        &sim,
+        &format!("{}/status", night()),
+        &json!({"status": {"lastScheduleTime": "2020-01-01T00:00:00Z"}}),
+    )
+    .await;
+    change(&sim, &night(), &json!({"spec": {"suspend": false}})).await;
+    eventually(|| async {
+        let events = list(&sim, "/api/v1/namespaces/default/events").await;
+        if events.iter().any(|(_, e)| e["reason"] == "MissSchedule") {
+            Ok(())
+        } else {
+            Err("not missed".to_owned())
+        }
+    })
+    .await;
+    assert!(list(&sim, JOBS).await.is_empty());
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_few_finished_jobs_are_kept() {
+    let sim = sim("kept").await;
+    let mut object = cron_job(YEARLY, &json!({"successfulJobsHistoryLimit": 1}));
+    object["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["annotations"] = quick();
+    create(&sim, CRON_JOBS, &object).await;
+    let mut names = Vec::new();
+    for minute in 0..3 {
+        let_time_pass(&sim, minute).await;
+        let found =
+            jobs(&sim, |jobs| jobs.len() == 1 && !names.contains(&jobs[0].0) && is(&jobs[0].1, "Complete"))
+                .await;
+        names.push(found[0].0.clone());
+    }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_makes_a_job_from_a_cron_job_at_any_time() {
+    let sim = sim("by-hand").await;
+    let kubectl = Kubectl::new(&sim);
+    let mut object = cron_job("0 3 * * *", &json!({}));
+    object["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["annotations"] = quick();
+    create(&sim, CRON_JOBS, &object).await;
+    kubectl::create(&kubectl, &["create", "job", "now", "--from=cronjob/night"]).await;
+    kubectl.ok(&["wait", "--for=condition=complete", "job/now", "--timeout=30s"]).await;
+    let text = kubectl.ok(&["describe", "cronjob", "night"]).await;
+    assert!(text.contains("0 3 * * *"), "{text}");
+    kubectl::create(&kubectl, &["create", "cronjob", "other", "--image=work:1", "--schedule=*/5 * * * *"])
+        .await;
+    sim.shutdown().await;
+}
