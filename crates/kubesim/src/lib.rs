@@ -2,7 +2,8 @@
 //!
 //! It keeps objects of the kinds in `kind.rs`, serves list, watch, patch, server-side apply and subresources for them,
 //! and runs the controllers that give them life: Deployments with their ReplicaSets, StatefulSets, DaemonSets, Jobs,
-//! CronJobs, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims are bound at once. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
+//! CronJobs, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims are bound at once. Pods
+//! start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
 //!
 //! What pods do is told by annotations of the pod (or of the template it is made from); durations are such as `150ms`:
 //! `sim.bcs/startup`, `sim.bcs/ready-after`, `sim.bcs/never-ready`, `sim.bcs/crash-after`, `sim.bcs/complete-after`,
