@@ -52,13 +52,18 @@ impl Controller for ReplicaSets {
             return Ok(None);
         }
         let mut pods = self.pods.claim(&set, |_| true)?;
-        let changed = self.balance(&set, &pods)?;
-        if changed {
+        let balance = self.balance(&set, &pods);
+        if balance.as_ref().is_ok_and(|changed| *changed) {
             pods = self.hands.store.owned(&kind::PODS, object::uid(&set));
         }
-        let (status, wait) = status(&set, &pods, clock::now());
-        self.hands.report(key, |value| value["status"] = status.clone())?;
-        Ok(if changed { Some(Duration::ZERO) } else { wait })
+        let now = clock::now();
+        let (status, wait) = status(&set, &pods, now);
+        self.hands.report(key, |value| {
+            let before = value["status"]["conditions"].take();
+            value["status"] = status.clone();
+            note_failure(value, &before, balance.as_ref().err(), now);
+        })?;
+        Ok(if balance? { Some(Duration::ZERO) } else { wait })
     }
 }
 
@@ -148,6 +153,19 @@ fn status(set: &Value, pods: &[Arc<Value>], now: Timestamp) -> (Value, Option<Du
     (status, pod::next_available(alive.into_iter(), min_ready, now))
 }
 
+/// Says for as long as it is so that pods cannot be made or deleted; a Deployment repeats it.
+fn note_failure(set: &mut Value, before: &Value, failure: Option<&Status>, now: Timestamp) {
+    let Some(status) = failure else { return };
+    if !before.is_null() {
+        set["status"]["conditions"] = before.clone();
+    }
+    let missing = int(set, "/status/replicas") < int(set, "/spec/replicas");
+    let reason = if missing { "FailedCreate" } else { "FailedDelete" };
+    let condition =
+        json!({"type": "ReplicaFailure", "status": "True", "reason": reason, "message": status.message});
+    object::set_condition(set, &condition, &clock::format(now));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +177,19 @@ mod tests {
             "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:10Z"}]},
         });
         crate::patch::strategic::merge(&pod.take(), &more)
+    }
+
+    #[test]
+    fn a_failure_is_told_as_long_as_it_lasts() {
+        let mut set = json!({"spec": {"replicas": 2}, "status": {"replicas": 1}});
+        let refused = Status::new(403, "Forbidden", "exceeded quota");
+        note_failure(&mut set, &Value::Null, Some(&refused), Timestamp::UNIX_EPOCH);
+        let found = object::condition(&set, "ReplicaFailure").cloned().unwrap_or_default();
+        assert_eq!([&found["reason"], &found["message"]], ["FailedCreate", "exceeded quota"]);
+        let before = set["status"]["conditions"].take();
+        set["status"] = json!({"replicas": 2});
+        note_failure(&mut set, &before, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(object::condition(&set, "ReplicaFailure"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Deployments: one ReplicaSet per template, and the way from the old ones to the new one.
 
 mod plan;
+#[cfg(test)]
+mod properties;
 mod revision;
 mod status;
 

@@ -77,6 +77,7 @@ pub(super) fn observe(
     let before = value["status"].take();
     value["status"] = numbers(value, &before, new, sets);
     available(value, now);
+    failure(value, new, sets, now);
     if rolling {
         judge(value, &before, new, now);
     }
@@ -119,11 +120,31 @@ fn available(value: &mut Value, now: Timestamp) {
     }
 }
 
+/// What a set says about pods that it cannot make or delete is said here, too: of the new set before the others.
+fn failure(value: &mut Value, new: Option<&Value>, sets: &[Arc<Value>], now: Timestamp) {
+    let all = new.into_iter().chain(sets.iter().map(Arc::as_ref));
+    let found = all.filter_map(|s| object::condition(s, "ReplicaFailure")).next();
+    let known = object::condition(value, "ReplicaFailure");
+    match found {
+        Some(found) if known.is_none_or(|k| k["message"] != found["message"]) => {
+            let mut wanted = found.clone();
+            object::unset(&mut wanted, &["lastTransitionTime"]);
+            put(value, &wanted, now);
+        }
+        None if known.is_some() => drop(value, "ReplicaFailure"),
+        _ => {}
+    }
+}
+
+fn drop(value: &mut Value, condition: &str) {
+    let mut list = object::items(value, "/status/conditions").to_vec();
+    list.retain(|c| c["type"] != condition);
+    object::set(value, &["status", "conditions"], Value::Array(list));
+}
+
 fn judge(value: &mut Value, before: &Value, new: Option<&Value>, now: Timestamp) {
     if limit(value).is_none() {
-        let mut list = object::items(value, "/status/conditions").to_vec();
-        list.retain(|c| c["type"] != "Progressing");
-        object::set(value, &["status", "conditions"], Value::Array(list));
+        drop(value, "Progressing");
         return;
     }
     let reason = object::condition(value, "Progressing").map_or("", |c| text(c, "/reason")).to_owned();
