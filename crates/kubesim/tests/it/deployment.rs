@@ -96,6 +96,8 @@ async fn a_rollout_that_does_not_get_on_exceeds_its_deadline_and_can_be_undone()
     assert!(!success && text.contains("exceeded its progress deadline"), "{text}");
     let stuck = until(&sim, &web(), |d| condition(d, "Progressing")["status"] == "False").await;
     assert_eq!(condition(&stuck, "Available")["status"], "True");
+    // The way back gets all the time that a busy machine may need.
+    change(&sim, &web(), &json!({"spec": {"progressDeadlineSeconds": 600}})).await;
     kubectl.ok(&["rollout", "undo", "deployment/web"]).await;
     kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]).await;
     sim.shutdown().await;

@@ -209,10 +209,10 @@ async fn a_suspended_job_has_no_pods_until_it_is_resumed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_takes_too_long_fails_and_goes_when_its_time_is_over() {
     let sim = sim("late").await;
-    let spec = json!({"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 1});
-    create(&sim, JOBS, &job(&json!({}), &spec)).await;
+    create(&sim, JOBS, &job(&json!({}), &json!({"activeDeadlineSeconds": 1}))).await;
     let failed = until(&sim, &work(), |j| is(j, "Failed")).await;
     assert_eq!(condition(&failed, "Failed")["reason"], "DeadlineExceeded");
+    change(&sim, &work(), &json!({"spec": {"ttlSecondsAfterFinished": 1}})).await;
     until(&sim, &work(), |j| j["code"] == 404).await;
     no_pods(&sim).await;
     sim.shutdown().await;
@@ -249,5 +249,26 @@ async fn jobs_that_make_no_sense_are_refused() {
     let patch = json!({"spec": {"completions": 7}}).to_string();
     let (code, _) = Raw(&sim).send("PATCH", &work(), "application/merge-patch+json", &patch).await;
     assert_eq!(code, 422);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_not_held_by_a_job_that_let_them_go_or_whose_namespace_ends() {
+    let sim = sim("let-go").await;
+    let kubectl = Kubectl::new(&sim);
+    create(&sim, JOBS, &job(&json!({}), &json!({}))).await;
+    let pods = running(&sim, 1).await;
+    kubectl.ok(&["delete", "job", "work", "--cascade=orphan", "--timeout=30s"]).await;
+    let free = until(&sim, &format!("{PODS}/{}", pods[0].0), |p| {
+        p["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await;
+    assert_eq!(free["status"]["phase"], "Running");
+    kubectl.ok(&["delete", "pod", &pods[0].0, "--timeout=30s"]).await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
+    create(&sim, "/api/v1/namespaces", &namespace).await;
+    create(&sim, "/apis/batch/v1/namespaces/team/jobs", &job(&json!({}), &json!({"parallelism": 3}))).await;
+    until(&sim, "/apis/batch/v1/namespaces/team/jobs/work", |j| j["status"]["ready"] == 3).await;
+    kubectl.ok(&["delete", "namespace", "team", "--timeout=30s"]).await;
     sim.shutdown().await;
 }

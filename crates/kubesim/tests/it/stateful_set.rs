@@ -201,3 +201,68 @@ async fn what_a_set_is_made_of_cannot_be_changed() {
     );
     sim.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_made_anew_takes_over_pods_and_revisions() {
+    let sim = sim("anew").await;
+    create(&sim, SETS, &set(2, &json!({}))).await;
+    images_become(&sim, &["db:1", "db:1"]).await;
+    let before = list(&sim, PODS).await;
+    Kubectl::new(&sim).ok(&["delete", "statefulset", "db", "--cascade=orphan", "--timeout=30s"]).await;
+    let made = create(&sim, SETS, &set(2, &json!({}))).await;
+    until(&sim, &db(), |s| s["status"]["updatedReplicas"] == 2 && s["status"]["readyReplicas"] == 2).await;
+    let after = list(&sim, PODS).await;
+    for ((_, before), (_, after)) in before.iter().zip(&after) {
+        assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+        assert_eq!(after["metadata"]["ownerReferences"][0]["uid"], made["metadata"]["uid"]);
+    }
+    let revisions = list(&sim, "/apis/apps/v1/namespaces/default/controllerrevisions").await;
+    assert_eq!(revisions.len(), 1);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_find_the_pods_of_a_headless_service_by_name() {
+    let sim = sim("headless").await;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
+        "spec": {"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 8080}]},
+    });
+    create(&sim, "/api/v1/namespaces/default/services", &service).await;
+    create(&sim, SETS, &set(2, &json!({}))).await;
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    eventually(|| async {
+        let slices = list(&sim, slices).await;
+        let endpoints =
+            slices.iter().flat_map(|(_, s)| s["endpoints"].as_array().cloned().unwrap_or_default());
+        let mut names: Vec<String> =
+            endpoints.filter_map(|e| e["hostname"].as_str().map(str::to_owned)).collect();
+        names.sort();
+        if names == ["db-0", "db-1"] { Ok(()) } else { Err(format!("{names:?}")) }
+    })
+    .await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_goes_on_where_it_was_after_a_restart_of_the_cluster() {
+    let dir = tempfile::tempdir().expect("directory");
+    let config = bcs_kubesim::Config {
+        name: "resumed".to_owned(),
+        data_dir: Some(dir.path().to_owned()),
+        ..Default::default()
+    };
+    let first = bcs_kubesim::start(config.clone()).await.expect("first start");
+    create(&first, SETS, &set(2, &json!({"updateStrategy": {"rollingUpdate": {"partition": 1}}}))).await;
+    images_become(&first, &["db:1", "db:1"]).await;
+    change(&first, &db(), &image("2")).await;
+    images_become(&first, &["db:1", "db:2"]).await;
+    let before = until(&first, &db(), |s| s["status"]["updatedReplicas"] == 1).await;
+    first.shutdown().await;
+    let second = bcs_kubesim::start(config).await.expect("second start");
+    change(&second, &db(), &json!({"spec": {"replicas": 3}})).await;
+    images_become(&second, &["db:1", "db:2", "db:2"]).await;
+    let after = until(&second, &db(), |s| s["status"]["updatedReplicas"] == 2).await;
+    assert_eq!(before["status"]["currentRevision"], after["status"]["currentRevision"]);
+    second.shutdown().await;
+}
