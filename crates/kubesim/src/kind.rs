@@ -75,10 +75,11 @@ macro_rules! kinds {
 const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
+const METRICS: (&str, &str) = ("metrics.k8s.io", "v1beta1");
 
 use k8s_openapi::api::{
-    apps::v1 as apps, batch::v1 as batch, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, policy::v1 as policy,
+    apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
+    core::v1 as core, discovery::v1 as discovery, policy::v1 as policy,
 };
 
 const POD_ACTIONS: [(&str, &str); 3] = [("binding", "Binding"), ("eviction", "Eviction"), ("log", "Pod")];
@@ -101,6 +102,9 @@ kinds! {
     CONTROLLER_REVISIONS: "controllerrevisions.apps", APPS, "ControllerRevision", ["controllerrevisions", "controllerrevision"], short [], namespaced, status false, scale false, actions [], all [], apps::ControllerRevision;
     JOBS: "jobs.batch", BATCH, "Job", ["jobs", "job"], short [], namespaced, status true, scale false, actions [], all ["all"], batch::Job;
     CRON_JOBS: "cronjobs.batch", BATCH, "CronJob", ["cronjobs", "cronjob"], short ["cj"], namespaced, status true, scale false, actions [], all ["all"], batch::CronJob;
+    AUTOSCALERS: "horizontalpodautoscalers.autoscaling", ("autoscaling", "v2"), "HorizontalPodAutoscaler", ["horizontalpodautoscalers", "horizontalpodautoscaler"], short ["hpa"], namespaced, status true, scale false, actions [], all ["all"], autoscaling::HorizontalPodAutoscaler;
+    POD_METRICS: "pods.metrics.k8s.io", METRICS, "PodMetrics", ["pods", "pod"], short [], namespaced, status false, scale false, actions [], all [], Value;
+    NODE_METRICS: "nodes.metrics.k8s.io", METRICS, "NodeMetrics", ["nodes", "node"], short [], cluster, status false, scale false, actions [], all [], Value;
     ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;
     LEASES: "leases.coordination.k8s.io", ("coordination.k8s.io", "v1"), "Lease", ["leases", "lease"], short [], namespaced, status false, scale false, actions [], all [], coordination::Lease;
     DISRUPTION_BUDGETS: "poddisruptionbudgets.policy", ("policy", "v1"), "PodDisruptionBudget", ["poddisruptionbudgets", "poddisruptionbudget"], short ["pdb"], namespaced, status true, scale false, actions [], all [], policy::PodDisruptionBudget;

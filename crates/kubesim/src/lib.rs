@@ -2,20 +2,22 @@
 //!
 //! It keeps objects of the kinds in `kind.rs`, serves list, watch, patch, server-side apply and subresources for them,
 //! and runs the controllers that give them life: Deployments with their ReplicaSets, StatefulSets, DaemonSets, Jobs,
-//! CronJobs, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims are bound at once. Pods
-//! start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
+//! CronJobs, HorizontalPodAutoscalers, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims
+//! are bound at once. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
 //!
 //! What pods do is told by annotations of the pod (or of the template it is made from); durations are such as `150ms`:
 //! `sim.bcs/startup`, `sim.bcs/ready-after`, `sim.bcs/never-ready`, `sim.bcs/crash-after`, `sim.bcs/complete-after`,
 //! `sim.bcs/shutdown`, `sim.bcs/latency`, `sim.bcs/error-rate`, `sim.bcs/image-pull-error`. An image whose tag is
-//! `missing` or `broken` cannot be pulled.
+//! `missing` or `broken` cannot be pulled. `sim.bcs/cpu` and `sim.bcs/memory` are what a pod says it uses (`100m`, `64Mi`):
+//! metrics.k8s.io and autoscalers know only pods that say so.
 //!
 //! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
 //! volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
 //! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
 //! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks. Of the controllers: quotas and limit ranges,
-//! HorizontalPodAutoscalers, the backoff of failed daemon pods and of single indexes of a Job (new pods of a Job wait
-//! for all of it, and shorter than in a real cluster), preemption, affinity between pods, preferred affinity.
+//! metrics of autoscalers other than Resource (and their version `autoscaling/v1`), the backoff of failed daemon pods and
+//! of single indexes of a Job (new pods of a Job wait for all of it, and shorter than in a real cluster), preemption,
+//! affinity between pods, preferred affinity.
 
 mod clock;
 mod config;

@@ -165,6 +165,8 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     tasks.spawn(controller::run(s(), controller::daemon_set::DaemonSets::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::job::Jobs::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::cron_job::CronJobs::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::autoscaler::Autoscalers::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::metric::Metrics { store: s() }));
     tasks.spawn(controller::run(s(), controller::volume::Volumes { store: s() }));
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));

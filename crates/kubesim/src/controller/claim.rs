@@ -76,7 +76,9 @@ impl Claims {
         let free = |o: &Value| object::controller(o).is_none() && active(o);
         for key in self.orphans.range(Key::new(namespace, "")..).take_while(|k| k.namespace == namespace) {
             let stray = self.store.get(self.dependent, key).filter(|o| free(o) && belongs(o));
-            if stray.is_none() {
+            // An owner that is being deleted may just have let them go.
+            let stays = |o: &Value| !object::deleting(o) && object::uid(o) == object::uid(owner);
+            if stray.is_none() || !self.store.get(self.owner, &Key::of(owner)).is_some_and(|o| stays(&o)) {
                 continue;
             }
             let reference = object::owner_reference(self.owner, owner);

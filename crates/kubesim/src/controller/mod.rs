@@ -1,5 +1,6 @@
 //! The controllers: each turns changes of the store into keys, and each key into the next step for that object.
 
+pub(crate) mod autoscaler;
 pub(crate) mod claim;
 pub(crate) mod cron_job;
 pub(crate) mod daemon_set;
@@ -9,6 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod fit;
 pub(crate) mod garbage;
 pub(crate) mod job;
+pub(crate) mod metric;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod percent;

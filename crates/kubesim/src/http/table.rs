@@ -1,5 +1,7 @@
 //! Tables as `kubectl get` prints them: columns and cells by kind.
 
+mod batch;
+mod resource;
 mod workload;
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,7 +64,10 @@ fn columns(kind: &Kind) -> &'static [Column] {
         "endpoints" => &[("Name", false), ("Endpoints", false), ("Age", false)],
         "configmaps" => &[("Name", false), ("Data", false), ("Age", false)],
         "secrets" => &[("Name", false), ("Type", false), ("Data", false), ("Age", false)],
-        _ => workload::columns(kind).unwrap_or(DEFAULT),
+        _ => workload::columns(kind)
+            .or_else(|| batch::columns(kind))
+            .or_else(|| resource::columns(kind))
+            .unwrap_or(DEFAULT),
     }
 }
 
@@ -91,7 +96,10 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
         "secrets" => {
             vec![name, object["type"].clone(), json!(object["data"].as_object().map_or(0, Map::len)), age]
         }
-        _ => workload::cells(kind, object, &name, &age).unwrap_or_else(|| vec![name, age]),
+        _ => workload::cells(kind, object, &name, &age)
+            .or_else(|| batch::cells(kind, object, &name, &age))
+            .or_else(|| resource::cells(kind, object, &name, &age))
+            .unwrap_or_else(|| vec![name, age]),
     }
 }
 
@@ -253,6 +261,13 @@ pub(crate) fn render<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_fills_its_columns() {
+        for kind in crate::kind::all() {
+            assert_eq!(columns(kind).len(), cells(kind, &json!({})).len(), "{}", kind.id);
+        }
+    }
 
     #[test]
     fn ages_are_short() {

@@ -263,7 +263,7 @@ async fn pods_are_not_held_by_a_job_that_let_them_go_or_whose_namespace_ends() {
         p["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
     })
     .await;
-    assert_eq!(free["status"]["phase"], "Running");
+    assert_eq!(free["status"]["phase"], "Running", "{free}");
     kubectl.ok(&["delete", "pod", &pods[0].0, "--timeout=30s"]).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
     create(&sim, "/api/v1/namespaces", &namespace).await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
+mod autoscaler;
 mod cron_job;
 mod daemon_set;
 mod deployment;

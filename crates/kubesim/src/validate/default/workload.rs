@@ -20,6 +20,12 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         "daemonsets.apps" => daemon_set(object),
         "jobs.batch" => job(object),
         "cronjobs.batch" => cron_job(object),
+        "horizontalpodautoscalers.autoscaling" => {
+            default(object, &["spec", "minReplicas"], json!(1));
+            let target = json!({"type": "Utilization", "averageUtilization": 80});
+            let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+            default(object, &["spec", "metrics"], cpu);
+        }
         "persistentvolumeclaims" => default(object, &["spec", "volumeMode"], json!("Filesystem")),
         _ => {}
     }

@@ -31,6 +31,7 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
         }
         "jobs.batch" => batch::job(value, causes),
         "cronjobs.batch" => batch::cron_job(value, causes),
+        "horizontalpodautoscalers.autoscaling" => autoscaler(value, causes),
         _ => {}
     }
 }
@@ -150,6 +151,29 @@ fn deployment(value: &Value, causes: &mut Vec<Cause>) {
     if let Some(deadline) = deadline.filter(|d| *d <= ready.unwrap_or(0)) {
         let why = "must be greater than minReadySeconds";
         causes.push(Cause::invalid("spec.progressDeadlineSeconds", &deadline.to_string(), why));
+    }
+}
+
+fn autoscaler(value: &Value, causes: &mut Vec<Cause>) {
+    for field in ["kind", "name"] {
+        if text(value, &format!("/spec/scaleTargetRef/{field}")).is_empty() {
+            causes.push(Cause::required(&format!("spec.scaleTargetRef.{field}"), ""));
+        }
+    }
+    let (least, most) =
+        (int(value, "/spec/minReplicas").unwrap_or(1), int(value, "/spec/maxReplicas").unwrap_or(0));
+    if least < 1 {
+        causes.push(Cause::invalid(
+            "spec.minReplicas",
+            &least.to_string(),
+            "must be greater than or equal to 1",
+        ));
+    }
+    if most < 1 {
+        causes.push(Cause::invalid("spec.maxReplicas", &most.to_string(), "must be greater than 0"));
+    } else if most < least {
+        let why = "must be greater than or equal to `minReplicas`";
+        causes.push(Cause::invalid("spec.maxReplicas", &most.to_string(), why));
     }
 }
 
