@@ -44,7 +44,8 @@ pub(crate) struct Metrics {
 
 impl Controller for Metrics {
     fn kinds(&self) -> Vec<&'static Kind> {
-        vec![&kind::PODS, &kind::NODES]
+        // Its own objects too: what they measured may have gone while nobody looked.
+        vec![&kind::PODS, &kind::NODES, &kind::POD_METRICS, &kind::NODE_METRICS]
     }
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {

@@ -86,7 +86,7 @@ impl Hands {
         pod["status"] = json!({"phase": "Pending", "qosClass": crate::http::qos(&pod["spec"])});
         match self.store.create(&kind::PODS, pod) {
             Ok(pod) => {
-                self.note(owner, "SuccessfulCreate", format!("Created pod: {}", object::name(&pod)));
+                self.note(owner, "SuccessfulCreate", self.words("Created", owner, &pod));
                 Ok(pod)
             }
             Err(status) => {
@@ -102,10 +102,20 @@ impl Hands {
         match self.store.delete(&kind::PODS, &Key::of(pod), &options) {
             Err(status) if !matches!(status.code, 404 | 409) => Err(status),
             _ => {
-                self.note(owner, "SuccessfulDelete", format!("Deleted pod: {}", object::name(pod)));
+                self.note(owner, "SuccessfulDelete", self.words("Deleted", owner, pod));
                 Ok(())
             }
         }
+    }
+
+    /// The controller of StatefulSets speaks in its own way.
+    fn words(&self, done: &str, owner: &Value, pod: &Value) -> String {
+        let (owner, pod) = (object::name(owner), object::name(pod));
+        if *self.kind == kind::STATEFUL_SETS {
+            let verb = done.trim_end_matches('d').to_lowercase();
+            return format!("{verb} Pod {pod} in StatefulSet {owner} successful");
+        }
+        format!("{done} pod: {pod}")
     }
 
     pub(crate) fn note(&self, owner: &Value, reason: &str, message: String) {

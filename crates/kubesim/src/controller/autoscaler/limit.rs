@@ -32,49 +32,45 @@ pub(super) fn within(autoscaler: &Value, past: &mut Past, current: i64, asked: i
         list.retain(|(at, _)| now.duration_since(*at) <= LONGEST);
     }
     let stable = stabilized(autoscaler, past, current, asked, now);
-    let (reason, message) = if stable == asked {
-        ("ReadyForNewScale", "recommended size matches current size")
-    } else if stable > asked {
-        (
-            "ScaleDownStabilized",
-            "recent recommendations were higher than current one, applying the highest recent recommendation",
-        )
-    } else {
-        (
-            "ScaleUpStabilized",
-            "recent recommendations were lower than current one, applying the lowest recent recommendation",
-        )
-    };
-    let (minimum, maximum) = (
-        int(autoscaler, "/spec/minReplicas").unwrap_or(1),
-        int(autoscaler, "/spec/maxReplicas").unwrap_or(1),
-    );
     let slow = pace(autoscaler, past, current, stable, now);
+    let minimum = int(autoscaler, "/spec/minReplicas").unwrap_or(1);
+    let maximum = int(autoscaler, "/spec/maxReplicas").unwrap_or(1);
     let replicas = slow.clamp(minimum.min(maximum), maximum);
-    let limited = |reason: &str, message: &str| condition("ScalingLimited", true, reason, message);
-    let limited = if stable < minimum {
-        limited("TooFewReplicas", "the desired replica count is less than the minimum replica count")
-    } else if stable > maximum {
-        limited("TooManyReplicas", "the desired replica count is more than the maximum replica count")
-    } else if slow > stable {
-        limited(
-            "ScaleDownLimit",
-            "the desired replica count is decreasing faster than the maximum scale rate",
-        )
-    } else if slow < stable {
-        limited("ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate")
-    } else {
-        condition(
-            "ScalingLimited",
-            false,
-            "DesiredWithinRange",
-            "the desired count is within the acceptable range",
-        )
-    };
     if replicas != current {
         past.done.push((now, replicas - current));
     }
-    Allowed { replicas, reason, message, limited }
+    let (reason, message) = stability(asked, stable);
+    Allowed { replicas, reason, message, limited: limited(stable, slow, minimum, maximum) }
+}
+
+fn stability(asked: i64, stable: i64) -> (&'static str, &'static str) {
+    if stable > asked {
+        let message =
+            "recent recommendations were higher than current one, applying the highest recent recommendation";
+        ("ScaleDownStabilized", message)
+    } else if stable < asked {
+        let message =
+            "recent recommendations were lower than current one, applying the lowest recent recommendation";
+        ("ScaleUpStabilized", message)
+    } else {
+        ("ReadyForNewScale", "recommended size matches current size")
+    }
+}
+
+/// Whether limits keep the number from what is wanted.
+fn limited(stable: i64, slow: i64, minimum: i64, maximum: i64) -> Value {
+    let (reason, message) = if stable < minimum {
+        ("TooFewReplicas", "the desired replica count is less than the minimum replica count")
+    } else if stable > maximum {
+        ("TooManyReplicas", "the desired replica count is more than the maximum replica count")
+    } else if slow > stable {
+        ("ScaleDownLimit", "the desired replica count is decreasing faster than the maximum scale rate")
+    } else if slow < stable {
+        ("ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate")
+    } else {
+        ("DesiredWithinRange", "the desired count is within the acceptable range")
+    };
+    condition("ScalingLimited", reason != "DesiredWithinRange", reason, message)
 }
 
 fn seconds(rules: &Value, field: &str, otherwise: u64) -> Duration {

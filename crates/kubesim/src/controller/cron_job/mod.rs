@@ -101,20 +101,10 @@ impl CronJobs {
         let deadline = int(cron_job, "/spec/startingDeadlineSeconds");
         let oldest = deadline.and_then(|s| now.checked_sub(jiff::SignedDuration::from_secs(s)).ok());
         let since = history::last_time(cron_job).max(oldest.unwrap_or(Timestamp::MIN));
-        let Some((at, missed)) = schedule.due(history::last_time(cron_job), now) else {
-            return Ok(wait(schedule));
-        };
-        if at < since {
-            self.skip(
-                key,
-                cron_job,
-                at,
-                "MissSchedule",
-                format!("Missed scheduled time to start a job: {at}"),
-            );
-            return Ok(wait(schedule));
-        }
-        if missed > schedule::MANY {
+        // What is longer past than the deadline allows is past for good.
+        let due = schedule.due(history::last_time(cron_job), now).filter(|(at, _)| *at >= since);
+        let Some((at, missed)) = due else { return Ok(wait(schedule)) };
+        if missed > schedule::MANY && deadline.is_none() {
             let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
             self.hands.warn(cron_job, "TooManyMissedTimes", message.to_owned());
         }

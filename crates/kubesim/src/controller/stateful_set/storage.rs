@@ -29,7 +29,11 @@ pub(super) fn create(hands: &Hands, set: &Value, pod: &Value) -> Result<(), Stat
         }
         object::set(&mut claim, &["status"], json!({"phase": "Pending"}));
         hands.store.create(&kind::VOLUME_CLAIMS, claim)?;
-        let message = format!("create Claim {name} Pod {} in StatefulSet success", object::name(pod));
+        let message = format!(
+            "create Claim {name} Pod {} in StatefulSet {} success",
+            object::name(pod),
+            object::name(set)
+        );
         hands.note(set, "SuccessfulCreate", message);
     }
     Ok(())
