@@ -15,9 +15,8 @@
 //! volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
 //! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
 //! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks. Of the controllers: quotas and limit ranges,
-//! metrics of autoscalers other than Resource (and their version `autoscaling/v1`), the backoff of failed daemon pods and
-//! of single indexes of a Job (new pods of a Job wait for all of it, and shorter than in a real cluster), preemption,
-//! affinity between pods, preferred affinity.
+//! metrics of autoscalers other than Resource (and their version `autoscaling/v1`), preemption, affinity between pods,
+//! preferred affinity. Whatever waits after a failure waits shorter than in a real cluster.
 
 mod clock;
 mod config;

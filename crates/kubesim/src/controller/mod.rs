@@ -1,6 +1,7 @@
 //! The controllers: each turns changes of the store into keys, and each key into the next step for that object.
 
 pub(crate) mod autoscaler;
+pub(crate) mod backoff;
 pub(crate) mod claim;
 pub(crate) mod cron_job;
 pub(crate) mod daemon_set;

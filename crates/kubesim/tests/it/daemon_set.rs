@@ -171,3 +171,19 @@ async fn daemons_ondelete_change_only_when_somebody_deletes_them() {
     nodes_become(&sim, &[one, ("byhand-node-2", "agent:2"), three]).await;
     sim.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_is_started_again() {
+    let sim = sim("ending-daemon").await;
+    let mut object = set(&json!({}));
+    object["spec"]["template"]["metadata"]["annotations"]["sim.bcs/complete-after"] = json!("10ms");
+    create(&sim, SETS, &object).await;
+    eventually(|| async {
+        let events = list(&sim, "/api/v1/namespaces/default/events").await;
+        let told = events.iter().filter(|(_, e)| e["reason"] == "SucceededDaemonPod").count();
+        // Twice on every node: the second time after a wait.
+        if told >= 6 { Ok(()) } else { Err(format!("{told} pods were taken away")) }
+    })
+    .await;
+    sim.shutdown().await;
+}

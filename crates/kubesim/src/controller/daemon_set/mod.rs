@@ -6,6 +6,7 @@ mod plan;
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::{
     place::{Place, Places},
@@ -13,6 +14,7 @@ use self::{
 };
 use super::{
     Controller, Outcome,
+    backoff::Backoff,
     claim::Claims,
     pod::{self, Hands},
     recorder::Recorder,
@@ -30,6 +32,7 @@ pub(crate) struct DaemonSets {
     hands: Hands,
     pods: Claims,
     history: History,
+    backoff: Backoff,
 }
 
 impl Controller for DaemonSets {
@@ -50,7 +53,10 @@ impl Controller for DaemonSets {
     }
 
     fn reconcile(&mut self, key: &Key) -> Outcome {
-        let Some(set) = self.hands.store.get(&kind::DAEMON_SETS, key) else { return Ok(None) };
+        let Some(set) = self.hands.store.get(&kind::DAEMON_SETS, key) else {
+            self.backoff.forget(key);
+            return Ok(None);
+        };
         if object::deleting(&set) {
             return Ok(None);
         }
@@ -61,11 +67,9 @@ impl Controller for DaemonSets {
             self.hands.store.delete(&kind::PODS, &Key::of(pod), &DeleteOptions::now())?;
         }
         let now = clock::now();
+        let mut wait = None;
         for step in plan::next(&set, &hash, &places, now) {
-            match step {
-                Step::Create(node) => self.hands.create(&set, place::pod(&set, &hash, &node)).map(|_| ())?,
-                Step::Delete(pod) => self.hands.delete(&set, &pod)?,
-            }
+            wait = [wait, self.take(key, &set, &hash, step)?].into_iter().flatten().min();
         }
         let (places, _) = self.places(&set)?;
         self.report(key, &hash, &places)?;
@@ -74,7 +78,8 @@ impl Controller for DaemonSets {
             let label = object::label(r, revision::HASH).unwrap_or("");
             label == hash || pods().any(|p| revision::of_pod(p) == label)
         })?;
-        Ok(pod::next_available(pods().map(Arc::as_ref), plan::min_ready(&set), now))
+        let next = pod::next_available(pods().map(Arc::as_ref), plan::min_ready(&set), now);
+        Ok([wait, next].into_iter().flatten().min())
     }
 }
 
@@ -85,8 +90,36 @@ impl DaemonSets {
         let history = History::new(Arc::clone(&store), owner, revision::HASH);
         Self {
             hands: Hands { store, recorder, kind: owner, component: "daemonset-controller" },
+            backoff: Backoff::default(),
             pods,
             history,
+        }
+    }
+
+    /// A pod that has ended is taken away the later the more often that was so on its node.
+    fn take(&mut self, key: &Key, set: &Value, hash: &str, step: Step) -> Outcome {
+        match step {
+            Step::Create(node) => self.hands.create(set, place::pod(set, hash, &node)).map(|_| None),
+            Step::Delete(pod) if pod::ended(&pod) => {
+                let (node, now) = (place::node_of(&pod), Instant::now());
+                let left = self.backoff.left(key, node, now);
+                if !left.is_zero() {
+                    return Ok(Some(left));
+                }
+                self.backoff.failed(key, node, now);
+                let name = object::name(&pod);
+                if text(&pod, "/status/phase") == "Failed" {
+                    let message =
+                        format!("Found failed daemon pod {name} on node {node}, will try to kill it");
+                    self.hands.warn(set, "FailedDaemonPod", message);
+                } else {
+                    let message =
+                        format!("Found succeeded daemon pod {name} on node {node}, will try to delete it");
+                    self.hands.note(set, "SucceededDaemonPod", message);
+                }
+                self.hands.delete(set, &pod).map(|()| None)
+            }
+            Step::Delete(pod) => self.hands.delete(set, &pod).map(|()| None),
         }
     }
 

@@ -7,17 +7,14 @@ mod tally;
 mod template;
 mod verdict;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
     Controller, Outcome,
+    backoff::Backoff,
     claim::Claims,
     pod::{self, Hands},
     recorder::Recorder,
@@ -38,8 +35,8 @@ const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 pub(crate) struct Jobs {
     hands: Hands,
     pods: Claims,
-    /// Failures in a row and the last of them: new pods wait the longer the more there were.
-    failures: HashMap<Key, (u32, Instant)>,
+    /// New pods wait the longer the more of them have failed.
+    backoff: Backoff,
 }
 
 impl Controller for Jobs {
@@ -60,7 +57,7 @@ impl Controller for Jobs {
 
     fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(job) = self.hands.store.get(&kind::JOBS, key) else {
-            self.failures.remove(key);
+            self.backoff.forget(key);
             return self.free_orphans(&key.namespace).map(|()| None);
         };
         let pods = self.pods.claim(&job, |_| true)?;
@@ -83,7 +80,7 @@ impl Jobs {
     pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
         let pods = Claims::new(Arc::clone(&store), &kind::JOBS, &kind::PODS);
         let hands = Hands { store, recorder, kind: &kind::JOBS, component: "job-controller" };
-        Self { hands, pods, failures: HashMap::new() }
+        Self { hands, pods, backoff: Backoff::default() }
     }
 
     /// Counts what has ended, judges the job, and makes or takes away pods accordingly.
@@ -96,7 +93,7 @@ impl Jobs {
             tally::count(job, &over, &pods);
             policy::apply(job, &over, now);
         })?;
-        self.note_failures(key, &before, &job);
+        self.note_ends(key, &job, &over);
         self.free(over.iter().map(|o| &o.pod))?;
         let pods = if over.is_empty() { pods } else { self.pods.claim(&job, |_| true)? };
         let job = self.hands.report(key, |job| verdict::judge(job, &pods, now))?;
@@ -119,13 +116,7 @@ impl Jobs {
         } else {
             let plan = plan::balance(job, pods);
             plan.surplus.iter().try_for_each(|pod| self.drop(job, pod))?;
-            let delay = self.delay(key);
-            if !plan.missing.is_empty() && !delay.is_zero() {
-                return Ok(Some(delay));
-            }
-            for index in plan.missing {
-                self.hands.create(job, template::pod(job, index, pods))?;
-            }
+            return self.fill(key, job, pods, &plan.missing);
         }
         Ok(None)
     }
@@ -163,25 +154,30 @@ impl Jobs {
         owner.is_none_or(|o| o["kind"] == "Job" && !self.hands.store.has_uid(text(o, "/uid")))
     }
 
-    fn note_failures(&mut self, key: &Key, before: &Value, after: &Value) {
-        let grew = |field: &str| {
-            let count = |job: &Value| job["status"][field].as_i64().unwrap_or(0);
-            u32::try_from(count(after) - count(before)).unwrap_or(0)
-        };
-        let (succeeded, failed) = (grew("succeeded"), grew("failed"));
-        if succeeded > 0 {
-            self.failures.remove(key);
+    /// Makes pods, except where the last one failed just now; answers how long that is to be waited for.
+    fn fill(&self, key: &Key, job: &Value, pods: &[Arc<Value>], missing: &[Option<i64>]) -> Outcome {
+        let now = Instant::now();
+        let mut wait: Option<Duration> = None;
+        for index in missing {
+            let left = self.backoff.left(key, &part(job, *index), now);
+            if left.is_zero() {
+                self.hands.create(job, template::pod(job, *index, pods))?;
+            } else {
+                wait = Some(wait.map_or(left, |w| w.min(left)));
+            }
         }
-        if failed > 0 {
-            let entry = self.failures.entry(key.clone()).or_insert_with(|| (0, Instant::now()));
-            *entry = (entry.0 + failed, Instant::now());
-        }
+        Ok(wait)
     }
 
-    /// A quarter of a second, doubling up to half a minute: shorter than real, since tests wait for it.
-    fn delay(&self, key: &Key) -> Duration {
-        let Some((count, at)) = self.failures.get(key) else { return Duration::ZERO };
-        Duration::from_millis(125 * 2_u64.pow((*count).min(8))).saturating_sub(at.elapsed())
+    fn note_ends(&mut self, key: &Key, job: &Value, over: &[tally::Over]) {
+        for over in over {
+            let part = part(job, index::of_pod(&over.pod));
+            if over.succeeded {
+                self.backoff.succeeded(key, &part);
+            } else {
+                self.backoff.failed(key, &part, Instant::now());
+            }
+        }
     }
 
     fn tell(&self, before: &Value, after: &Value) {
@@ -207,7 +203,7 @@ impl Jobs {
 
     /// A finished job goes by itself when it is told to.
     fn expire(&mut self, key: &Key, job: &Value) -> Outcome {
-        self.failures.remove(key);
+        self.backoff.forget(key);
         let left = verdict::time_to_live(job, clock::now());
         if left.is_none_or(|left| !left.is_zero()) {
             return Ok(left);
@@ -222,6 +218,12 @@ impl Jobs {
             _ => Ok(None),
         }
     }
+}
+
+/// What fails on its own: an index that has its own limit, or else the whole job.
+fn part(job: &Value, index: Option<i64>) -> String {
+    let own = !job["spec"]["backoffLimitPerIndex"].is_null();
+    index.filter(|_| own).map(|at| at.to_string()).unwrap_or_default()
 }
 
 fn tracked(pod: &Value) -> bool {
