@@ -272,3 +272,21 @@ async fn pods_are_not_held_by_a_job_that_let_them_go_or_whose_namespace_ends() {
     kubectl.ok(&["delete", "namespace", "team", "--timeout=30s"]).await;
     sim.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexed_job_grows_and_shrinks_with_its_parallelism() {
+    let sim = sim("elastic").await;
+    let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed"});
+    create(&sim, JOBS, &job(&json!({}), &spec)).await;
+    let pods = running(&sim, 3).await;
+    change(&sim, &work(), &json!({"spec": {"completions": 4, "parallelism": 4}})).await;
+    let more = running(&sim, 4).await;
+    assert!(more[3].0.starts_with("work-3-"), "{}", more[3].0);
+    change(&sim, &work(), &json!({"spec": {"completions": 1, "parallelism": 1}})).await;
+    let left = running(&sim, 1).await;
+    assert_eq!(left[0].0, pods[0].0);
+    tell(&sim, &left[0].0, &quick()).await;
+    let done = until(&sim, &work(), |j| is(j, "Complete")).await;
+    assert!(done["status"]["failed"].is_null(), "{done}");
+    sim.shutdown().await;
+}

@@ -67,14 +67,23 @@ pub(super) fn count(job: &mut Value, over: &[Over], pods: &[Arc<Value>]) {
         let new = !index::indexed(job) || at.is_some_and(|at| !done.contains(&at));
         if over.succeeded && new {
             done.extend(at);
-            add(job, "succeeded");
+            if !index::indexed(job) {
+                add(job, "succeeded");
+            }
         } else if !over.succeeded && over.action != Action::Ignore && !ending {
             add(job, "failed");
         }
         counted[usize::from(!over.succeeded)].push(uid);
     }
-    if index::indexed(job) && !done.is_empty() {
+    if index::indexed(job) {
+        // Fewer completions may be wanted now than when they were counted.
+        done.retain(|at| *at < limit);
         object::set(job, &["status", "completedIndexes"], json!(index::format(&done)));
+        object::set(job, &["status", "succeeded"], json!(done.len()));
+        if done.is_empty() {
+            object::unset(job, &["status", "completedIndexes"]);
+            object::unset(job, &["status", "succeeded"]);
+        }
     }
     object::set(job, &["status", "uncountedTerminatedPods"], json!({}));
     for (list, uids) in LISTS.iter().zip(counted).filter(|(_, uids)| !uids.is_empty()) {
@@ -172,6 +181,13 @@ mod tests {
         );
         count(&mut job, &[], &[]);
         assert_eq!(job["status"]["uncountedTerminatedPods"], json!({}));
+        job["status"]["completedIndexes"] = json!("0-2");
+        job["spec"]["completions"] = json!(2);
+        count(&mut job, &[], &[]);
+        assert_eq!(
+            [&job["status"]["completedIndexes"], &job["status"]["succeeded"]],
+            [&json!("0,1"), &json!(2)]
+        );
     }
 
     #[test]

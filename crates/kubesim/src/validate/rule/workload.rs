@@ -40,7 +40,7 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
 pub(super) fn check_update(kind: &Kind, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let fixed: Vec<&str> = match kind.id {
         "deployments.apps" | "replicasets.apps" | "daemonsets.apps" => vec!["selector"],
-        "jobs.batch" => batch::fixed(old),
+        "jobs.batch" => batch::fixed(old, new),
         "statefulsets.apps" if stateful_core(old) != stateful_core(new) => {
             causes.push(forbidden("spec", STATEFUL_FIXED));
             Vec::new()

@@ -70,7 +70,7 @@ fn spec(value: &Value, causes: &mut Vec<Cause>) {
 }
 
 /// The fields of a job that never change.
-pub(super) fn fixed(old: &Value) -> Vec<&'static str> {
+pub(super) fn fixed(old: &Value, new: &Value) -> Vec<&'static str> {
     let mut fields = vec![
         "selector",
         "completionMode",
@@ -79,8 +79,9 @@ pub(super) fn fixed(old: &Value) -> Vec<&'static str> {
         "successPolicy",
         "managedBy",
     ];
-    // The number of completions of an indexed job follows its parallelism.
-    if text(old, "/spec/completionMode") != "Indexed" {
+    // An indexed job grows and shrinks, but only together with its parallelism.
+    let together = new["spec"]["completions"] == new["spec"]["parallelism"];
+    if text(old, "/spec/completionMode") != "Indexed" || !together {
         fields.push("completions");
     }
     // What is suspended and has no pods yet may still be told where to run.
@@ -117,4 +118,28 @@ pub(super) fn cron_job(value: &Value, causes: &mut Vec<Cause>) {
     let mut inner = Vec::new();
     spec(&value["spec"]["jobTemplate"], &mut inner);
     causes.extend(inner.into_iter().map(|c| Cause { field: format!("spec.jobTemplate.{}", c.field), ..c }));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_fixed_depends_on_how_far_a_job_is() {
+        let job = |mode: &str, parallelism: i64, suspend: bool| {
+            let spec = json!({"completionMode": mode, "completions": 2, "parallelism": parallelism, "suspend": suspend});
+            json!({"spec": spec})
+        };
+        for (what, old, new, field, expected) in [
+            ("plain", job("NonIndexed", 2, false), job("NonIndexed", 2, false), "completions", true),
+            ("grows", job("Indexed", 1, false), job("Indexed", 2, false), "completions", false),
+            ("grows alone", job("Indexed", 1, false), job("Indexed", 1, false), "completions", true),
+            ("runs", job("Indexed", 1, false), job("Indexed", 1, false), "template", true),
+            ("has not begun", job("Indexed", 1, true), job("Indexed", 1, true), "template", false),
+        ] {
+            assert_eq!(fixed(&old, &new).contains(&field), expected, "{what}");
+        }
+    }
 }
