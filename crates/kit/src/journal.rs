@@ -1,7 +1,9 @@
 //! The journal: every decision of a service, in order, for ever; and the outcome of every command, in the same
 //! transaction. SQLite and PostgreSQL through the same code.
 //!
-//! The primary key on `seq` is the fence: a second writer cannot append, whatever it believes.
+//! Terms are the fence: whoever takes the journal over begins a new one, and every append names the term that it is of, in its
+//! transaction. An append of an earlier term is refused, whatever its writer believes, and so nothing is ever decided on an old
+//! state. The primary keys see to the rest: nothing is written twice.
 
 mod fault;
 mod schema;
@@ -17,7 +19,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use select::Selection;
-pub use store::Journal;
+pub use store::{Journal, Term};
 
 /// A decision as it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,9 +69,13 @@ pub struct Snapshot {
 /// What can go wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another writer appended: what we believed is old. Nothing was written.
-    #[error("another writer has appended to the journal")]
+    /// Another writer has taken the journal over: what we believe may be old. Nothing was written.
+    #[error("another instance of the service has taken the journal over")]
     Fenced,
+    /// A position or the outcome of a command is there already: of an append of ours of which we did not hear. Nothing was
+    /// written.
+    #[error("the journal has that position or that outcome already")]
+    Taken,
     /// The database was written by a newer program.
     #[error("journal has schema version {found}, this program knows up to {known}: run the newer program")]
     Newer {
@@ -101,12 +107,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later: another writer was faster, or the database or the way to it is in trouble.
-    /// `false`: what was given to the database, or what lies in it, is at fault, and a repeat fails in the same way.
+    /// Whether the same call may succeed later: once the journal was read again, or when the database or the way to it is out
+    /// of trouble. `false`: what was given to the database, or what lies in it, is at fault, or it is another's by now, and a
+    /// repeat fails in the same way.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Fenced => true,
-            Self::Newer { .. } | Self::Url(_) | Self::Damaged { .. } => false,
+            Self::Taken => true,
+            Self::Fenced | Self::Newer { .. } | Self::Url(_) | Self::Damaged { .. } => false,
             Self::Database { source, .. } => !fault::is_of_the_data(source),
         }
     }

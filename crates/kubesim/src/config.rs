@@ -18,6 +18,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// The bearer token; by default a random one, kept in `data_dir` if there is one.
     pub token: Option<String>,
+    /// Whether the API speaks TLS, with certificates of an authority of its own, and knows clients by theirs.
+    pub tls: bool,
     /// Whether pods really listen on their ports.
     pub http: bool,
     /// How long pods take to start that do not say so themselves.
@@ -39,6 +41,7 @@ impl Default for Config {
             pod_network: None,
             data_dir: None,
             token: None,
+            tls: false,
             http: true,
             pod_startup: Duration::from_millis(50),
             node_cpu: "64".to_owned(),

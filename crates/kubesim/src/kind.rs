@@ -1,8 +1,13 @@
-//! The table of resource kinds that the server knows: everything generic reads its facts from here.
+//! The resource kinds that are built in, and what there is to know of a kind: everything generic reads its facts from here.
 
+use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::validate::typed;
+use crate::{
+    custom::Custom,
+    schema::{self, Schema},
+    validate::typed,
+};
 
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -20,8 +25,23 @@ pub(crate) struct Kind {
     pub scale: bool,
     /// Other subresources, with the kind that each takes.
     pub actions: &'static [(&'static str, &'static str)],
-    /// Decodes into the published type; the result shows which fields that type knows.
+    pub shape: Shape,
+}
+
+/// Where the shape of objects comes from.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    Published(Published),
+    Custom(Custom),
+}
+
+/// A type that the Kubernetes API publishes.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// Decodes into the type; the result shows which fields that type knows.
     pub check: fn(&Value) -> Result<Value, typed::Error>,
+    /// Adds the schema of the type to a document, and refers to it.
+    pub describe: fn(&mut SchemaGenerator) -> schemars::Schema,
 }
 
 impl PartialEq for Kind {
@@ -38,24 +58,31 @@ impl Kind {
             format!("{}/{}", self.group, self.version)
         }
     }
+
+    pub(crate) fn schema(&'static self) -> Schema {
+        let root = match &self.shape {
+            Shape::Published(_) => schema::root(self.id),
+            Shape::Custom(custom) => Some(&custom.schema),
+        };
+        root.map_or_else(Schema::unknown, |root| Schema::new(schema::components(), root))
+    }
+
+    pub(crate) fn custom(&self) -> Option<&Custom> {
+        match &self.shape {
+            Shape::Published(_) => None,
+            Shape::Custom(custom) => Some(custom),
+        }
+    }
+
+    /// Whether objects are stored in this version.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.custom().is_none_or(|custom| custom.stored)
+    }
 }
 
-pub(crate) fn all() -> &'static [&'static Kind] {
+/// The kinds of published types.
+pub(crate) fn published() -> &'static [&'static Kind] {
     &ALL
-}
-
-pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    all().iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
-}
-
-pub(crate) fn by_id(id: &str) -> Option<&'static Kind> {
-    all().iter().copied().find(|k| k.id == id)
-}
-
-/// The kind that an `apiVersion` and `kind` of an object or of a reference name.
-pub(crate) fn by_type(api_version: &str, name: &str) -> Option<&'static Kind> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    all().iter().copied().find(|k| k.kind == name && k.group == group && k.version == version)
 }
 
 macro_rules! kinds {
@@ -64,7 +91,9 @@ macro_rules! kinds {
         $(pub(crate) static $name: Kind = Kind {
             id: $id, group: $gv.0, version: $gv.1, kind: $kind, plural: $plural, singular: $singular, short: &$short,
             categories: &$all, namespaced: kinds!(@ $scope), status: $status, scale: $scale, actions: &$actions,
-            check: typed::decode::<$type>,
+            shape: Shape::Published(Published {
+                check: typed::decode::<$type>, describe: |generator| generator.subschema_for::<$type>(),
+            }),
         };)*
         static ALL: [&Kind; [$($id),*].len()] = [$(&$name),*];
     };
@@ -76,11 +105,13 @@ const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
 const METRICS: (&str, &str) = ("metrics.k8s.io", "v1beta1");
+const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 
 use k8s_openapi::api::{
     apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
-    core::v1 as core, discovery::v1 as discovery, policy::v1 as policy,
+    core::v1 as core, discovery::v1 as discovery, policy::v1 as policy, rbac::v1 as rbac,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
 const POD_ACTIONS: [(&str, &str); 3] = [("binding", "Binding"), ("eviction", "Eviction"), ("log", "Pod")];
 
@@ -93,7 +124,7 @@ kinds! {
     EVENTS: "events", CORE, "Event", ["events", "event"], short ["ev"], namespaced, status false, scale false, actions [], all [], core::Event;
     CONFIG_MAPS: "configmaps", CORE, "ConfigMap", ["configmaps", "configmap"], short ["cm"], namespaced, status false, scale false, actions [], all [], core::ConfigMap;
     SECRETS: "secrets", CORE, "Secret", ["secrets", "secret"], short [], namespaced, status false, scale false, actions [], all [], core::Secret;
-    SERVICE_ACCOUNTS: "serviceaccounts", CORE, "ServiceAccount", ["serviceaccounts", "serviceaccount"], short ["sa"], namespaced, status false, scale false, actions [], all [], core::ServiceAccount;
+    SERVICE_ACCOUNTS: "serviceaccounts", CORE, "ServiceAccount", ["serviceaccounts", "serviceaccount"], short ["sa"], namespaced, status false, scale false, actions [("token", "TokenRequest")], all [], core::ServiceAccount;
     VOLUME_CLAIMS: "persistentvolumeclaims", CORE, "PersistentVolumeClaim", ["persistentvolumeclaims", "persistentvolumeclaim"], short ["pvc"], namespaced, status true, scale false, actions [], all [], core::PersistentVolumeClaim;
     REPLICA_SETS: "replicasets.apps", APPS, "ReplicaSet", ["replicasets", "replicaset"], short ["rs"], namespaced, status true, scale true, actions [], all ["all"], apps::ReplicaSet;
     DEPLOYMENTS: "deployments.apps", APPS, "Deployment", ["deployments", "deployment"], short ["deploy"], namespaced, status true, scale true, actions [], all ["all"], apps::Deployment;
@@ -107,5 +138,10 @@ kinds! {
     NODE_METRICS: "nodes.metrics.k8s.io", METRICS, "NodeMetrics", ["nodes", "node"], short [], cluster, status false, scale false, actions [], all [], Value;
     ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;
     LEASES: "leases.coordination.k8s.io", ("coordination.k8s.io", "v1"), "Lease", ["leases", "lease"], short [], namespaced, status false, scale false, actions [], all [], coordination::Lease;
+    ROLES: "roles.rbac.authorization.k8s.io", RBAC, "Role", ["roles", "role"], short [], namespaced, status false, scale false, actions [], all [], rbac::Role;
+    ROLE_BINDINGS: "rolebindings.rbac.authorization.k8s.io", RBAC, "RoleBinding", ["rolebindings", "rolebinding"], short [], namespaced, status false, scale false, actions [], all [], rbac::RoleBinding;
+    CLUSTER_ROLES: "clusterroles.rbac.authorization.k8s.io", RBAC, "ClusterRole", ["clusterroles", "clusterrole"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRole;
+    CLUSTER_ROLE_BINDINGS: "clusterrolebindings.rbac.authorization.k8s.io", RBAC, "ClusterRoleBinding", ["clusterrolebindings", "clusterrolebinding"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRoleBinding;
+    CUSTOM_RESOURCE_DEFINITIONS: "customresourcedefinitions.apiextensions.k8s.io", ("apiextensions.k8s.io", "v1"), "CustomResourceDefinition", ["customresourcedefinitions", "customresourcedefinition"], short ["crd", "crds"], cluster, status true, scale false, actions [], all ["api-extensions"], extensions::CustomResourceDefinition;
     DISRUPTION_BUDGETS: "poddisruptionbudgets.policy", ("policy", "v1"), "PodDisruptionBudget", ["poddisruptionbudgets", "poddisruptionbudget"], short ["pdb"], namespaced, status true, scale false, actions [], all [], policy::PodDisruptionBudget;
 }

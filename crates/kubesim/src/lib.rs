@@ -11,29 +11,41 @@
 //! `missing` or `broken` cannot be pulled. `sim.bcs/cpu` and `sim.bcs/memory` are what a pod says it uses (`100m`, `64Mi`):
 //! metrics.k8s.io and autoscalers know only pods that say so.
 //!
-//! Not done: TLS, protobuf (`kubectl create -f` and `apply` work, `kubectl create namespace x` does not), CRDs, RBAC,
-//! volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses answer nothing), probes
-//! (the annotations decide), node leases, eviction from lost or removed nodes, more than one EndpointSlice per service,
-//! OpenAPI schemas (so `kubectl explain` shows nothing), admission webhooks. Of the controllers: quotas and limit ranges,
-//! metrics of autoscalers other than Resource (and their version `autoscaling/v1`), preemption, affinity between pods,
-//! preferred affinity. Whatever waits after a failure waits shorter than in a real cluster.
+//! Custom resources are defined as usual: structural schemas with defaults, pruning and validation, rules in CEL, columns,
+//! status and scale, several versions.
+//!
+//! Who asks says so with the token of the administrator or of a service account, or (with [`Config::tls`]) with a
+//! certificate, and may do what roles and bindings allow; bodies may be JSON, YAML or, of published types, protobuf.
+//!
+//! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL
+//! (a rule that needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy
+//! (cluster addresses answer nothing), probes (the annotations decide), node leases, eviction from lost or removed nodes,
+//! more than one EndpointSlice per service, admission webhooks. Of the controllers: quotas and limit ranges, metrics of
+//! autoscalers other than Resource (and their version `autoscaling/v1`), preemption, affinity between pods, preferred
+//! affinity. Whatever waits after a failure waits shorter than in a real cluster.
 
+mod access;
 mod clock;
 mod config;
 mod controller;
+mod custom;
 mod faults;
 mod http;
 mod kind;
+mod kinds;
 mod kubelet;
 mod object;
 mod patch;
 mod persist;
+mod protobuf;
 mod quantity;
+mod schema;
 mod selector;
 mod simulator;
 mod status;
 mod store;
 mod task;
+mod tls;
 mod validate;
 
 pub use self::{
@@ -41,4 +53,5 @@ pub use self::{
     faults::Faults,
     kubelet::network::{ParseError as PodNetworkError, PodNetwork},
     simulator::{Error, Kubesim, Stats, start},
+    tls::Certified,
 };

@@ -15,9 +15,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    custom,
     kind::{self, Kind},
+    kinds::Kinds,
     object::Key,
     store::{Change, Event},
+    tls::Authority,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +41,8 @@ pub(crate) struct Identity {
     pub port: u16,
     #[serde(default)]
     pub network: String,
+    #[serde(default)]
+    pub authority: Option<Authority>,
 }
 
 const SKIP: u64 = 10_000;
@@ -45,6 +50,7 @@ const LOG: &str = "objects.jsonl";
 const IDENTITY: &str = "identity.json";
 
 pub(crate) struct Loaded {
+    pub kinds: Kinds,
     pub version: u64,
     pub objects: Vec<(&'static Kind, Arc<Value>)>,
     pub identity: Identity,
@@ -63,10 +69,17 @@ pub(crate) fn load(dir: &Path) -> io::Result<Loaded> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let known = objects.into_iter().filter_map(|((id, _), object)| Some((kind::by_id(&id)?, object)));
+    let kinds = Kinds::default();
+    for ((_, key), definition) in
+        objects.iter().filter(|((id, _), _)| id == kind::CUSTOM_RESOURCE_DEFINITIONS.id)
+    {
+        kinds.serve(&key.name, custom::kinds(definition));
+    }
+    let known =
+        objects.into_iter().filter_map(|((id, _), object)| Some((kinds.by_id(&id)?, object))).collect();
     // A crash may have lost versions that clients saw; none of them may ever be given twice.
     let version = if *version == 0 { 0 } else { *version + SKIP };
-    Ok(Loaded { version, objects: known.collect(), identity })
+    Ok(Loaded { kinds, version, objects: known, identity })
 }
 
 type Objects = HashMap<(String, Key), Arc<Value>>;
@@ -175,8 +188,12 @@ mod tests {
     fn a_torn_last_line_is_left_out() {
         let dir = tempfile::tempdir().expect("directory");
         let object = Arc::new(json!({"metadata": {"name": "a", "namespace": "n", "uid": "1"}}));
-        let loaded =
-            Loaded { version: 7, objects: vec![(&kind::CONFIG_MAPS, object)], identity: Identity::default() };
+        let loaded = Loaded {
+            kinds: Kinds::default(),
+            version: 7,
+            objects: vec![(&kind::CONFIG_MAPS, object)],
+            identity: Identity::default(),
+        };
         let mut file = compact(dir.path(), &loaded).expect("written");
         file.write_all(b"{\"rv\":8,\"kind\":\"config").expect("torn");
         let again = load(dir.path()).expect("loaded");

@@ -184,6 +184,12 @@ impl Fields {
         text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(one).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The one name that it selects.
+    pub(crate) fn name(&self) -> Option<String> {
+        let named = self.0.iter().find(|(field, equal, _)| field == "metadata.name" && *equal)?;
+        Some(named.2.clone())
+    }
+
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(field, equal, wanted)| {
             let found = object.pointer(&format!("/{}", field.replace('.', "/")));

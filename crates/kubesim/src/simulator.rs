@@ -10,18 +10,28 @@ use std::{
     },
 };
 
+use axum::{
+    Router,
+    extract::connect_info::{Connected, IntoMakeServiceWithConnectInfo},
+    serve::{IncomingStream, Listener},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    Config, Faults, PodNetwork, clock,
+    Config, Faults, PodNetwork,
+    access::{self, Tokens},
+    clock,
     controller::{self, node, recorder::Recorder},
     http::{self, Api},
     kind,
+    kinds::Kinds,
     kubelet::{Kubelet, Settings},
     object,
     persist::{self, Identity},
     store::Store,
     task::Tasks,
+    tls::{self, Authority, Certified, Door, Peer},
 };
 
 /// Why a simulator did not start, or its kubeconfig was not written.
@@ -33,6 +43,8 @@ pub enum Error {
     Data { path: PathBuf, source: io::Error },
     #[error("the kubeconfig {path} cannot be written")]
     Kubeconfig { path: PathBuf, source: io::Error },
+    #[error("the API cannot speak TLS: {0}")]
+    Tls(String),
     #[error("the cluster cannot be furnished: {0}")]
     Furnish(String),
 }
@@ -42,6 +54,7 @@ pub struct Kubesim {
     name: String,
     address: SocketAddr,
     network: PodNetwork,
+    authority: Option<Authority>,
     api: Arc<Api>,
     tasks: Tasks,
 }
@@ -69,21 +82,32 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     let kept = identity.and_then(|i| i.network.parse().ok());
     let network = config.pod_network.or(kept).unwrap_or_else(|| PodNetwork::pick(&config.name));
 
+    let kept = identity.and_then(|i| i.authority.clone());
+    let authority = match kept {
+        Some(kept) => Some(kept).filter(|_| config.tls),
+        None if config.tls => Some(Authority::new(&config.name).map_err(untrusted)?),
+        None => None,
+    };
+
     let tasks = Tasks::default();
     let store = match (&dir, loaded) {
         (Some(dir), Some(loaded)) => {
-            let identity =
-                Identity { token: token.clone(), port: address.port(), network: network.to_string() };
+            let identity = Identity {
+                token: token.clone(),
+                port: address.port(),
+                network: network.to_string(),
+                authority: authority.clone(),
+            };
             persist::save_identity(dir, &identity).map_err(wrong)?;
             let log = persist::compact(dir, &loaded).map_err(wrong)?;
             let fresh = loaded.objects.is_empty();
-            let store = Arc::new(Store::new(loaded.version, loaded.objects));
-            let feed = store.changes_from_now(kind::all());
+            let store = Arc::new(Store::new(loaded.kinds, loaded.version, loaded.objects));
+            let feed = store.changes_from_now();
             tracing::debug!(fresh, "the log is open");
             tasks.spawn_to_end(persist::follow(log, feed, tasks.stop.clone()));
             store
         }
-        _ => Arc::new(Store::new(0, Vec::new())),
+        _ => Arc::new(Store::new(Kinds::default(), 0, Vec::new())),
     };
     furnish(&store, &config, address)?;
     let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
@@ -91,20 +115,38 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     let api = Arc::new(Api {
         store,
         faults,
-        token,
+        tokens: Tokens::new(token),
         stop: tasks.stop.clone(),
         requests: AtomicU64::new(0),
         watches: AtomicU64::new(0),
     });
     let router = http::router(Arc::clone(&api));
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    match &authority {
+        Some(authority) => serve(&tasks, Door::new(listener, authority, &tasks).map_err(untrusted)?, service),
+        None => serve(&tasks, listener, service),
+    }
+    Ok(Kubesim { name: config.name, address, network, authority, api, tasks })
+}
+
+fn untrusted(error: tls::Error) -> Error {
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+    Error::Tls(format!("{error}{source}"))
+}
+
+fn serve<L>(tasks: &Tasks, listener: L, service: IntoMakeServiceWithConnectInfo<Router, Peer>)
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+    Peer: for<'a> Connected<IncomingStream<'a, L>>,
+{
     let stop = tasks.stop.clone();
     tasks.spawn_to_end(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the API server stopped");
         }
     });
-    Ok(Kubesim { name: config.name, address, network, api, tasks })
 }
 
 /// The wanted port, or the last one if it is free, or any.
@@ -143,6 +185,7 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
         },
         "status": {"loadBalancer": {}},
     })));
+    first.extend(access::bootstrap_objects());
     for (kind, object) in first {
         match store.create(kind, object) {
             Err(status) if status.reason != "AlreadyExists" => return Err(Error::Furnish(status.message)),
@@ -173,6 +216,7 @@ fn run_controllers(store: &Arc<Store>, faults: &Faults, tasks: &Tasks, config: &
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));
     tasks.spawn(controller::run(s(), controller::garbage::Garbage { store: s() }));
     tasks.spawn(controller::run(s(), controller::namespace::Namespaces { store: s() }));
+    tasks.spawn(controller::run(s(), controller::definition::Definitions { store: s() }));
     tasks.spawn(controller::run(s(), controller::disruption::Budgets { store: s() }));
     tasks.spawn(controller::run(s(), kubelet));
     tasks.spawn(node::follow(s(), faults.nodes_down()));
@@ -185,11 +229,12 @@ impl Kubesim {
 
     /// Where the API answers, without credentials.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     pub fn token(&self) -> &str {
-        &self.api.token
+        self.api.tokens.admin()
     }
 
     pub fn pod_network(&self) -> PodNetwork {
@@ -198,14 +243,30 @@ impl Kubesim {
 
     /// The text of a kubeconfig (YAML) with one context that may do everything.
     pub fn kubeconfig(&self) -> String {
-        let (name, token) = (&self.name, &self.api.token);
-        // kubectl sends no token over plain HTTP, but it does send the user part of the address.
-        let server = format!("http://kubesim:{token}@{}", self.address);
+        let (name, token) = (&self.name, self.api.tokens.admin());
+        let cluster = match &self.authority {
+            Some(authority) => {
+                let trusted = STANDARD.encode(&authority.certificate);
+                format!("server: https://{}\n    certificate-authority-data: {trusted}", self.address)
+            }
+            // kubectl sends no token over plain HTTP, but it does send the user part of the address.
+            None => format!("server: http://kubesim:{token}@{}", self.address),
+        };
         format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: {name:?}\nclusters:\n- name: {name:?}\n  cluster:\n    server: \
-             {server}\nusers:\n- name: {name:?}\n  user:\n    token: {token:?}\ncontexts:\n- name: {name:?}\n  context:\n    \
+            "apiVersion: v1\nkind: Config\ncurrent-context: {name:?}\nclusters:\n- name: {name:?}\n  cluster:\n    \
+             {cluster}\nusers:\n- name: {name:?}\n  user:\n    token: {token:?}\ncontexts:\n- name: {name:?}\n  context:\n    \
              cluster: {name:?}\n    user: {name:?}\n    namespace: default\n"
         )
+    }
+
+    /// The certificate of the authority, as PEM, when the API speaks TLS.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_ref().map(|authority| authority.certificate.as_str())
+    }
+
+    /// A certificate for a client of this name and group, when the API speaks TLS.
+    pub fn client_certificate(&self, name: &str, group: Option<&str>) -> Option<Result<Certified, Error>> {
+        Some(self.authority.as_ref()?.client(name, group).map_err(untrusted))
     }
 
     /// Writes the kubeconfig so that only its owner can read it: it contains the token.

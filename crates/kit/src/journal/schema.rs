@@ -65,7 +65,7 @@ fn schema_of(service: &str) -> String {
 
 /// Migration N brings a database from version N to N + 1. Never change one that was released; add another.
 fn migrations(dialect: Dialect) -> Vec<Vec<String>> {
-    vec![tables(dialect.bytes()), what_the_tidy_needs()]
+    vec![tables(dialect.bytes()), what_the_tidy_needs(), terms()]
 }
 
 /// What there was in the beginning.
@@ -116,6 +116,11 @@ fn what_the_tidy_needs() -> Vec<String> {
         "CREATE INDEX outcomes_decided_at ON outcomes (decided_at)".to_owned(),
         "ALTER TABLE attempts ADD COLUMN noted_at TEXT NOT NULL DEFAULT ''".to_owned(),
     ]
+}
+
+/// Who may append.
+fn terms() -> Vec<String> {
+    vec!["CREATE TABLE terms (shard BIGINT NOT NULL PRIMARY KEY, term BIGINT NOT NULL)".to_owned()]
 }
 
 /// Brings the database of `service` to the newest version.

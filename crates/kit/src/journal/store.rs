@@ -20,6 +20,10 @@ const CHUNKS: [usize; 6] = [64, 16, 4, 3, 2, 1];
 pub(super) const EVENT_COLUMNS: &str =
     "shard, seq, id, target, kind, decided_at, actor, command_id, correlation_id, traceparent, payload";
 
+/// The right to append, until somebody else takes the journal over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term(u64);
+
 /// The journal of one shard of a service.
 #[derive(Clone, Debug)]
 pub struct Journal {
@@ -76,34 +80,58 @@ impl Journal {
         row.and_then(|r| r.try_get::<i64, _>(0)).map(unsigned).map_err(failed("reading the last position"))
     }
 
+    /// Begins a term: whoever appended before is refused from now on. What is read afterwards is everything that there is.
+    pub async fn take_over(&self) -> Result<Term, Error> {
+        let sql = "INSERT INTO terms (shard, term) VALUES ($1, 1) ON CONFLICT (shard)
+                   DO UPDATE SET term = terms.term + 1 RETURNING term";
+        let row = sqlx::query(sql).bind(i64::from(self.shard)).fetch_one(&self.writer).await;
+        let term = row.and_then(|r| r.try_get::<i64, _>(0)).map(unsigned);
+        term.map(Term).map_err(failed("taking the journal over"))
+    }
+
     /// Appends events and outcomes, both or neither, and returns when they have reached the disk.
-    pub async fn append(&self, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), Error> {
-        let result = self.try_append(rows, outcomes).await;
-        match result {
-            Err(error) if is_duplicate(&error) => {
-                // A position that is taken means another writer; a command id that is taken means the same.
-                Err(Error::Fenced)
-            }
-            other => other.map_err(failed("appending to the journal")),
+    pub async fn append(&self, term: Term, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), Error> {
+        match self.try_append(term, rows, outcomes).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Fenced),
+            Err(error) if is_duplicate(&error) => Err(Error::Taken),
+            Err(error) => Err(failed("appending to the journal")(error)),
         }
     }
 
-    async fn try_append(&self, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), sqlx::Error> {
+    /// Whether the term still lasts, and so everything was written.
+    async fn try_append(
+        &self,
+        term: Term,
+        rows: &[Row],
+        outcomes: &[OutcomeRow],
+    ) -> Result<bool, sqlx::Error> {
         let mut connection = self.writer.acquire().await?;
         let append = async {
             #[cfg(test)]
             self.trouble.append.pass()?;
             let mut transaction = connection.begin().await?;
+            if !self.lasts(&mut transaction, term).await? {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
             self.insert(&mut transaction, rows, outcomes).await?;
             #[cfg(test)]
             self.trouble.append.pass()?;
             transaction.commit().await?;
             #[cfg(test)]
             self.trouble.append.pass()?;
-            Ok(())
+            Ok(true)
         };
         let result = append.await;
         settle(connection, result)
+    }
+
+    /// Whether nobody took the journal over. Written rather than read, so that nobody does before the transaction ends.
+    async fn lasts(&self, transaction: &mut AnyConnection, term: Term) -> Result<bool, sqlx::Error> {
+        let query = sqlx::query("UPDATE terms SET term = term WHERE shard = $1 AND term = $2");
+        let query = query.bind(i64::from(self.shard)).bind(signed(term.0));
+        Ok(query.execute(transaction).await?.rows_affected() == 1)
     }
 
     async fn insert(

@@ -69,6 +69,7 @@ impl<S: StateMachine> Machine<S> {
             touched: touched.clone(),
             clock: clock.clone(),
             rows: None,
+            term: None,
             stats: stats.clone(),
         };
         let runner = Arc::new(Mutex::new(runner));

@@ -1,6 +1,6 @@
 //! Several processes may run one service. One of them leads, by a lease: it takes commands, decides, writes and
-//! publishes. The others follow the journal and answer questions. Should two ever believe to lead, the journal refuses the
-//! second writer, and that one reads what the first wrote.
+//! publishes. The others follow the journal and answer questions. Should two ever believe to lead, the journal refuses the one
+//! that took it over earlier, and that one steps down.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -70,6 +70,7 @@ impl<S: StateMachine> Machine<S> {
             let read = async {
                 // Behind the lock: who follows counts everything as published, because whoever leads sees to it.
                 let (journal, stats) = (machine.journal.clone(), machine.stats.clone());
+                runner.term = Some(journal.take_over().await?);
                 runner.rows = Some(publisher::start::<S>(journal, bus, stats, &tasks).await?);
                 runner.reload().await
             };
@@ -79,11 +80,12 @@ impl<S: StateMachine> Machine<S> {
                 machine.inbox.send_replace(Some(inbox));
             }
             let _ = began.send(read);
-            if ready {
-                runner.run(requests, stopping).await;
+            if ready && runner.run(requests, &stopping).await.is_err() {
+                tracing::warn!(service = %S::Event::SERVICE, "another instance has taken the journal over, stepping down");
+                stopping.cancel();
             }
             machine.inbox.send_replace(None);
-            runner.rows = None;
+            (runner.rows, runner.term) = (None, None);
         });
         group.spawn("outcome-tidy", tidy(self.journal.clone(), clock.clone(), group.stopping()));
         begins.await.map_err(|_| Error::Stopping)?

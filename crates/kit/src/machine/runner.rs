@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, Error, Incoming, Live, StateMachine, Stats, batch, batch::Verdict, fold};
 use crate::{
     Clock,
-    journal::{Journal, Row},
+    journal::{self, Journal, Row, Term},
     telemetry,
 };
 
@@ -30,39 +30,59 @@ pub(super) struct Runner<S: StateMachine> {
     pub(super) clock: Clock,
     /// To the publisher; only a leader has one.
     pub(super) rows: Option<mpsc::Sender<Arc<[Row]>>>,
+    /// The right to append; only a leader has one.
+    pub(super) term: Option<Term>,
     pub(super) stats: Arc<Stats>,
 }
 
+/// Another instance has taken the journal over.
+pub(super) struct Replaced;
+
 impl<S: StateMachine> Runner<S> {
-    /// Takes requests until it is told to stop, and leaves a snapshot.
-    pub(super) async fn run(&self, mut requests: mpsc::Receiver<Incoming<S>>, stopping: CancellationToken) {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => break,
-                received = requests.recv_many(&mut batch, BATCH) => {
-                    if received == 0 {
-                        break;
-                    }
-                    self.work(std::mem::take(&mut batch), &stopping).await;
-                }
-            }
-        }
+    /// Takes requests until it is told to stop, and leaves a snapshot, or until it is replaced.
+    pub(super) async fn run(
+        &self,
+        mut requests: mpsc::Receiver<Incoming<S>>,
+        stopping: &CancellationToken,
+    ) -> Result<(), Replaced> {
+        let ended = self.take(&mut requests, stopping).await;
         requests.close();
         let mut left = Vec::new();
         while requests.recv_many(&mut left, BATCH).await > 0 {
             give_back(std::mem::take(&mut left)).await;
         }
-        let live = self.live.borrow().clone();
-        if let Err(error) = fold::keep(&self.journal, &live).await {
-            tracing::warn!(error = telemetry::chain(&error), "no snapshot was kept");
+        if ended.is_ok() {
+            let live = self.live.borrow().clone();
+            if let Err(error) = fold::keep(&self.journal, &live).await {
+                tracing::warn!(error = telemetry::chain(&error), "no snapshot was kept");
+            }
+        }
+        ended
+    }
+
+    async fn take(
+        &self,
+        requests: &mut mpsc::Receiver<Incoming<S>>,
+        stopping: &CancellationToken,
+    ) -> Result<(), Replaced> {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => return Ok(()),
+                received = requests.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return Ok(());
+                    }
+                    self.work(std::mem::take(&mut batch), stopping).await?;
+                }
+            }
         }
     }
 
     /// Decides and writes a batch and settles it. While the database is in trouble the batch waits here, in its order, and
-    /// with it what comes behind; when the loop is told to stop it goes back.
-    async fn work(&self, batch: Vec<Incoming<S>>, stopping: &CancellationToken) {
+    /// with it what comes behind; when the loop is told to stop, or is replaced, it goes back.
+    async fn work(&self, batch: Vec<Incoming<S>>, stopping: &CancellationToken) -> Result<(), Replaced> {
         let mut pause = SHORTEST_PAUSE;
         let trouble = loop {
             let error = match self.decide_and_write(&batch).await {
@@ -70,11 +90,15 @@ impl<S: StateMachine> Runner<S> {
                     for (incoming, verdict) in batch.into_iter().zip(verdicts) {
                         self.settle(incoming, verdict).await;
                     }
-                    return;
+                    return Ok(());
+                }
+                Err(Error::Journal(journal::Error::Fenced)) => {
+                    give_back(batch).await;
+                    return Err(Replaced);
                 }
                 Err(error) => error,
             };
-            // The commit may have reached the journal though we were told otherwise, or another writer was faster.
+            // The commit may have reached the journal though we were told otherwise.
             let error = self.reload().await.err().unwrap_or(error);
             if !error.is_transient() {
                 break error;
@@ -85,25 +109,38 @@ impl<S: StateMachine> Runner<S> {
                 "not written, trying again"
             );
             tokio::select! {
-                () = stopping.cancelled() => return give_back(batch).await,
+                () = stopping.cancelled() => {
+                    give_back(batch).await;
+                    return Ok(());
+                }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         };
-        self.one_by_one(batch, &trouble, stopping).await;
+        self.one_by_one(batch, &trouble, stopping).await
     }
 
     /// Something in the batch is at fault, and only that shall suffer.
-    async fn one_by_one(&self, batch: Vec<Incoming<S>>, trouble: &Error, stopping: &CancellationToken) {
-        if batch.len() > 1 {
-            tracing::warn!(error = telemetry::chain(trouble), "not written, trying the commands one by one");
+    async fn one_by_one(
+        &self,
+        batch: Vec<Incoming<S>>,
+        trouble: &Error,
+        stopping: &CancellationToken,
+    ) -> Result<(), Replaced> {
+        if let [_] = &batch[..] {
             for one in batch {
-                Box::pin(self.work(vec![one], stopping)).await;
+                self.settle(one, Verdict::Failed(Error::Unwritten(telemetry::chain(trouble)))).await;
             }
-            return;
+            return Ok(());
         }
-        for one in batch {
-            self.settle(one, Verdict::Failed(Error::Unwritten(telemetry::chain(trouble)))).await;
+        tracing::warn!(error = telemetry::chain(trouble), "not written, trying the commands one by one");
+        let mut left = batch.into_iter();
+        while let Some(one) = left.next() {
+            if Box::pin(self.work(vec![one], stopping)).await.is_err() {
+                give_back(left.collect()).await;
+                return Err(Replaced);
+            }
         }
+        Ok(())
     }
 
     async fn decide_and_write(&self, batch: &[Incoming<S>]) -> Result<Vec<Verdict>, Error> {
@@ -112,7 +149,8 @@ impl<S: StateMachine> Runner<S> {
         let live = Live::clone(&self.live.borrow());
         let decided = batch::decide(live, batch, &known, &self.clock);
         if !decided.rows.is_empty() || !decided.outcomes.is_empty() {
-            self.journal.append(&decided.rows, &decided.outcomes).await?;
+            let term = self.term.ok_or(Error::Follows)?;
+            self.journal.append(term, &decided.rows, &decided.outcomes).await?;
         }
         if !decided.rows.is_empty() {
             let targets = decided.rows.iter().filter_map(|row| row.target.parse().ok()).collect();
@@ -122,7 +160,8 @@ impl<S: StateMachine> Runner<S> {
         Ok(decided.verdicts)
     }
 
-    /// Takes in what the journal has and we have not: another writer's events, or our own whose commit we did not hear of.
+    /// Takes in what the journal has and we have not: another writer's events while it leads, or our own whose commit we did not
+    /// hear of.
     pub(super) async fn reload(&self) -> Result<(), Error> {
         let mut live = Live::clone(&self.live.borrow());
         let mut targets = Vec::new();

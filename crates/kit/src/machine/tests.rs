@@ -14,14 +14,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Clock, Tasks,
-    journal::test_database::{Database, on_both},
+    journal::{
+        Journal,
+        test_database::{Database, on_both},
+    },
 };
 
 on_both!(
     a_decision_is_seen_after_its_commit_and_survives_a_restart,
     a_command_id_has_one_outcome_whatever_is_repeated,
     a_panic_harms_nobody_else,
-    two_writers_of_one_journal_never_contradict_each_other,
+    who_was_replaced_decides_nothing_more_and_follows,
     a_reader_can_wait_for_a_revision,
     a_damaged_snapshot_costs_time_and_nothing_else,
     a_snapshot_of_another_version_of_the_state_is_not_used,
@@ -166,21 +169,26 @@ async fn a_panic_harms_nobody_else(database: Database) {
     assert_eq!(bench.count("b"), 1);
 }
 
-async fn two_writers_of_one_journal_never_contradict_each_other(database: Database) {
-    let bench = start(database).await;
-    let url = bench.database.url();
-    let other = decides(url, &Clock::system(), &bench.tasks).await;
-    for round in 0..20 {
-        let id = |who: &str| CommandId::derived(&format!("{who}{round}"), "test");
-        let mine = bench.machine.submit(id("mine"), object("a"), Wish::Add(1));
-        let theirs = other.submit(id("theirs"), object("a"), Wish::Add(1));
-        let (mine, theirs) = tokio::join!(mine, theirs);
-        accepted(mine);
-        accepted(theirs);
+/// Nobody tells it. It must neither decide nor refuse on what it believes.
+async fn who_was_replaced_decides_nothing_more_and_follows(database: Database) {
+    const SOON: Duration = Duration::from_secs(20);
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let old: Machine<Counters> = Machine::start(database.url(), &clock, &tasks).await.expect("starts");
+    let term = tasks.child();
+    old.decide(None, &clock, &term).await.expect("decides");
+    let id = |number: u64| CommandId::derived(&number.to_string(), "test");
+    accepted(old.submit(id(1), object("a"), Wish::Add(1)).await);
+    let new = decides(database.url(), &clock, &tasks).await;
+    accepted(new.submit(id(2), object("a"), Wish::Add(2)).await);
+    for wish in [Wish::Add(0), Wish::Add(1)] {
+        let late = old.submit(id(3), object("a"), wish).await;
+        assert!(matches!(late, Err(Error::Stopping | Error::Follows)), "{late:?}");
     }
-    let end = bench.machine.journal_end().await.expect("reads");
-    let replayed = bench.machine.replay(end).await.expect("replays");
-    assert_eq!(replayed.state.0.get("a"), Some(&40), "every addition saw the one before");
+    tokio::time::timeout(SOON, term.stopping().cancelled()).await.expect("it steps down");
+    assert!(term.stop(SOON).await && !old.leads());
+    accepted(new.submit(id(3), object("a"), Wish::Add(4)).await);
+    assert_eq!(old.live_at(6, SOON).await.state.0.get("a"), Some(&7));
+    tasks.stop(SOON).await;
 }
 
 async fn a_reader_can_wait_for_a_revision(database: Database) {
@@ -243,7 +251,8 @@ async fn an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do(database
         journal::Row { seq, id, type_name, ..known.clone() }
     };
     let rows = [newer(3, "bcs.cluster.cluster.labelled.v9"), newer(4, &known.type_name)];
-    journal.append(&rows, &[]).await.expect("appends");
+    let term = journal.take_over().await.expect("takes it over");
+    journal.append(term, &rows, &[]).await.expect("appends");
 
     // Who follows stays at what it understands, whatever comes behind.
     let trouble = follower.runner.lock().await.reload().await.expect_err("cannot follow");
@@ -268,21 +277,23 @@ async fn an_event_of_a_newer_program_is_not_skipped_and_says_what_to_do(database
 }
 
 async fn an_outcome_that_is_not_understood_is_not_decided_again_and_holds_up_nobody(database: Database) {
-    let bench = start(database).await;
     let strange = journal::OutcomeRow {
         command: CommandId::derived("1", "test"),
         at: Clock::system().now(),
         payload: bytes::Bytes::from_static(b"\x81\xa7outcome\xa8deferred"),
     };
-    journal(&bench).await.append(&[], &[strange]).await.expect("appends");
+    let journal = Journal::open(database.url(), Service::Cluster).await.expect("opens");
+    let term = journal.take_over().await.expect("takes it over");
+    journal.append(term, &[], &[strange]).await.expect("appends");
+    let bench = start(database).await;
     let (again, other) = tokio::join!(bench.ask("1", "a", Wish::Add(5)), bench.ask("2", "b", Wish::Add(1)));
     assert!(matches!(&again, Err(Error::Unwritten(words)) if words.contains("not understood")), "{again:?}");
     accepted(other);
     assert_eq!((bench.count("a"), bench.count("b")), (0, 1));
 }
 
-async fn journal(bench: &Bench) -> crate::journal::Journal {
-    crate::journal::Journal::open(bench.database.url(), Service::Cluster).await.expect("opens")
+async fn journal(bench: &Bench) -> Journal {
+    Journal::open(bench.database.url(), Service::Cluster).await.expect("opens")
 }
 
 async fn a_new_leader_counts_as_published_only_what_it_knows_to_be(database: Database) {

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{Controller, Outcome};
 use crate::{
-    kind::{self, Kind},
+    kind::Kind,
     object::{self, Key, text},
     status::Status,
     store::{Change, DeleteOptions, Dependent, Event, Store},
@@ -22,7 +23,11 @@ pub(crate) struct Garbage {
 
 impl Controller for Garbage {
     fn kinds(&self) -> Vec<&'static Kind> {
-        kind::all().to_vec()
+        self.store.kinds().stored()
+    }
+
+    fn feed(&self, store: &Store) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        store.feed_all()
     }
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
@@ -36,7 +41,8 @@ impl Controller for Garbage {
         }
         for owner in object::owners(object) {
             // An owner that never was, or one that waits for its dependents.
-            let Some(kind) = kind::by_type(text(owner, "/apiVersion"), text(owner, "/kind")) else {
+            let Some(kind) = self.store.kinds().by_type(text(owner, "/apiVersion"), text(owner, "/kind"))
+            else {
                 continue;
             };
             if event.change == Change::Added || event.change == Change::Deleted {
@@ -53,7 +59,7 @@ impl Controller for Garbage {
         let mut parts = key.name.splitn(3, '/');
         let (uid, namespace, name) =
             (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-        let Some(kind) = kind::by_id(&key.namespace) else { return Ok(None) };
+        let Some(kind) = self.store.kinds().by_id(&key.namespace) else { return Ok(None) };
         let place = Key::new(namespace, name);
         let owner = self.store.get(kind, &place).filter(|o| object::uid(o) == uid);
         match owner {
@@ -79,7 +85,7 @@ impl Controller for Garbage {
 impl Garbage {
     fn let_go(&self, uid: &str) -> Result<(), Status> {
         for (id, key) in self.store.dependents(uid) {
-            if let Some(kind) = kind::by_id(id) {
+            if let Some(kind) = self.store.kinds().by_id(id) {
                 drop_owner(&self.store, kind, &key, uid)?;
             }
         }
@@ -111,7 +117,7 @@ impl Garbage {
 }
 
 fn find(store: &Store, dependent: &Dependent) -> Option<(&'static Kind, Arc<Value>)> {
-    let kind = kind::by_id(dependent.0)?;
+    let kind = store.kinds().by_id(dependent.0)?;
     Some((kind, store.get(kind, &dependent.1)?))
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod backoff;
 pub(crate) mod claim;
 pub(crate) mod cron_job;
 pub(crate) mod daemon_set;
+pub(crate) mod definition;
 pub(crate) mod deployment;
 pub(crate) mod disruption;
 pub(crate) mod endpoint;
@@ -30,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     kind::Kind,
@@ -47,6 +48,10 @@ pub(crate) trait Controller: Send + 'static {
     const PAUSE: Duration = Duration::ZERO;
 
     fn kinds(&self) -> Vec<&'static Kind>;
+    /// Every change that it wants to know of, beginning with what there is.
+    fn feed(&self, store: &Store) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        store.feed(&self.kinds())
+    }
     /// Notes which objects an event concerns.
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>);
     /// Brings one object a step forward. It must bear being called for no reason.
@@ -92,7 +97,7 @@ impl Alarms {
 }
 
 pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
-    let mut feed = store.feed(&controller.kinds());
+    let mut feed = controller.feed(&store);
     let (mut queue, mut alarms, mut batch) = (BTreeSet::new(), Alarms::default(), Vec::new());
     let mut failures: HashMap<Key, u32> = HashMap::new();
     loop {

@@ -36,7 +36,7 @@ impl Controller for Namespaces {
             };
         }
         let mut left = false;
-        for kind in kind::all().iter().filter(|k| k.namespaced) {
+        for kind in self.store.kinds().stored().into_iter().filter(|k| k.namespaced) {
             for object in self.store.list(kind, &key.name).objects {
                 left = true;
                 if !object::deleting(&object) {

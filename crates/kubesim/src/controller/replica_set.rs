@@ -176,7 +176,7 @@ mod tests {
             "spec": {"nodeName": node},
             "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:10Z"}]},
         });
-        crate::patch::strategic::merge(&pod.take(), &more)
+        crate::patch::strategic::merge(kind::PODS.schema(), &pod.take(), &more)
     }
 
     #[test]

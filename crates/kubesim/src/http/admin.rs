@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{Api, Call, Reply, body, represent};
-use crate::{faults, kind, status::Status};
+use crate::{faults, status::Status};
 
 pub(crate) async fn handle(api: &Api, action: &str, call: Call) -> Reply {
     match (call.method.clone(), action) {
@@ -24,7 +24,7 @@ pub(crate) async fn handle(api: &Api, action: &str, call: Call) -> Reply {
 
 fn stats(api: &Api) -> serde_json::Value {
     let objects: serde_json::Map<_, _> =
-        kind::all().iter().map(|k| (k.id.to_owned(), json!(api.store.count(k)))).collect();
+        api.store.kinds().stored().iter().map(|k| (k.id.to_owned(), json!(api.store.count(k)))).collect();
     json!({
         "resource_version": api.store.version(), "objects": objects,
         "requests": api.requests.load(Ordering::Relaxed), "watches": api.watches.load(Ordering::Relaxed),

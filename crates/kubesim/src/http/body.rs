@@ -1,4 +1,4 @@
-//! Request bodies: bounded, JSON or YAML, nothing else.
+//! Request bodies: bounded; JSON, YAML, or protobuf of published types.
 
 use axum::{
     body::Body,
@@ -7,7 +7,7 @@ use axum::{
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::status::Status;
+use crate::{protobuf, status::Status};
 
 const LIMIT: usize = 3 << 20;
 
@@ -36,7 +36,13 @@ pub(crate) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Sta
     match media.as_str() {
         "" | "application/json" | "*/*" => json(&bytes),
         "application/yaml" => yaml(&bytes),
-        other => Err(unsupported(other, "application/json, application/yaml")),
+        protobuf::MEDIA => protobuf::decode(&bytes).map_err(|error| match error {
+            protobuf::Error::Unknown(_) => unsupported(protobuf::MEDIA, "application/json, application/yaml"),
+            wrong => Status::bad_request(wrong.to_string()),
+        }),
+        other => {
+            Err(unsupported(other, "application/json, application/yaml, application/vnd.kubernetes.protobuf"))
+        }
     }
 }
 

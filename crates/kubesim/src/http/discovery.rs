@@ -9,7 +9,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::represent;
-use crate::kind::{self, Kind};
+use crate::{
+    access::review::{self, Review},
+    kind::Kind,
+    kinds::Kinds,
+};
 
 pub(crate) const VERSION: &str = "v1.36.0";
 
@@ -28,36 +32,51 @@ pub(crate) fn public(path: &str) -> Option<Response<Body>> {
     }
 }
 
-/// Groups with their kinds; all groups have one version here.
-fn groups() -> BTreeMap<(&'static str, &'static str), Vec<&'static Kind>> {
-    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for kind in kind::all() {
-        groups.entry((kind.group, kind.version)).or_default().push(*kind);
+/// What a version of a group has: kinds of objects, and questions that are asked by creating them.
+#[derive(Clone, Copy)]
+enum Resource {
+    Kind(&'static Kind),
+    Review(&'static Review),
+}
+
+/// The versions of a group, the preferred first.
+type Versions = Vec<(&'static str, Vec<Resource>)>;
+
+fn groups(kinds: &Kinds) -> BTreeMap<&'static str, Versions> {
+    let mut groups: BTreeMap<_, Versions> = BTreeMap::new();
+    let kinds = kinds.all().into_iter().map(|kind| (kind.group, kind.version, Resource::Kind(kind)));
+    let reviews = review::ALL.iter().map(|review| (review.group, review::VERSION, Resource::Review(review)));
+    for (group, version, resource) in kinds.chain(reviews) {
+        let versions = groups.entry(group).or_default();
+        match versions.iter_mut().find(|(name, _)| *name == version) {
+            Some((_, resources)) => resources.push(resource),
+            None => versions.push((version, vec![resource])),
+        }
     }
     groups
 }
 
-pub(crate) fn document(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+pub(crate) fn document(kinds: &Kinds, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let aggregated = aggregated(headers);
     let body = match (parts.as_slice(), aggregated) {
-        ([top @ ("api" | "apis")], Some(version)) => return Some(aggregate(*top == "api", version)),
+        ([top @ ("api" | "apis")], Some(version)) => return Some(aggregate(kinds, *top == "api", version)),
         (["api"], None) => json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
         }),
         (["apis"], None) => json!({
             "kind": "APIGroupList", "apiVersion": "v1",
-            "groups": groups().keys().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect::<Vec<_>>(),
+            "groups": groups(kinds).iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect::<Vec<_>>(),
         }),
-        (["api", "v1"], _) => resources("", "v1")?,
-        (["apis", name], _) => groups().keys().find(|(g, _)| g == name).map(|(g, v)| {
-            let mut body = group(g, v);
+        (["api", "v1"], _) => resources(kinds, "", "v1")?,
+        (["apis", name], _) => groups(kinds).get(name).map(|versions| {
+            let mut body = group(name, versions);
             body["kind"] = json!("APIGroup");
             body["apiVersion"] = json!("v1");
             body
         })?,
-        (["apis", name, version], _) => resources(name, version)?,
+        (["apis", name, version], _) => resources(kinds, name, version)?,
         ([""], _) => {
             json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
         }
@@ -66,9 +85,10 @@ pub(crate) fn document(path: &str, headers: &HeaderMap) -> Option<Response<Body>
     Some(represent::json(StatusCode::OK, &body))
 }
 
-fn group(name: &str, version: &str) -> Value {
-    let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
-    json!({"name": name, "versions": [version], "preferredVersion": version})
+fn group(name: &str, versions: &Versions) -> Value {
+    let one = |(version, _): &(&str, Vec<Resource>)| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let versions: Vec<Value> = versions.iter().map(one).collect();
+    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -85,7 +105,11 @@ fn subresources(
         list.push(("scale", "Scale", "autoscaling", "v1", vec!["get", "patch", "update"]));
     }
     for (name, body) in kind.actions {
-        let group = if *body == "Eviction" { "policy" } else { "" };
+        let group = match *body {
+            "Eviction" => "policy",
+            "TokenRequest" => "authentication.k8s.io",
+            _ => "",
+        };
         let verb = match *name {
             "log" => "get",
             "finalize" => "update",
@@ -96,10 +120,19 @@ fn subresources(
     list
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
-    let kinds = groups().remove(&groups().keys().find(|(g, v)| *g == group && *v == version).copied()?)?;
+fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
+    let resources = groups(kinds).remove(group)?.into_iter().find(|(name, _)| *name == version)?.1;
     let mut list = Vec::new();
-    for kind in kinds {
+    for resource in resources {
+        let kind = match resource {
+            Resource::Kind(kind) => kind,
+            Resource::Review(review) => {
+                list.push(json!({
+                    "name": review.plural, "singularName": review.singular, "namespaced": review.namespaced, "kind": review.kind, "verbs": ["create"],
+                }));
+                continue;
+            }
+        };
         let mut entry = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS,
         });
@@ -139,15 +172,16 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
     })
 }
 
-fn aggregate(core: bool, version: &'static str) -> Response<Body> {
-    let chosen = groups().into_iter().filter(|((g, _), _)| g.is_empty() == core);
+fn aggregate(kinds: &Kinds, core: bool, version: &'static str) -> Response<Body> {
+    let chosen = groups(kinds).into_iter().filter(|(group, _)| group.is_empty() == core);
+    let version_of = |(version, resources): (&str, Vec<Resource>)| {
+        let resources: Vec<Value> = resources.into_iter().map(aggregated_resource).collect();
+        json!({"version": version, "freshness": "Current", "resources": resources})
+    };
     let items: Vec<Value> = chosen
-        .map(|((group, version), kinds)| {
-            let resources: Vec<Value> = kinds.iter().map(|k| aggregated_resource(k)).collect();
-            json!({
-                "metadata": {"name": group, "creationTimestamp": null},
-                "versions": [{"version": version, "freshness": "Current", "resources": resources}],
-            })
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions.into_iter().map(version_of).collect();
+            json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
         })
         .collect();
     let body = json!({
@@ -161,9 +195,19 @@ fn aggregate(core: bool, version: &'static str) -> Response<Body> {
     response
 }
 
-fn aggregated_resource(kind: &Kind) -> Value {
+fn aggregated_resource(resource: Resource) -> Value {
     let typed =
         |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let kind = match resource {
+        Resource::Kind(kind) => kind,
+        Resource::Review(review) => {
+            return json!({
+                "resource": review.plural, "singularResource": review.singular, "verbs": ["create"],
+                "responseKind": typed(review.group, review::VERSION, review.kind),
+                "scope": if review.namespaced { "Namespaced" } else { "Cluster" },
+            });
+        }
+    };
     let inner: Vec<Value> = subresources(kind)
         .into_iter()
         .map(|(name, body, group, version, verbs)| {

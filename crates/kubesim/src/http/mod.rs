@@ -12,7 +12,7 @@ mod target;
 mod watch;
 mod write;
 
-pub(crate) use self::write::qos;
+pub(crate) use self::{target::Target, write::qos};
 
 use std::{
     collections::HashMap,
@@ -25,18 +25,27 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Query, Request, State},
+    extract::{ConnectInfo, Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{represent::Form, target::Target};
-use crate::{faults::Faults, status::Status, store::Store};
+use self::represent::Form;
+use crate::{
+    access::{
+        self, Attributes, Identity, Tokens,
+        review::{self, Review},
+    },
+    faults::Faults,
+    status::Status,
+    store::Store,
+    tls::Peer,
+};
 
 pub(crate) struct Api {
     pub store: Arc<Store>,
     pub faults: Arc<Faults>,
-    pub token: String,
+    pub tokens: Tokens,
     pub stop: CancellationToken,
     pub requests: AtomicU64,
     pub watches: AtomicU64,
@@ -49,6 +58,7 @@ pub(crate) struct Call {
     pub method: Method,
     pub query: HashMap<String, String>,
     pub headers: HeaderMap,
+    pub who: Identity,
     pub form: Form,
     pub body: Body,
 }
@@ -78,9 +88,13 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new().fallback(serve).with_state(api)
 }
 
-async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
+async fn serve(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response<Body> {
     api.requests.fetch_add(1, Ordering::Relaxed);
-    match answer(&api, request).await {
+    match answer(&api, &peer, request).await {
         Ok(response) => response,
         Err(status) => failure(&status),
     }
@@ -95,42 +109,49 @@ pub(crate) fn failure(status: &Status) -> Response<Body> {
     response
 }
 
-async fn answer(api: &Arc<Api>, request: Request) -> Reply {
+async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Some(public) = discovery::public(&path) {
         return Ok(public);
     }
-    authenticate(&parts.headers, &api.token)?;
+    let who = access::authenticate(&api.store, &api.tokens, peer, &parts.headers)?;
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
-    let call = Call { method: parts.method, query, headers: parts.headers, form: Form::Full, body };
+    let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full, body };
     if let Some(action) = path.strip_prefix("/sim/") {
+        let verb = call.method.as_str().to_lowercase();
+        access::authorize(
+            &api.store,
+            &call.who,
+            &Attributes { verb, path: path.clone(), ..Attributes::default() },
+        )?;
         return admin::handle(api, action, call).await;
     }
     tokio::time::sleep(api.faults.latency()).await;
     api.faults.roll_error()?;
     if path == "/openapi/v2" || path.starts_with("/openapi/v3") {
-        return openapi::handle(&path);
+        return openapi::handle(api.store.kinds(), &path, &call.headers);
     }
-    if let Some(document) = discovery::document(&path, &call.headers) {
+    if let Some(document) = discovery::document(api.store.kinds(), &path, &call.headers) {
         return Ok(document);
     }
-    let target = Target::parse(&path).ok_or_else(Status::no_such_path)?;
+    if let Some((review, namespace)) = review::find(&path) {
+        return answer_review(api, review, namespace, call).await;
+    }
+    let target = Target::parse(api.store.kinds(), &path).ok_or_else(Status::no_such_path)?;
+    access::authorize(&api.store, &call.who, &access::of_request(&target, &call))?;
     dispatch(api, target, Call { form: form?, ..call }).await
 }
 
-/// A bearer token, or the same as a basic password: kubectl sends no tokens without TLS, but it does send the
-/// user part of the server's address.
-fn authenticate(headers: &HeaderMap, token: &str) -> Result<(), Status> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let basic = || crate::validate::base64(format!("kubesim:{token}").as_bytes());
-    let fits = match given.split_once(' ') {
-        Some(("Bearer", found)) => found == token,
-        Some(("Basic", found)) => found == basic(),
-        _ => false,
-    };
-    if fits { Ok(()) } else { Err(Status::new(401, "Unauthorized", "Unauthorized")) }
+async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call) -> Reply {
+    if call.method != Method::POST {
+        return Err(Status::method_not_allowed());
+    }
+    access::authorize(&api.store, &call.who, &review.attributes(namespace))?;
+    let question = body::object(&call.headers, call.body).await?;
+    let answer = review.answer(&api.store, &api.tokens, &call.who, &question)?;
+    Ok(represent::json(StatusCode::CREATED, &answer))
 }
 
 async fn dispatch(api: &Arc<Api>, target: Target, call: Call) -> Reply {

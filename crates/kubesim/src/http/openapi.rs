@@ -1,16 +1,23 @@
-//! OpenAPI, no more than kubectl needs to know that the server validates fields itself.
+//! OpenAPI: the schemas of what is served, for `kubectl explain`, and the parameters by which kubectl learns that the server
+//! validates fields itself.
+
+use std::collections::BTreeSet;
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
 use serde_json::{Map, Value, json};
 
-use super::{Reply, represent};
+use super::{Reply, discovery::VERSION, represent};
 use crate::{
-    kind::{self, Kind},
+    kind::Kind,
+    kinds::Kinds,
+    schema::{self, Components},
     status::Status,
 };
+
+const REFERENCE: &str = "#/components/schemas/";
 
 fn group_path(kind: &Kind) -> String {
     if kind.group.is_empty() {
@@ -20,47 +27,59 @@ fn group_path(kind: &Kind) -> String {
     }
 }
 
-pub(crate) fn handle(path: &str) -> Reply {
-    let wanted = path.strip_prefix("/openapi/v3").unwrap_or("").trim_matches('/');
+pub(crate) fn handle(kinds: &Kinds, path: &str, headers: &HeaderMap) -> Reply {
+    let all = kinds.all();
     if path == "/openapi/v2" {
-        // kubectl reads version 2 as protobuf, for lists only. No bytes are an empty document: nothing to check there,
-        // the server checks every item itself.
-        let mut response = Response::new(Body::empty());
-        let media = HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
-        response.headers_mut().insert(header::CONTENT_TYPE, media);
-        return Ok(response);
+        return Ok(version_2(&all, headers));
     }
+    let wanted = path.strip_prefix("/openapi/v3").unwrap_or("").trim_matches('/');
     if wanted.is_empty() {
-        let mut paths = Map::new();
-        for kind in kind::all() {
+        let entry = |kind: &&'static Kind| {
             let path = group_path(kind);
-            paths.insert(
-                path.clone(),
-                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash=kubesim")}),
-            );
-        }
+            let at = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash=kubesim")});
+            (path, at)
+        };
+        let paths: Map<String, Value> = all.iter().map(entry).collect();
         return Ok(represent::json(StatusCode::OK, &json!({"paths": paths})));
     }
-    let kinds: Vec<&Kind> = kind::all().iter().copied().filter(|k| group_path(k) == wanted).collect();
+    let kinds: Vec<&'static Kind> = all.into_iter().filter(|k| group_path(k) == wanted).collect();
     if kinds.is_empty() {
         return Err(Status::no_such_path());
     }
-    Ok(represent::json(StatusCode::OK, &document(&kinds)))
+    let document = json!({
+        "openapi": "3.0.0", "info": info(), "paths": paths(&kinds),
+        "components": {"schemas": schemas(&kinds)},
+    });
+    Ok(represent::json(StatusCode::OK, &document))
 }
 
-fn document(kinds: &[&Kind]) -> Value {
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": VERSION})
+}
+
+/// In JSON, or as protobuf, in which kubectl reads it for lists only: no bytes are an empty document, with nothing to check;
+/// the server checks every item itself.
+fn version_2(all: &[&'static Kind], headers: &HeaderMap) -> Response<Body> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if accept.contains("protobuf") {
+        let mut response = Response::new(Body::empty());
+        let media = HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        return response;
+    }
+    let document = json!({
+        "swagger": "2.0", "info": info(), "paths": paths(all), "definitions": schemas(all),
+    });
+    let text = document.to_string().replace(REFERENCE, "#/definitions/");
+    represent::text(StatusCode::OK, text)
+}
+
+fn paths(kinds: &[&Kind]) -> Map<String, Value> {
     let parameter =
         |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
-    let parameters = json!([
-        parameter("dryRun"),
-        parameter("fieldManager"),
-        parameter("fieldValidation"),
-        parameter("force")
-    ]);
-    let (mut paths, mut schemas) = (Map::new(), Map::new());
+    let parameters = json!(["dryRun", "fieldManager", "fieldValidation", "force"].map(parameter));
+    let mut paths = Map::new();
     for kind in kinds {
-        let scope = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
-        let path = format!("/{}/{scope}{}/{{name}}", group_path(kind), kind.plural);
         let typed = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let operation = |action: &str| {
             json!({
@@ -68,12 +87,69 @@ fn document(kinds: &[&Kind]) -> Value {
                 "x-kubernetes-action": action, "x-kubernetes-group-version-kind": typed,
             })
         };
-        paths.insert(path, json!({"get": operation("get"), "put": operation("put"), "patch": operation("patch"), "delete": operation("delete")}));
-        let schema = json!({
-            "type": "object", "description": format!("{} as the Kubernetes API publishes it.", kind.kind),
-            "x-kubernetes-group-version-kind": [typed], "x-kubernetes-preserve-unknown-fields": true,
-        });
-        schemas.insert(format!("sim.{}.{}", kind.version, kind.kind), schema);
+        let scope = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
+        let collection = format!("/{}/{scope}{}", group_path(kind), kind.plural);
+        paths.insert(
+            format!("{collection}/{{name}}"),
+            json!({"get": operation("get"), "put": operation("put"), "patch": operation("patch"), "delete": operation("delete")}),
+        );
+        paths.insert(collection, json!({"get": operation("list"), "post": operation("post")}));
     }
-    json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.36.0"}, "paths": paths, "components": {"schemas": schemas}})
+    paths
+}
+
+/// The schemas of these kinds, and all that they refer to.
+fn schemas(kinds: &[&'static Kind]) -> Components {
+    let mut found = Components::new();
+    let mut wanted: Vec<&str> = Vec::new();
+    for kind in kinds {
+        match kind.custom() {
+            None => wanted.extend(schema::root(kind.id).and_then(name)),
+            Some(custom) => {
+                references(&custom.schema, &mut |reference| wanted.push(reference));
+                found.insert(custom_name(kind), custom_schema(kind, &custom.schema));
+            }
+        }
+    }
+
+    let mut seen: BTreeSet<&str> = wanted.iter().copied().collect();
+    while let Some(name) = wanted.pop() {
+        let Some(schema) = schema::components().get(name) else { continue };
+        references(schema, &mut |reference| {
+            if seen.insert(reference) {
+                wanted.push(reference);
+            }
+        });
+        found.insert(name.to_owned(), schema.clone());
+    }
+    found
+}
+
+/// As the real server names it: `com.example.stable.v1.CronTab`.
+fn custom_name(kind: &Kind) -> String {
+    let mut parts: Vec<&str> = kind.group.split('.').rev().collect();
+    parts.extend([kind.version, kind.kind]);
+    parts.join(".")
+}
+
+fn custom_schema(kind: &Kind, schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    let typed = json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
+    schema["x-kubernetes-group-version-kind"] = typed;
+    schema
+}
+
+fn name(reference: &Value) -> Option<&str> {
+    reference.get("$ref")?.as_str()?.strip_prefix(REFERENCE)
+}
+
+fn references<'a>(schema: &'a Value, each: &mut impl FnMut(&'a str)) {
+    if let Some(name) = name(schema) {
+        each(name);
+    }
+    match schema {
+        Value::Object(map) => map.values().for_each(|value| references(value, each)),
+        Value::Array(list) => list.iter().for_each(|value| references(value, each)),
+        _ => {}
+    }
 }

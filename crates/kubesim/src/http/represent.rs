@@ -69,7 +69,9 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
 
 /// The object as lists and watches show it: with its type, which the store need not have.
 pub(crate) fn typed<'a>(kind: &Kind, value: &'a Value) -> Cow<'a, Value> {
-    if value.get("kind").is_some_and(Value::is_string) {
+    // Every version of a custom resource is the same but for its name.
+    let fits = kind.custom().is_none() || value["apiVersion"] == kind.api_version().as_str();
+    if value.get("kind").is_some_and(Value::is_string) && fits {
         return Cow::Borrowed(value);
     }
     let mut value = value.clone();

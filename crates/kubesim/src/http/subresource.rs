@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, Reply, body, read, represent, target::Target, write};
 use crate::{
-    clock,
+    access, clock,
     controller::disruption,
-    kind,
+    kind::{self, Kind},
     object::{self, items, text},
     patch::{
         self,
@@ -39,6 +39,9 @@ pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
         "eviction" if *kind == kind::PODS && call.method == Method::POST => {
             eviction(api, &target, call).await
         }
+        "token" if *kind == kind::SERVICE_ACCOUNTS && call.method == Method::POST => {
+            token(api, &target, call).await
+        }
         "log" if *kind == kind::PODS && call.method == Method::GET => log(api, &target, &call),
         _ => Err(Status::no_such_path()),
     }
@@ -48,7 +51,20 @@ fn current(api: &Api, target: &Target) -> Result<Arc<Value>, Status> {
     api.store.get(target.kind, &target.key()).ok_or_else(|| Status::not_found(target.kind, &target.name))
 }
 
-fn scale_of(object: &Value) -> Value {
+/// What the scale subresource shows, and changes: a custom resource says where that lies.
+fn scale_of(kind: &Kind, object: &Value) -> Value {
+    let (wanted, seen, selector) = match kind.custom().and_then(|custom| custom.scale.as_ref()) {
+        None => (
+            object["spec"]["replicas"].clone(),
+            object["status"]["replicas"].clone(),
+            Labels::from_object(&object["spec"]["selector"]).to_string(),
+        ),
+        Some(scale) => (
+            at(object, &scale.spec_replicas).clone(),
+            at(object, &scale.status_replicas).clone(),
+            scale.selector.as_ref().and_then(|path| at(object, path).as_str()).unwrap_or("").to_owned(),
+        ),
+    };
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {
@@ -56,24 +72,25 @@ fn scale_of(object: &Value) -> Value {
             "resourceVersion": object["metadata"]["resourceVersion"],
             "creationTimestamp": object["metadata"]["creationTimestamp"],
         },
-        "spec": {"replicas": object["spec"]["replicas"]},
-        "status": {
-            "replicas": object::int(object, "/status/replicas").unwrap_or(0),
-            "selector": Labels::from_object(&object["spec"]["selector"]).to_string(),
-        },
+        "spec": {"replicas": wanted},
+        "status": {"replicas": seen.as_i64().unwrap_or(0), "selector": selector},
     })
+}
+
+fn at<'a>(object: &'a Value, path: &[String]) -> &'a Value {
+    path.iter().fold(object, |place, name| &place[name])
 }
 
 async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
     if call.method == Method::GET {
-        return Ok(represent::json(StatusCode::OK, &scale_of(&*current(api, target)?)));
+        return Ok(represent::json(StatusCode::OK, &scale_of(target.kind, &*current(api, target)?)));
     }
     let media = body::media(&call.headers).to_owned();
     let bytes = body::read(std::mem::take(&mut call.body)).await?;
     let given = body::yaml(&bytes)?;
     let manager = Manager { name: call.manager(), subresource: "scale".to_owned() };
     let done = api.store.update(target.kind, &target.key(), |seen| {
-        let scale = scale_of(seen);
+        let scale = scale_of(target.kind, seen);
         let wanted = match (&call.method, media.as_str()) {
             (&Method::PUT, _) => given.clone(),
             (&Method::PATCH, "application/json-patch+json") => patch::json(&scale, given.clone())?,
@@ -91,8 +108,12 @@ async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
             return Err(Status::invalid(target.kind, &target.name, &[cause]));
         }
         let mut value = seen.clone();
-        object::set(&mut value, &["spec", "replicas"], json!(replicas));
-        apply::record_update(seen, &mut value, &manager, &target.kind.api_version(), &clock::stamp());
+        let path =
+            target.kind.custom().and_then(|custom| custom.scale.as_ref()).map(|scale| &scale.spec_replicas);
+        let path: Vec<&str> =
+            path.map_or_else(|| vec!["spec", "replicas"], |path| path.iter().map(String::as_str).collect());
+        object::set(&mut value, &path, json!(replicas));
+        apply::record_update(target.kind, seen, &mut value, &manager, &clock::stamp());
         Ok(Some(value))
     });
     let done = done.map_err(|mut status| {
@@ -101,7 +122,7 @@ async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
         }
         status
     })?;
-    Ok(represent::json(StatusCode::OK, &scale_of(&done)))
+    Ok(represent::json(StatusCode::OK, &scale_of(target.kind, &done)))
 }
 
 fn success() -> Response<Body> {
@@ -131,6 +152,14 @@ async fn binding(api: &Api, target: &Target, call: Call) -> Reply {
             status
         })?;
     Ok(success())
+}
+
+async fn token(api: &Api, target: &Target, call: Call) -> Reply {
+    let request = body::object(&call.headers, call.body).await?;
+    let account = current(api, target)?;
+    let issued = access::issue_token(&api.tokens, &account, &request, clock::now());
+    let issued = issued.ok_or_else(|| Status::internal("the token cannot be signed"))?;
+    Ok(represent::json(StatusCode::CREATED, &issued))
 }
 
 async fn eviction(api: &Api, target: &Target, mut call: Call) -> Reply {

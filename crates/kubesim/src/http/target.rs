@@ -2,6 +2,7 @@
 
 use crate::{
     kind::{self, Kind},
+    kinds::Kinds,
     object::Key,
 };
 
@@ -18,7 +19,7 @@ impl Target {
         Key::new(&self.namespace, &self.name)
     }
 
-    pub(crate) fn parse(path: &str) -> Option<Self> {
+    pub(crate) fn parse(kinds: &Kinds, path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match parts.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
@@ -39,7 +40,7 @@ impl Target {
             [plural, name, subresource] => (*plural, *name, *subresource),
             _ => return None,
         };
-        let kind = kind::find(group, version, plural)?;
+        let kind = kinds.by_path(group, version, plural)?;
         let scope_fits =
             if kind.namespaced { !namespace.is_empty() || name.is_empty() } else { namespace.is_empty() };
         scope_fits.then(|| Self::of(kind, namespace, name, subresource))
@@ -73,7 +74,7 @@ mod tests {
             ("/apis/apps/v2/deployments", None),
             ("/metrics", None),
         ] {
-            let found = Target::parse(path);
+            let found = Target::parse(&Kinds::default(), path);
             let found = found
                 .as_ref()
                 .map(|t| (t.kind.id, t.namespace.as_str(), t.name.as_str(), t.subresource.as_str()));

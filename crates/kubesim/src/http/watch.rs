@@ -60,7 +60,7 @@ pub(crate) fn start(api: &Arc<Api>, target: &Target, call: &Call) -> Reply {
         selector.fields = crate::selector::Fields::parse(&format!("metadata.name={}", target.name))
             .map_err(|e| Status::bad_request(e.to_string()))?;
     }
-    let changed = api.store.signal(target.kind).ok_or_else(Status::no_such_path)?;
+    let changed = api.store.signal(target.kind);
     let seconds = call.param("timeoutSeconds").parse().unwrap_or(3600);
     let now = Instant::now();
     api.watches.fetch_add(1, Ordering::Relaxed);
@@ -176,7 +176,8 @@ impl Watch {
             (true, true) => Change::Modified,
             (true, false) => Change::Deleted,
         };
-        if self.form == Form::Full && change == event.change {
+        // The event is written once for all who read it in the version in which it is stored.
+        if self.form == Form::Full && change == event.change && self.kind.is_stored() {
             let full = |kind: &Kind| line(change.as_str(), &represent::typed(kind, &event.object));
             return Some(event.encoded(|| full(self.kind)));
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, Reply, body, read, represent, target::Target};
 use crate::{
-    clock,
+    access, clock,
     kind::{self, Kind},
     object::{self, Key},
     patch::{
@@ -54,13 +54,33 @@ pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
     validate::apply_defaults(target.kind, &mut value);
     fresh_status(target.kind, &mut value);
     validate::check(target.kind, &value)?;
+    access::check_escalation(&api.store, &call.who, target.kind, &value)?;
     let manager = Manager { name: call.manager(), subresource: String::new() };
-    apply::record_update(&Value::Null, &mut value, &manager, &target.kind.api_version(), &clock::stamp());
+    apply::record_update(target.kind, &Value::Null, &mut value, &manager, &clock::stamp());
     if dry(&call) {
         return Ok(reply(&target, &call, StatusCode::CREATED, &value, &warnings));
     }
-    let made = api.store.create(target.kind, value)?;
+    let made = store_new(api, target.kind, value)?;
     Ok(reply(&target, &call, StatusCode::CREATED, &made, &warnings))
+}
+
+/// Into the store, in the version in which objects of the kind are kept.
+fn store_new(api: &Api, kind: &'static Kind, mut value: Value) -> Result<Arc<Value>, Status> {
+    if kind.custom().is_some() {
+        let definition = api.store.get(&kind::CUSTOM_RESOURCE_DEFINITIONS, &Key::new("", kind.id));
+        if definition.is_none_or(|definition| object::deleting(&definition)) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::new(405, "MethodNotAllowed", why));
+        }
+    }
+    as_stored(api, kind, &mut value);
+    api.store.create(kind, value)
+}
+
+fn as_stored(api: &Api, kind: &Kind, value: &mut Value) {
+    if let Some(stored) = api.store.kinds().by_id(kind.id).filter(|_| !kind.is_stored()) {
+        value["apiVersion"] = json!(stored.api_version());
+    }
 }
 
 /// Typing, and agreement between the body and the path.
@@ -120,6 +140,9 @@ fn name_it(value: &mut Value) -> Result<(), Status> {
 fn fresh_status(kind: &Kind, value: &mut Value) {
     if !kind.status {
         return;
+    }
+    if kind.custom().is_some() {
+        return object::unset(value, &["status"]);
     }
     let status = match kind.id {
         "pods" => json!({"phase": "Pending", "qosClass": qos(&value["spec"])}),
@@ -188,11 +211,13 @@ pub(crate) fn write_over(
             keep_assigned(kind, current, &mut value);
             validate::check(kind, &value)?;
             validate::check_update(kind, current, &value)?;
+            access::check_escalation(&api.store, &call.who, kind, &value)?;
         }
     }
     if dry(call) {
         return Ok(Arc::new(value));
     }
+    as_stored(api, kind, &mut value);
     api.store.swap(kind, current, value)
 }
 
@@ -223,13 +248,7 @@ pub(crate) async fn replace(api: &Api, target: Target, mut call: Call) -> Reply 
     loop {
         let seen = current(api, &target)?;
         let mut value = value.clone();
-        apply::record_update(
-            &seen,
-            &mut value,
-            &manager(&call, &target),
-            &target.kind.api_version(),
-            &clock::stamp(),
-        );
+        apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
         match write_over(api, &target, &call, &seen, value) {
             // Without a version the last writer wins, also against a concurrent one.
             Err(status) if status.reason == "Conflict" && !named => {}
@@ -242,6 +261,10 @@ pub(crate) async fn replace(api: &Api, target: Target, mut call: Call) -> Reply 
 const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
                        application/apply-patch+yaml";
 
+/// Nobody knows the merge keys of a custom resource.
+const CUSTOM_PATCHES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
     let media = body::media(&call.headers).to_owned();
     let bytes = body::read(std::mem::take(&mut call.body)).await?;
@@ -253,20 +276,18 @@ pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
     let mut tries = 0;
     loop {
         let seen = current(api, &target)?;
+        let shown = represent::typed(target.kind, &seen);
         let patched = match media.as_str() {
-            "application/json-patch+json" => patch::json(&seen, wanted.clone())?,
-            "application/merge-patch+json" => patch::merge(&seen, &wanted),
-            "application/strategic-merge-patch+json" => patch::strategic::merge(&seen, &wanted),
+            "application/json-patch+json" => patch::json(&shown, wanted.clone())?,
+            "application/merge-patch+json" => patch::merge(&shown, &wanted),
+            "application/strategic-merge-patch+json" if target.kind.custom().is_none() => {
+                patch::strategic::merge(target.kind.schema(), &seen, &wanted)
+            }
+            other if target.kind.custom().is_some() => return Err(body::unsupported(other, CUSTOM_PATCHES)),
             other => return Err(body::unsupported(other, PATCHES)),
         };
         let (mut value, warnings) = prepare(&target, patched, unknown(&call))?;
-        apply::record_update(
-            &seen,
-            &mut value,
-            &manager(&call, &target),
-            &target.kind.api_version(),
-            &clock::stamp(),
-        );
+        apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
         match write_over(api, &target, &call, &seen, value) {
             Ok(done) => return Ok(reply(&target, &call, StatusCode::OK, &done, &warnings)),
             // Somebody wrote in between: the patch applies to the new state just as well, unless it names a version.
@@ -294,7 +315,8 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
     for _ in 0..10 {
         let seen = api.store.get(target.kind, &target.key());
         let live = seen.as_deref().unwrap_or(&Value::Null);
-        let mut value = apply::apply(live, &config, &manager, call.flag("force"), &clock::stamp())?;
+        let mut value =
+            apply::apply(target.kind, live, &config, &manager, call.flag("force"), &clock::stamp())?;
         let done = match &seen {
             Some(seen) => {
                 object::set(&mut value, &["metadata", "resourceVersion"], json!(given));
@@ -308,7 +330,8 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
                 validate::apply_defaults(target.kind, &mut value);
                 fresh_status(target.kind, &mut value);
                 validate::check(target.kind, &value)?;
-                let made = if dry(call) { Ok(Arc::new(value)) } else { api.store.create(target.kind, value) };
+                access::check_escalation(&api.store, &call.who, target.kind, &value)?;
+                let made = if dry(call) { Ok(Arc::new(value)) } else { store_new(api, target.kind, value) };
                 made.map(|done| (StatusCode::CREATED, done))
             }
         };

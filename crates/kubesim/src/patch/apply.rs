@@ -6,9 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     fields::{self, Fields},
-    list::{self, Merge},
+    list,
 };
-use crate::{object, status::Status};
+use crate::{
+    kind::Kind,
+    object,
+    schema::{List, Schema},
+    status::Status,
+};
 
 /// Who changes an object, and through which door.
 #[derive(Debug, Clone)]
@@ -33,14 +38,14 @@ const UNMANAGED: [&[&str]; 12] = [
     &["f:metadata", "f:selfLink"],
 ];
 
-fn managed(value: &Value) -> Fields {
+fn managed(schema: Schema, value: &Value) -> Fields {
     let mut drop = Fields::default();
     for path in UNMANAGED {
         drop.insert(&path.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
     }
     let mut value = value.clone();
     object::unset(&mut value, &["metadata", "managedFields"]);
-    Fields::of(&value).minus(&drop)
+    Fields::of(schema, &value).minus(&drop)
 }
 
 type Entries = BTreeMap<(String, String, String), (Fields, Value)>;
@@ -76,23 +81,25 @@ fn write_entries(object: &mut Value, entries: Entries, api_version: &str) {
 
 /// Applies a configuration for a manager; `live` is `Null` when the object does not exist yet.
 pub(crate) fn apply(
+    kind: &'static Kind,
     live: &Value,
     config: &Value,
     manager: &Manager,
     force: bool,
     now: &str,
 ) -> Result<Value, Status> {
+    let schema = kind.schema();
     let mut config = config.clone();
     object::unset(&mut config, &["metadata", "managedFields"]);
     let mine = (manager.name.clone(), "Apply".to_owned(), manager.subresource.clone());
-    let wanted = managed(&config);
+    let wanted = managed(schema, &config);
     let mut all = entries(live);
     let (before, entry) = all.remove(&mine).unwrap_or_default();
 
     let mut conflicts = Vec::new();
     for ((other, _, _), (set, _)) in &mut all {
         for path in set.intersection(&wanted).paths() {
-            let (old, new) = (fields::lookup(live, &path), fields::lookup(&config, &path));
+            let (old, new) = (fields::lookup(schema, live, &path), fields::lookup(schema, &config, &path));
             let inner = wanted_children(&wanted, &path);
             if old == new || inner {
                 continue;
@@ -108,12 +115,12 @@ pub(crate) fn apply(
     }
 
     let others = all.values().fold(Fields::default(), |sum, (set, _)| sum.union(set));
-    let mut value = overlay("", live, &config);
+    let mut value = overlay(schema, live, &config);
     let mut gone = before.minus(&wanted).minus(&others).paths();
     // Items before their parts: without its keys an item could not be found any more.
     gone.sort_by_key(Vec::len);
     for path in gone {
-        remove(&mut value, &path, &others);
+        remove(schema, &mut value, &path, &others);
     }
     // Applying the same again must not make a new version, or whoever applies on every change never comes to rest.
     let same = conflicts.is_empty() && before == wanted && value == *live;
@@ -134,34 +141,35 @@ fn wanted_children(wanted: &Fields, path: &[String]) -> bool {
     !place.children.is_empty()
 }
 
-fn overlay(field: &str, live: &Value, config: &Value) -> Value {
+fn overlay(schema: Schema, live: &Value, config: &Value) -> Value {
     match (live, config) {
-        (Value::Object(live), Value::Object(config)) if !list::atomic_map(field) => {
+        (Value::Object(live), Value::Object(config)) if !schema.is_atomic() => {
             let mut result = live.clone();
             for (key, value) in config {
-                let merged = overlay(key, live.get(key).unwrap_or(&Value::Null), value);
+                let merged = overlay(schema.field(key), live.get(key).unwrap_or(&Value::Null), value);
                 result.insert(key.clone(), merged);
             }
             Value::Object(result)
         }
-        (Value::Array(live), Value::Array(config)) => overlay_list(field, live, config),
+        (Value::Array(live), Value::Array(config)) => overlay_list(schema, live, config),
         _ => config.clone(),
     }
 }
 
-fn overlay_list(field: &str, live: &[Value], config: &[Value]) -> Value {
-    match list::apply(field, config) {
-        Merge::Atomic => Value::Array(config.to_vec()),
-        Merge::Set => {
+fn overlay_list(schema: Schema, live: &[Value], config: &[Value]) -> Value {
+    match schema.list() {
+        List::Atomic => Value::Array(config.to_vec()),
+        List::Set => {
             let new = config.iter().filter(|v| !live.contains(v));
             live.iter().chain(new).cloned().collect()
         }
-        Merge::Keys(keys) => {
+        List::Keys(keys) => {
             let mut result = live.to_vec();
+            let identity = |item: &Value| list::identity(schema.item(), &keys, item);
             for item in config {
-                let id = list::identity(keys, item);
-                match result.iter().position(|old| list::identity(keys, old) == id) {
-                    Some(at) => result[at] = overlay("", &result[at], item),
+                let id = identity(item);
+                match result.iter().position(|old| identity(old) == id) {
+                    Some(at) => result[at] = overlay(schema.item(), &result[at], item),
                     None => result.push(item.clone()),
                 }
             }
@@ -170,14 +178,14 @@ fn overlay_list(field: &str, live: &[Value], config: &[Value]) -> Value {
     }
 }
 
-fn remove(value: &mut Value, path: &[String], others: &Fields) {
+fn remove(schema: Schema, value: &mut Value, path: &[String], others: &Fields) {
     let Some((first, rest)) = path.split_first() else { return };
     let below = others.children.get(first).cloned().unwrap_or_default();
     if rest.is_empty() {
         if !below.is_empty() {
             return;
         }
-        match (first.strip_prefix("f:"), fields::position(value, first)) {
+        match (first.strip_prefix("f:"), fields::position(schema, value, first)) {
             (Some(field), _) => {
                 value.as_object_mut().map(|m| m.remove(field));
             }
@@ -196,20 +204,22 @@ fn remove(value: &mut Value, path: &[String], others: &Fields) {
     }
     let inner = match first.strip_prefix("f:") {
         Some(field) => value.get_mut(field),
-        None => fields::position(value, first).and_then(|at| value.get_mut(at)),
+        None => fields::position(schema, value, first).and_then(|at| value.get_mut(at)),
     };
     if let Some(inner) = inner {
-        remove(inner, rest, &below);
+        remove(fields::inside(schema, first), inner, rest, &below);
     }
 }
 
 /// Books an ordinary write: what changed now belongs to its manager, what vanished to nobody.
-pub(crate) fn record_update(old: &Value, new: &mut Value, manager: &Manager, api_version: &str, now: &str) {
-    let (before, after) = (managed(old), managed(new));
+pub(crate) fn record_update(kind: &'static Kind, old: &Value, new: &mut Value, manager: &Manager, now: &str) {
+    let schema = kind.schema();
+    let (before, after) = (managed(schema, old), managed(schema, new));
     let removed = before.minus(&after);
     let mut changed = after.minus(&before);
     for path in after.intersection(&before).paths() {
-        if !wanted_children(&after, &path) && fields::lookup(old, &path) != fields::lookup(new, &path) {
+        let moved = || fields::lookup(schema, old, &path) != fields::lookup(schema, new, &path);
+        if !wanted_children(&after, &path) && moved() {
             changed.insert(&path);
         }
     }
@@ -226,7 +236,7 @@ pub(crate) fn record_update(old: &Value, new: &mut Value, manager: &Manager, api
     let mine = (manager.name.clone(), "Update".to_owned(), manager.subresource.clone());
     let entry = all.entry(mine).or_default();
     *entry = (entry.0.union(&changed), json!({"time": now}));
-    write_entries(new, all, api_version);
+    write_entries(new, all, &kind.api_version());
 }
 
 #[cfg(test)]

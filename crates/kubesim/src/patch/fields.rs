@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::list::{self, Merge};
+use super::list;
+use crate::schema::{List, Schema};
 
 /// A node of the tree; `member` says that the path up to here belongs to the set itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,32 +44,28 @@ impl Fields {
         Value::Object(map)
     }
 
-    /// Every field that an object sets. Items of keyed lists are members themselves.
-    pub(crate) fn of(value: &Value) -> Self {
-        Self::of_field("", value)
-    }
-
-    fn of_field(field: &str, value: &Value) -> Self {
+    /// Every field that an object of this shape sets. Items of keyed lists are members themselves.
+    pub(crate) fn of(schema: Schema, value: &Value) -> Self {
         match value {
-            Value::Object(map) if !map.is_empty() && !list::atomic_map(field) => {
-                let children = map.iter().map(|(k, v)| (format!("f:{k}"), Self::of_field(k, v))).collect();
-                Self { member: false, children }
+            Value::Object(map) if !map.is_empty() && !schema.is_atomic() => {
+                let child = |(k, v): (&String, &Value)| (format!("f:{k}"), Self::of(schema.field(k), v));
+                Self { member: false, children: map.iter().map(child).collect() }
             }
-            Value::Array(items) if !items.is_empty() => Self::of_list(field, items),
+            Value::Array(items) if !items.is_empty() => Self::of_list(schema, items),
             _ => Self::leaf(),
         }
     }
 
-    fn of_list(field: &str, items: &[Value]) -> Self {
-        let children = match list::apply(field, items) {
-            Merge::Atomic => return Self::leaf(),
-            Merge::Set => items.iter().map(|v| (format!("v:{v}"), Self::leaf())).collect(),
-            Merge::Keys(keys) => items
+    fn of_list(schema: Schema, items: &[Value]) -> Self {
+        let children = match schema.list() {
+            List::Atomic => return Self::leaf(),
+            List::Set => items.iter().map(|v| (format!("v:{v}"), Self::leaf())).collect(),
+            List::Keys(keys) => items
                 .iter()
                 .map(|item| {
-                    let mut set = Self::of_field("", item);
+                    let mut set = Self::of(schema.item(), item);
                     set.member = true;
-                    (format!("k:{}", Value::Object(list::identity(keys, item))), set)
+                    (format!("k:{}", Value::Object(list::identity(schema.item(), &keys, item))), set)
                 })
                 .collect(),
         };
@@ -133,27 +130,33 @@ impl Fields {
     }
 }
 
-/// Follows one step of a path: a field, an item by its keys, a value of a set.
-pub(crate) fn step<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
-    if let Some(field) = step.strip_prefix("f:") {
-        return value.get(field);
-    }
-    value.as_array()?.get(position(value, step)?)
+/// The place that a step of a path leads to.
+pub(crate) fn inside(schema: Schema, step: &str) -> Schema {
+    step.strip_prefix("f:").map_or_else(|| schema.item(), |field| schema.field(field))
 }
 
-pub(crate) fn position(value: &Value, step: &str) -> Option<usize> {
+pub(crate) fn position(schema: Schema, value: &Value, step: &str) -> Option<usize> {
     let list = value.as_array()?;
     if let Some(keys) = step.strip_prefix("k:") {
         let keys: Map<String, Value> = serde_json::from_str(keys).ok()?;
         let names: Vec<&str> = keys.keys().map(String::as_str).collect();
-        return list.iter().position(|item| list::identity(&names, item) == keys);
+        return list.iter().position(|item| list::identity(schema.item(), &names, item) == keys);
     }
     let wanted: Value = serde_json::from_str(step.strip_prefix("v:")?).ok()?;
     list.iter().position(|item| *item == wanted)
 }
 
-pub(crate) fn lookup<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(value, |place, part| step(place, part))
+/// Follows a path: fields, items by their keys, values of sets.
+pub(crate) fn lookup<'a>(schema: Schema, value: &'a Value, path: &[String]) -> Option<&'a Value> {
+    let (mut schema, mut value) = (schema, value);
+    for step in path {
+        value = match step.strip_prefix("f:") {
+            Some(field) => value.get(field)?,
+            None => value.as_array()?.get(position(schema, value, step)?)?,
+        };
+        schema = inside(schema, step);
+    }
+    Some(value)
 }
 
 /// The notation of error messages: `.spec.containers[name="a"].image`.
@@ -176,14 +179,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kind;
 
     #[test]
     fn fields_of_an_object_use_keys_and_atoms() {
-        let object = json!({"spec": {"selector": {"a": "b"}, "replicas": 1, "containers": [{"name": "c", "image": "i", "args": ["x"]}]}});
-        let expected = json!({"f:spec": {"f:selector": {}, "f:replicas": {}, "f:containers":
+        let object = json!({"spec": {"nodeSelector": {"a": "b"}, "priority": 1, "containers": [{"name": "c", "image": "i", "args": ["x"]}]}});
+        let expected = json!({"f:spec": {"f:nodeSelector": {}, "f:priority": {}, "f:containers":
             {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:image": {}, "f:args": {}}}}});
-        assert_eq!(Fields::of(&object).to_value(), expected);
-        assert_eq!(Fields::parse(&expected), Fields::of(&object));
+        let fields = Fields::of(kind::PODS.schema(), &object);
+        assert_eq!(fields.to_value(), expected);
+        assert_eq!(Fields::parse(&expected), fields);
     }
 
     fn fields() -> impl Strategy<Value = Fields> {

@@ -2,17 +2,17 @@
 
 use serde_json::{Map, Value};
 
-use super::list;
+use crate::schema::Schema;
 
-pub(crate) fn merge(current: &Value, patch: &Value) -> Value {
+pub(crate) fn merge(schema: Schema, current: &Value, patch: &Value) -> Value {
     match (current, patch) {
-        (Value::Object(current), Value::Object(patch)) => Value::Object(merge_map(current, patch)),
-        (_, Value::Object(patch)) => Value::Object(merge_map(&Map::new(), patch)),
+        (Value::Object(current), Value::Object(patch)) => Value::Object(merge_map(schema, current, patch)),
+        (_, Value::Object(patch)) => Value::Object(merge_map(schema, &Map::new(), patch)),
         _ => patch.clone(),
     }
 }
 
-fn merge_map(current: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
+fn merge_map(schema: Schema, current: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
     let mut result = match patch.get("$patch").and_then(Value::as_str) {
         Some("replace") => Map::new(),
         Some("delete") => return Map::new(),
@@ -26,12 +26,14 @@ fn merge_map(current: &Map<String, Value>, patch: &Map<String, Value>) -> Map<St
         }
         let old = result.get(field).cloned().unwrap_or(Value::Null);
         let new = match value {
-            Value::Array(items) => merge_list(field, old.as_array().map_or(&[][..], Vec::as_slice), items),
+            Value::Array(items) => {
+                merge_list(schema.field(field), old.as_array().map_or(&[][..], Vec::as_slice), items)
+            }
             Value::Object(map) if map.get("$patch").and_then(Value::as_str) == Some("delete") => {
                 result.remove(field);
                 continue;
             }
-            other => merge(&old, other),
+            other => merge(schema.field(field), &old, other),
         };
         result.insert(field.clone(), new);
     }
@@ -71,16 +73,19 @@ fn set_order(result: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-fn merge_list(field: &str, current: &[Value], patch: &[Value]) -> Value {
+fn merge_list(schema: Schema, current: &[Value], patch: &[Value]) -> Value {
     let directive = |v: &Value, name: &str| v.get("$patch").and_then(Value::as_str) == Some(name);
     if patch.iter().any(|v| directive(v, "replace")) {
         return patch.iter().filter(|v| !directive(v, "replace")).cloned().collect();
     }
-    if field == "finalizers" {
-        let new = patch.iter().filter(|v| !current.contains(v));
-        return current.iter().chain(new).cloned().collect();
-    }
-    let Some(key) = list::strategic(field, current, patch) else { return Value::Array(patch.to_vec()) };
+    let key = match schema.patch_key() {
+        Some(key) => key,
+        None if schema.patch_adds() => {
+            let new = patch.iter().filter(|v| !current.contains(v));
+            return current.iter().chain(new).cloned().collect();
+        }
+        None => return Value::Array(patch.to_vec()),
+    };
     let mut result = current.to_vec();
     for item in patch {
         let place = result.iter().position(|old| old.get(key).is_some() && old.get(key) == item.get(key));
@@ -89,8 +94,8 @@ fn merge_list(field: &str, current: &[Value], patch: &[Value]) -> Value {
                 result.remove(at);
             }
             (None, true) => {}
-            (Some(at), false) => result[at] = merge(&result[at], item),
-            (None, false) => result.push(merge(&Value::Null, item)),
+            (Some(at), false) => result[at] = merge(schema.item(), &result[at], item),
+            (None, false) => result.push(merge(schema.item(), &Value::Null, item)),
         }
     }
     Value::Array(result)
@@ -101,6 +106,7 @@ mod tests {
     use serde_json::json;
 
     use super::merge;
+    use crate::kind;
 
     #[test]
     fn strategic_merge_follows_merge_keys_and_directives() {
@@ -161,7 +167,7 @@ mod tests {
                 json!({"hostname": "h"}),
             ),
         ] {
-            assert_eq!(merge(&pod, &patch).pointer(pointer), Some(&expected), "{what}");
+            assert_eq!(merge(kind::PODS.schema(), &pod, &patch).pointer(pointer), Some(&expected), "{what}");
         }
     }
 
@@ -170,6 +176,6 @@ mod tests {
         let object = json!({"metadata": {"finalizers": ["a", "b"]}});
         let patch =
             json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["b", "c"]}});
-        assert_eq!(merge(&object, &patch)["metadata"]["finalizers"], json!(["b", "c"]));
+        assert_eq!(merge(kind::PODS.schema(), &object, &patch)["metadata"]["finalizers"], json!(["b", "c"]));
     }
 }

@@ -65,7 +65,7 @@ pub(super) enum Decision {
 }
 
 /// Fields that no client may change, whatever it sends.
-pub(super) fn keep_system_fields(current: &Value, value: &mut Value) {
+pub(super) fn keep_system_fields(kind: &Kind, current: &Value, value: &mut Value) {
     for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         match current["metadata"].get(field) {
             Some(kept) => value["metadata"][field] = kept.clone(),
@@ -75,9 +75,23 @@ pub(super) fn keep_system_fields(current: &Value, value: &mut Value) {
     value["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
     let generation = object::int(current, "/metadata/generation");
     if let Some(generation) = generation {
-        let changed = current["spec"] != value["spec"];
-        value["metadata"]["generation"] = json!(generation + i64::from(changed));
+        value["metadata"]["generation"] =
+            json!(generation + i64::from(wanted_otherwise(kind, current, value)));
     }
+}
+
+/// Whether a change is one of what is wanted, and not only of what is seen. A custom resource wants whatever is neither its metadata nor
+/// its status.
+fn wanted_otherwise(kind: &Kind, before: &Value, after: &Value) -> bool {
+    if kind.custom().is_none() {
+        return before["spec"] != after["spec"];
+    }
+    let counts = |name: &str| name != "metadata" && !(kind.status && name == "status");
+    let wish = |object: &Value| -> Option<Vec<(String, Value)>> {
+        let fields = object.as_object()?.iter().filter(|(name, _)| counts(name));
+        Some(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+    };
+    wish(before) != wish(after)
 }
 
 /// True when a deletion under way has nothing left to wait for.

@@ -19,6 +19,7 @@ pub(crate) use self::{
 use crate::{
     clock,
     kind::{self, Kind},
+    kinds::Kinds,
     object::{self, Key},
     status::Status,
 };
@@ -39,12 +40,16 @@ struct Inner {
     /// Objects by the uid of each owner.
     owned: HashMap<String, BTreeSet<Dependent>>,
     uids: HashMap<String, Dependent>,
-    feeds: Vec<(Vec<&'static str>, mpsc::UnboundedSender<Arc<Event>>)>,
+    feeds: Vec<(Interest, mpsc::UnboundedSender<Arc<Event>>)>,
 }
 
+/// Of which kinds a feed tells: some, by their ids, or all that there will ever be.
+type Interest = Option<Vec<&'static str>>;
+
 pub(crate) struct Store {
+    kinds: Kinds,
     inner: RwLock<Inner>,
-    signals: HashMap<&'static str, watch::Sender<u64>>,
+    signals: RwLock<HashMap<&'static str, watch::Sender<u64>>>,
 }
 
 /// What `Store::list` answers: the version of the whole and the objects in order.
@@ -55,9 +60,9 @@ pub(crate) struct Listing {
 
 impl Store {
     /// Starts with what a log brought back, at the version it had reached.
-    pub(crate) fn new(version: u64, objects: Vec<(&'static Kind, Arc<Value>)>) -> Self {
+    pub(crate) fn new(kinds: Kinds, version: u64, objects: Vec<(&'static Kind, Arc<Value>)>) -> Self {
         let mut inner = Inner { version: version.max(1), ..Inner::default() };
-        for kind in kind::all() {
+        for kind in kinds.stored() {
             let collection = inner.collections.entry(kind.id).or_default();
             collection.history.forget_until(inner.version);
         }
@@ -65,8 +70,11 @@ impl Store {
             inner.index(kind, &object);
             inner.collections.entry(kind.id).or_default().objects.insert(Key::of(&object), object);
         }
-        let signals = kind::all().iter().map(|k| (k.id, watch::Sender::new(0))).collect();
-        Self { inner: RwLock::new(inner), signals }
+        Self { kinds, inner: RwLock::new(inner), signals: RwLock::default() }
+    }
+
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     // A poisoned lock means that a panic hit between two field writes of plain maps; the data is still usable.
@@ -123,12 +131,29 @@ impl Store {
     }
 
     /// Wakes when the collection changes.
-    pub(crate) fn signal(&self, kind: &Kind) -> Option<watch::Receiver<u64>> {
-        self.signals.get(kind.id).map(watch::Sender::subscribe)
+    pub(crate) fn signal(&self, kind: &'static Kind) -> watch::Receiver<u64> {
+        let mut signals = self.signals.write().unwrap_or_else(PoisonError::into_inner);
+        signals.entry(kind.id).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    fn wake(&self, id: &str, version: u64) {
+        let signals = self.signals.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signal) = signals.get(id) {
+            signal.send_replace(version);
+        }
     }
 
     /// Every object of these kinds now, and every change from now on, in order and without loss.
     pub(crate) fn feed(&self, kinds: &[&'static Kind]) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        self.open(kinds, Some(kinds.iter().map(|k| k.id).collect()))
+    }
+
+    /// The same of every kind, whenever it comes.
+    pub(crate) fn feed_all(&self) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        self.open(&self.kinds.stored(), None)
+    }
+
+    fn open(&self, kinds: &[&'static Kind], interest: Interest) -> mpsc::UnboundedReceiver<Arc<Event>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut inner = self.write();
         for kind in kinds {
@@ -139,14 +164,14 @@ impl Store {
                 let _ = sender.send(Arc::new(event));
             }
         }
-        inner.feeds.push((kinds.iter().map(|k| k.id).collect(), sender));
+        inner.feeds.push((interest, sender));
         receiver
     }
 
-    /// Only the changes from now on.
-    pub(crate) fn changes_from_now(&self, kinds: &[&'static Kind]) -> mpsc::UnboundedReceiver<Arc<Event>> {
+    /// Only the changes from now on, of every kind.
+    pub(crate) fn changes_from_now(&self) -> mpsc::UnboundedReceiver<Arc<Event>> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.write().feeds.push((kinds.iter().map(|k| k.id).collect(), sender));
+        self.write().feeds.push((None, sender));
         receiver
     }
 
@@ -158,9 +183,10 @@ impl Store {
         for collection in inner.collections.values_mut() {
             collection.history.forget_until(version);
         }
+        let ids: Vec<&'static str> = inner.collections.keys().copied().collect();
         drop(inner);
-        for signal in self.signals.values() {
-            signal.send_replace(version);
+        for id in ids {
+            self.wake(id, version);
         }
     }
 
@@ -196,7 +222,7 @@ impl Store {
         // A Job brings its own, since its selector names it.
         object::default(&mut value, &["metadata", "uid"], json!(clock::uid()));
         object::set(&mut value, &["metadata", "creationTimestamp"], json!(clock::stamp()));
-        if !value["spec"].is_null() {
+        if !value["spec"].is_null() || kind.custom().is_some() {
             object::set(&mut value, &["metadata", "generation"], json!(1));
         }
         Ok(self.commit(&mut inner, kind, Change::Added, value, None))
@@ -216,7 +242,7 @@ impl Store {
         if object::version(&current) != object::version(seen) {
             return Err(Status::stale(kind, &key.name));
         }
-        lifecycle::keep_system_fields(&current, &mut value);
+        lifecycle::keep_system_fields(kind, &current, &mut value);
         if value == *current {
             return Ok(current);
         }
@@ -293,12 +319,11 @@ impl Store {
         if change != Change::Deleted {
             inner.index(kind, &value);
         }
-        inner
-            .feeds
-            .retain(|(kinds, feed)| !kinds.contains(&kind.id) || feed.send(Arc::clone(&event)).is_ok());
-        if let Some(signal) = self.signals.get(kind.id) {
-            signal.send_replace(version);
-        }
+        inner.feeds.retain(|(interest, feed)| {
+            let wanted = interest.as_ref().is_none_or(|kinds| kinds.contains(&kind.id));
+            !wanted || feed.send(Arc::clone(&event)).is_ok()
+        });
+        self.wake(kind.id, version);
         value
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn store() -> Store {
-    let store = Store::new(0, Vec::new());
+    let store = Store::new(Kinds::default(), 0, Vec::new());
     store.create(&kind::NAMESPACES, json!({"metadata": {"name": "default"}})).expect("namespace");
     store
 }

@@ -2,9 +2,11 @@
 
 mod workload;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
+    custom,
     kind::Kind,
     object::{self, default},
 };
@@ -30,7 +32,11 @@ pub(crate) fn normalise(object: &mut Value) {
 }
 
 pub(crate) fn apply(kind: &Kind, object: &mut Value) {
+    if let Some(custom) = kind.custom() {
+        return custom::fill(&custom.schema, object);
+    }
     match kind.id {
+        "customresourcedefinitions.apiextensions.k8s.io" => definition(object),
         "pods" => {
             pod_spec(&mut object["spec"]);
             default(object, &["spec", "serviceAccountName"], json!("default"));
@@ -49,29 +55,22 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
     }
 }
 
+fn definition(object: &mut Value) {
+    let kind = object::text(object, "/spec/names/kind").to_owned();
+    default(object, &["spec", "names", "singular"], json!(kind.to_lowercase()));
+    default(object, &["spec", "names", "listKind"], json!(format!("{kind}List")));
+    default(object, &["spec", "conversion", "strategy"], json!("None"));
+}
+
 fn secret(object: &mut Value) {
     default(object, &["type"], json!("Opaque"));
     let Some(Value::Object(plain)) = object.as_object_mut().and_then(|m| m.remove("stringData")) else {
         return;
     };
     for (key, value) in plain {
-        object::set(object, &["data", &key], json!(base64(value.as_str().unwrap_or("").as_bytes())));
+        object::set(object, &["data", &key], json!(STANDARD.encode(value.as_str().unwrap_or(""))));
     }
 }
-
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().enumerate().fold(0_u32, |sum, (i, b)| sum | (u32::from(*b) << (16 - 8 * i)));
-        for place in 0..4_usize {
-            let digit = usize::try_from((bits >> (18 - 6 * place)) & 63).unwrap_or(0);
-            text.push(if place <= chunk.len() { char::from(BASE64[digit]) } else { '=' });
-        }
-    }
-    text
-}
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 fn pod_spec(spec: &mut Value) {
     if !spec.is_object() {

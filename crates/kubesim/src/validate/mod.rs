@@ -4,11 +4,17 @@ mod default;
 mod rule;
 pub(crate) mod typed;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-pub(crate) use self::default::{apply as apply_defaults, base64, normalise};
+pub(crate) use self::default::{apply as apply_defaults, normalise};
 pub(crate) use self::rule::{check, check_update};
-use crate::{kind::Kind, object, status::Status};
+use crate::{
+    custom,
+    kind::{Kind, Published, Shape},
+    object,
+    status::Status,
+};
 
 /// What to do with fields that the type does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +34,14 @@ pub(crate) fn typing(
     normalise(&mut object);
     let managed =
         object.get_mut("metadata").and_then(Value::as_object_mut).and_then(|m| m.remove("managedFields"));
-    let known = (kind.check)(&object).map_err(|e| {
-        let (kind, version) = (kind.kind, kind.version);
-        Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {e}"))
-    })?;
-    let found = typed::unknown_fields(&object, &known);
+    let found = match &kind.shape {
+        Shape::Published(published) => published_fields(kind, published, &mut object)?,
+        Shape::Custom(custom) => {
+            metadata_fields(kind, &object)?;
+            custom::prune(&custom.schema, &mut object)
+        }
+    };
     let warnings: Vec<String> = found.iter().map(|f| format!("unknown field {f:?}")).collect();
-    for field in &found {
-        prune(&mut object, field);
-    }
     if let Some(managed) = managed {
         object["metadata"]["managedFields"] = managed;
     }
@@ -47,6 +52,27 @@ pub(crate) fn typing(
         Unknown::Ignore => Ok((object, Vec::new())),
         _ => Ok((object, warnings)),
     }
+}
+
+/// Drops the fields that a published type does not know; which those were.
+fn published_fields(kind: &Kind, published: &Published, object: &mut Value) -> Result<Vec<String>, Status> {
+    let known = (published.check)(object).map_err(|error| cannot_be_handled(kind, &error))?;
+    let found = typed::unknown_fields(object, &known);
+    for field in &found {
+        prune(object, field);
+    }
+    Ok(found)
+}
+
+/// The metadata of a custom resource is of a published type as well.
+fn metadata_fields(kind: &Kind, object: &Value) -> Result<(), Status> {
+    let known = typed::decode::<ObjectMeta>(&object["metadata"]);
+    known.map(drop).map_err(|error| cannot_be_handled(kind, &error))
+}
+
+fn cannot_be_handled(kind: &Kind, error: &typed::Error) -> Status {
+    let (kind, version) = (kind.kind, kind.version);
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
 }
 
 /// `null` says the same as nothing; clients write it for fields that they leave out.

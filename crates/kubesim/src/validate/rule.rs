@@ -5,6 +5,7 @@ mod workload;
 use serde_json::Value;
 
 use crate::{
+    custom,
     kind::{self, Kind},
     object::{self, items, text},
     quantity,
@@ -19,7 +20,11 @@ const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alpha
 pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
     metadata(kind, value, &mut causes);
+    if let Some(custom) = kind.custom() {
+        causes.extend(custom::check_object(custom, value));
+    }
     match kind.id {
+        "customresourcedefinitions.apiextensions.k8s.io" => causes.extend(custom::check(value)),
         "pods" => pod_spec(&value["spec"], "spec", &mut causes),
         "services" => service(value, &mut causes),
         _ => workload::check(kind, value, &mut causes),
@@ -31,6 +36,9 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
 pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
     workload::check_update(kind, old, new, &mut causes);
+    if let Some(custom) = kind.custom() {
+        causes.extend(custom::check_change(custom, new, Some(old)));
+    }
     let mut fixed = |pointer: &str, field: &str| {
         if old.pointer(pointer) != new.pointer(pointer) {
             let value = new.pointer(pointer).map(Value::to_string).unwrap_or_default();

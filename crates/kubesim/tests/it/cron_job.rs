@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Raw, change, create, eventually, list, sim, until},
     job::{JOBS, is, job, no_pods, quick, running, tell},
-    kubectl::{self, Kubectl},
+    kubectl::Kubectl,
 };
 
 const CRON_JOBS: &str = "/apis/batch/v1/namespaces/default/cronjobs";
@@ -136,12 +136,11 @@ async fn kubectl_makes_a_job_from_a_cron_job_at_any_time() {
     let mut object = cron_job("0 3 * * *", &json!({}));
     object["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["annotations"] = quick();
     create(&sim, CRON_JOBS, &object).await;
-    kubectl::create(&kubectl, &["create", "job", "now", "--from=cronjob/night"]).await;
+    kubectl.ok(&["create", "job", "now", "--from=cronjob/night"]).await;
     kubectl.ok(&["wait", "--for=condition=complete", "job/now", "--timeout=30s"]).await;
     let text = kubectl.ok(&["describe", "cronjob", "night"]).await;
     assert!(text.contains("0 3 * * *"), "{text}");
-    kubectl::create(&kubectl, &["create", "cronjob", "other", "--image=work:1", "--schedule=*/5 * * * *"])
-        .await;
+    kubectl.ok(&["create", "cronjob", "other", "--image=work:1", "--schedule=*/5 * * * *"]).await;
     sim.shutdown().await;
 }
 

@@ -35,9 +35,44 @@ pub(crate) struct Raw<'a>(pub(crate) &'a Kubesim);
 
 impl Raw<'_> {
     pub(crate) async fn send(&self, method: &str, path: &str, media: &str, body: &str) -> (u16, Value) {
+        self.by(self.0.token()).send(method, path, media, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.by(self.0.token()).get(path).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.by(self.0.token()).post(path, body).await
+    }
+
+    /// Whoever has this token.
+    pub(crate) fn by(&self, token: &str) -> Caller {
+        Caller { url: self.0.url(), token: token.to_owned(), user: None }
+    }
+}
+
+/// Somebody who asks.
+pub(crate) struct Caller {
+    url: String,
+    token: String,
+    user: Option<String>,
+}
+
+impl Caller {
+    /// In the name of somebody else.
+    pub(crate) fn impersonates(self, user: &str) -> Self {
+        Self { user: Some(user.to_owned()), ..self }
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, media: &str, body: &str) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("method");
-        let request = reqwest::Client::new().request(method, format!("{}{path}", self.0.url()));
-        let request = request.bearer_auth(self.0.token()).header("content-type", media).body(body.to_owned());
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.url));
+        let mut request =
+            request.bearer_auth(&self.token).header("content-type", media).body(body.to_owned());
+        if let Some(user) = &self.user {
+            request = request.header("Impersonate-User", user);
+        }
         let response = request.send().await.expect("an answer");
         let code = response.status().as_u16();
         let text = response.text().await.expect("a body");

@@ -19,7 +19,7 @@ impl Kubectl {
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -51,13 +51,6 @@ impl Kubectl {
         assert!(success, "kubectl {args:?}: {text}");
         text
     }
-}
-
-/// The `create` verbs speak protobuf, which the simulator does not know; so kubectl makes the object and applies it.
-pub(crate) async fn create(kubectl: &Kubectl, args: &[&str]) {
-    let made = kubectl.ok(&[args, &["--dry-run=client", "-o", "json"]].concat()).await;
-    let (success, text) = kubectl.run(&["create", "-f", "-"], &made).await;
-    assert!(success, "{args:?}: {text}");
 }
 
 fn manifest() -> String {
@@ -126,6 +119,26 @@ async fn kubectl_sees_errors_as_a_real_server_reports_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kubectl_explains_what_the_published_types_say_of_a_field() {
+    let sim = sim("explain").await;
+    let kubectl = Kubectl::new(&sim);
+    let text = kubectl.ok(&["explain", "deployment.spec.template.spec.containers.ports"]).await;
+    for part in ["GROUP:      apps", "containerPort", "<integer> -required-", "Must be UDP, TCP, or SCTP"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = kubectl.ok(&["explain", "pod.spec", "--recursive"]).await;
+    assert!(text.contains("terminationGracePeriodSeconds") && text.contains("whenUnsatisfiable"), "{text}");
+    let (success, text) = kubectl.run(&["explain", "pod.spec.nothing"], "").await;
+    assert!(!success && text.contains("field \"nothing\" does not exist"), "{text}");
+    let (code, document) = Raw(&sim).get("/openapi/v2").await;
+    assert_eq!((code, document["swagger"].as_str()), (200, Some("2.0")));
+    let pod = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(pod["items"]["$ref"], "#/definitions/io.k8s.api.core.v1.Container");
+    assert_eq!(pod["x-kubernetes-patch-merge-key"], "name");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_applies_on_the_server_side_drains_and_waits() {
     let sim = sim("server-side").await;
     let kubectl = Kubectl::new(&sim);
@@ -152,12 +165,10 @@ async fn kubectl_applies_on_the_server_side_drains_and_waits() {
 async fn kubectl_creates_annotates_edits_and_deletes_by_force() {
     let sim = sim("verbs").await;
     let kubectl = Kubectl::new(&sim);
-    create(&kubectl, &["create", "namespace", "team"]).await;
-    create(
-        &kubectl,
-        &["-n", "team", "create", "deployment", "web", "--image=web:1", "--replicas=2", "--port=8080"],
-    )
-    .await;
+    kubectl.ok(&["create", "namespace", "team"]).await;
+    kubectl
+        .ok(&["-n", "team", "create", "deployment", "web", "--image=web:1", "--replicas=2", "--port=8080"])
+        .await;
     kubectl.ok(&["-n", "team", "expose", "deployment", "web", "--port=80", "--target-port=8080"]).await;
     kubectl.ok(&["-n", "team", "rollout", "status", "deployment/web", "--timeout=30s"]).await;
     kubectl.ok(&["-n", "team", "annotate", "deployment", "web", "note=x"]).await;
@@ -173,8 +184,8 @@ async fn kubectl_creates_annotates_edits_and_deletes_by_force() {
             "[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":1}]",
         ])
         .await;
-    create(&kubectl, &["-n", "team", "create", "secret", "generic", "s", "--from-literal=a=b"]).await;
-    create(&kubectl, &["-n", "team", "create", "configmap", "c", "--from-literal=a=b"]).await;
+    kubectl.ok(&["-n", "team", "create", "secret", "generic", "s", "--from-literal=a=b"]).await;
+    kubectl.ok(&["-n", "team", "create", "configmap", "c", "--from-literal=a=b"]).await;
     kubectl.ok(&["-n", "team", "run", "one", "--image=web:1"]).await;
     kubectl.ok(&["-n", "team", "wait", "--for=condition=Ready", "pod/one", "--timeout=30s"]).await;
     kubectl.ok(&["-n", "team", "delete", "pod", "one", "--force", "--grace-period=0"]).await;

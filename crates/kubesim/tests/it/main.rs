@@ -2,8 +2,10 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
+mod access;
 mod autoscaler;
 mod cron_job;
+mod custom;
 mod daemon_set;
 mod deployment;
 mod harness;
@@ -13,4 +15,5 @@ mod pod;
 mod protocol;
 mod scale;
 mod stateful_set;
+mod tls;
 mod watch;

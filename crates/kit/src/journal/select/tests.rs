@@ -31,7 +31,8 @@ fn row(seq: u64) -> Row {
 async fn what_is_selected_comes_in_the_order_that_was_asked_for(database: Database) {
     let journal = Journal::open(database.url(), Service::Deploy).await.expect("opens");
     let rows: Vec<Row> = (1..=12).map(row).collect();
-    journal.append(&rows, &[]).await.expect("appends");
+    let term = journal.take_over().await.expect("takes it over");
+    journal.append(term, &rows, &[]).await.expect("appends");
     let all = Selection { limit: 100, ..Selection::default() };
     let odd = Selection { target: Some("demo/app/odd".to_owned()), ..all.clone() };
     for (selection, expected) in [

@@ -6,13 +6,41 @@ use crate::{
     journal::test_database::{Database, on_both},
 };
 
-async fn journal(database: &Database) -> Journal {
-    Journal::open(database.url(), Service::Deploy).await.expect("opens")
+/// A journal, and the right to append to it.
+struct Writer {
+    journal: Journal,
+    term: Term,
+}
+
+impl std::ops::Deref for Writer {
+    type Target = Journal;
+
+    fn deref(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+impl Writer {
+    async fn of(url: &str) -> Self {
+        let journal = Journal::open(url, Service::Deploy).await.expect("opens");
+        let term = journal.take_over().await.expect("takes it over");
+        Self { journal, term }
+    }
+
+    async fn append(&self, rows: &[Row], outcomes: &[OutcomeRow]) -> Result<(), Error> {
+        self.journal.append(self.term, rows, outcomes).await
+    }
+}
+
+async fn journal(database: &Database) -> Writer {
+    Writer::of(database.url()).await
 }
 
 on_both!(
     what_was_appended_is_read_back_in_order_after_a_restart,
-    a_second_writer_is_fenced_and_leaves_no_trace,
+    a_writer_whose_term_is_over_is_fenced_and_leaves_no_trace,
+    what_is_there_is_not_written_again,
+    nobody_takes_over_in_the_middle_of_an_append,
     a_command_id_has_one_outcome,
     attempts_are_counted_across_restarts,
     the_watermark_never_moves_back,
@@ -62,19 +90,51 @@ async fn what_was_appended_is_read_back_in_order_after_a_restart(database: Datab
     assert_eq!(known[&outcome(1).command].as_ref(), b"done");
 }
 
-async fn a_second_writer_is_fenced_and_leaves_no_trace(database: Database) {
-    let (first, second) = (journal(&database).await, journal(&database).await);
+async fn a_writer_whose_term_is_over_is_fenced_and_leaves_no_trace(database: Database) {
+    let first = journal(&database).await;
     first.append(&[row(1), row(2)], &[outcome(1)]).await.expect("appends");
-    let late = second.append(&[row(2), row(3)], &[outcome(3)]).await;
-    assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
+    let second = journal(&database).await;
+    // Whether it would fit or not, and also when it is only an outcome.
+    for (rows, outcomes) in
+        [(vec![row(3)], vec![outcome(3)]), (vec![row(2)], vec![]), (vec![], vec![outcome(3)])]
+    {
+        let late = first.append(&rows, &outcomes).await;
+        assert!(late.as_ref().is_err_and(|error| !error.is_transient()), "{late:?}");
+        assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
+    }
     assert_eq!(second.last_seq().await.expect("reads"), 2);
     assert!(second.outcomes(&[outcome(3).command]).await.expect("reads").is_empty());
+    second.append(&[row(3)], &[outcome(3)]).await.expect("appends");
+}
+
+async fn what_is_there_is_not_written_again(database: Database) {
+    let journal = journal(&database).await;
+    journal.append(&[row(1), row(2)], &[outcome(1)]).await.expect("appends");
+    let again = journal.append(&[row(2), row(3)], &[outcome(3)]).await;
+    assert!(matches!(again, Err(Error::Taken)), "{again:?}");
+    assert_eq!(journal.last_seq().await.expect("reads"), 2);
+    assert!(journal.outcomes(&[outcome(3).command]).await.expect("reads").is_empty());
+}
+
+async fn nobody_takes_over_in_the_middle_of_an_append(database: Database) {
+    let first = journal(&database).await;
+    let mut open = first.writer.begin().await.expect("begins");
+    assert!(first.lasts(&mut open, first.term).await.expect("asks"));
+    first.insert(&mut open, &[row(1)], &[outcome(1)]).await.expect("inserts");
+    let commit = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        open.commit().await.expect("commits");
+    };
+    // Whoever takes over waits, and then knows all that is there.
+    let (second, ()) = tokio::join!(journal(&database), commit);
+    assert_eq!(second.read(0, 10).await.expect("reads"), [row(1)]);
+    assert!(matches!(first.append(&[row(2)], &[]).await, Err(Error::Fenced)));
 }
 
 async fn a_command_id_has_one_outcome(database: Database) {
     let journal = journal(&database).await;
     journal.append(&[], &[outcome(7)]).await.expect("appends");
-    assert!(matches!(journal.append(&[row(1)], &[outcome(7)]).await, Err(Error::Fenced)));
+    assert!(matches!(journal.append(&[row(1)], &[outcome(7)]).await, Err(Error::Taken)));
     assert_eq!(journal.last_seq().await.expect("reads"), 0);
 }
 
@@ -88,7 +148,7 @@ async fn room(journal: &Journal, pages: u32) {
 async fn what_is_appended_after_the_disk_was_full_is_on_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("full.db").display());
-    let journal = Journal::open(&url, Service::Deploy).await.expect("opens");
+    let journal = Writer::of(&url).await;
     journal.append(&[row(1)], &[]).await.expect("appends");
     let large = |seq| Row { payload: Bytes::from(vec![7; 100_000]), ..row(seq) };
     // Of one row, SQLite gives up the transaction; of several, only the statement.
@@ -150,7 +210,7 @@ async fn old_attempts_are_forgotten_and_young_ones_kept(database: Database) {
 }
 
 async fn reads_go_on_while_an_append_is_open(database: Database) {
-    let (writer, other) = (journal(&database).await, journal(&database).await);
+    let (other, writer) = (journal(&database).await, journal(&database).await);
     let snapshot = Snapshot { seq: 2, payload: vec![7] };
     writer.append(&[row(1), row(2)], &[outcome(1)]).await.expect("appends");
     writer.keep_snapshot(1, &snapshot).await.expect("keeps");
@@ -189,7 +249,7 @@ async fn what_the_data_is_to_blame_for_is_told_from_trouble_of_the_database(data
     assert!(!nothing.is_transient(), "{nothing:?}");
     let missing = refused("INSERT INTO elsewhere VALUES (1)").await;
     assert!(missing.is_transient(), "{missing:?}");
-    assert!(Error::Fenced.is_transient());
+    assert!(Error::Taken.is_transient());
     journal.close().await;
     let gone = journal.append(&[row(1)], &[]).await.expect_err("it is closed");
     assert!(gone.is_transient(), "{gone:?}");

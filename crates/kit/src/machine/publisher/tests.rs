@@ -49,7 +49,8 @@ impl Bench {
         let url = format!("sqlite:{}", folder.path().join("journal.db").display());
         let journal = Journal::open(&url, Service::Deploy).await.expect("opens");
         let rows: Vec<Row> = (1..=10).map(row).collect();
-        journal.append(&rows, &[]).await.expect("appends");
+        let term = journal.take_over().await.expect("takes it over");
+        journal.append(term, &rows, &[]).await.expect("appends");
         let stats = Arc::new(Stats::default());
         let publisher = Publisher { journal, bus, stats, stream: STREAM, published: 0, noted: 0, end: None };
         Self { publisher, rows, _nats: nats, _folder: folder }

@@ -151,19 +151,35 @@ impl<'a> World<'a> {
         CommandId::derived(&command.to_string(), &self.salt)
     }
 
-    /// Whoever sends a command repeats it until it is answered.
+    /// Whoever sends a command repeats it until it is answered; a writer that was replaced takes the journal over for it.
     async fn deliver(&self, delivery: &Delivery) -> (usize, Outcome) {
         tokio::time::sleep(Duration::from_millis(delivery.at)).await;
         let (name, wish) = self.scenario.commands[delivery.command];
+        let writer = &self.writers[delivery.writer];
         loop {
-            let machine = self.writers[delivery.writer].machine();
             let wish = wish.map_or(Wish::Remove, Wish::Add);
+            let machine = writer.machine();
             match machine.submit(self.id(delivery.command), object(&format!("n{name}")), wish).await {
                 Ok(outcome) => return (delivery.command, outcome),
-                Err(Error::Stopping | Error::Follows) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(Error::Stopping | Error::Follows) => self.leads_again(writer).await,
                 Err(error) => panic!("{delivery:?} has no outcome: {error}"),
             }
         }
+    }
+
+    /// As the lease would have it: it steps down, and its turn comes again.
+    async fn leads_again(&self, writer: &Writer) {
+        let _alone = writer.restarting.lock().await;
+        let life = writer.life().clone();
+        if life.machine.leads() {
+            return;
+        }
+        life.steps_down().await;
+        let term = life.tasks.child();
+        if let Err(error) = life.machine.decide(self.bus, &Clock::system(), &term).await {
+            assert!(error.is_transient(), "it does not lead again: {error}");
+        }
+        *writer.life() = Life { term, ..life };
     }
 
     async fn restart(&self, (writer, at): (usize, u64)) {
@@ -261,8 +277,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What was shown is the fold of the journal to that position. A writer that has nothing to write does not learn of the
-    /// other's; when it steps down it does, and all of them show the same.
+    /// What was shown is the fold of the journal to that position. A writer that was replaced and has nothing to write does not
+    /// find out; when it steps down it does, and all of them show the same.
     async fn only_the_journal_was_shown(&self, end: u64, seen: &[Seen]) {
         for writer in &self.writers {
             let life = writer.life().clone();
@@ -278,7 +294,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Each writer puts everything on the bus, whoever wrote it, or finds it there.
+    /// Everything is on the bus, whoever wrote it: a writer that was replaced learns so when it steps down.
     async fn has_published(&self, end: u64) {
         let all = async {
             for writer in &self.writers {

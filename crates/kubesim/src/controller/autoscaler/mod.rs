@@ -83,7 +83,7 @@ impl Autoscalers {
     fn target(&self, autoscaler: &Value) -> Result<(&'static Kind, Arc<Value>), String> {
         let reference = &autoscaler["spec"]["scaleTargetRef"];
         let (version, name) = (text(reference, "/apiVersion"), text(reference, "/name"));
-        let kind = kind::by_type(version, text(reference, "/kind")).filter(|k| k.scale);
+        let kind = self.hands.store.kinds().by_type(version, text(reference, "/kind")).filter(|k| k.scale);
         let key = Key::new(object::namespace(autoscaler), name);
         let found = kind.and_then(|k| Some((k, self.hands.store.get(k, &key)?)));
         found.ok_or_else(|| {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kind;
 
 fn who(name: &str) -> Manager {
     Manager { name: name.to_owned(), subresource: String::new() }
@@ -14,7 +15,7 @@ fn deployment(replicas: Option<i64>, image: &str) -> Value {
 }
 
 fn applied(live: &Value, config: &Value, name: &str) -> Value {
-    apply(live, config, &who(name), false, "now").expect("no conflict")
+    apply(&kind::DEPLOYMENTS, live, config, &who(name), false, "now").expect("no conflict")
 }
 
 #[test]
@@ -38,10 +39,10 @@ fn a_field_with_another_manager_stays() {
 fn changing_a_field_of_another_manager_is_a_conflict_unless_forced() {
     let live = applied(&Value::Null, &deployment(Some(3), "i:1"), "one");
     let change = deployment(Some(4), "i:1");
-    let error = apply(&live, &change, &who("two"), false, "now").expect_err("conflict");
+    let error = apply(&kind::DEPLOYMENTS, &live, &change, &who("two"), false, "now").expect_err("conflict");
     assert_eq!(error.code, 409);
     assert_eq!(error.message, "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas");
-    let live = apply(&live, &change, &who("two"), true, "now").expect("forced");
+    let live = apply(&kind::DEPLOYMENTS, &live, &change, &who("two"), true, "now").expect("forced");
     assert_eq!(live["spec"]["replicas"], 4);
     // The first manager lost the field, so it no longer conflicts for the second one.
     applied(&live, &deployment(Some(5), "i:1"), "two");
@@ -52,8 +53,9 @@ fn an_ordinary_write_takes_the_field_over() {
     let live = applied(&Value::Null, &deployment(Some(3), "i:1"), "one");
     let mut scaled = live.clone();
     scaled["spec"]["replicas"] = json!(9);
-    record_update(&live, &mut scaled, &who("kubectl-scale"), "apps/v1", "now");
-    let error = apply(&scaled, &deployment(Some(3), "i:1"), &who("one"), false, "now").expect_err("conflict");
+    record_update(&kind::DEPLOYMENTS, &live, &mut scaled, &who("kubectl-scale"), "now");
+    let error = apply(&kind::DEPLOYMENTS, &scaled, &deployment(Some(3), "i:1"), &who("one"), false, "now")
+        .expect_err("conflict");
     assert!(error.message.contains("kubectl-scale"), "{}", error.message);
     // A configuration that no longer names the field leaves it alone.
     let live = applied(&scaled, &deployment(None, "i:1"), "one");
@@ -79,6 +81,7 @@ fn list_items_belong_to_who_applied_them() {
 #[test]
 fn applying_the_same_again_changes_nothing() {
     let live = applied(&Value::Null, &deployment(Some(3), "i:1"), "one");
-    let again = apply(&live, &deployment(Some(3), "i:1"), &who("one"), false, "later").expect("no conflict");
+    let again = apply(&kind::DEPLOYMENTS, &live, &deployment(Some(3), "i:1"), &who("one"), false, "later")
+        .expect("no conflict");
     assert_eq!(again, live);
 }

@@ -48,7 +48,7 @@ impl End {
     async fn of(
         &self,
         url: &str,
-        journal: &Journal,
+        journal: &Writer,
         rows: &[Row],
         outcomes: &[OutcomeRow],
     ) -> Option<Result<(), Error>> {
@@ -130,7 +130,7 @@ async fn seen(by: &Journal) -> (usize, usize) {
 }
 
 async fn appends_that_end_anywhere(database: Database, attempts: Vec<Attempt>) {
-    let (writer, other) = (journal(&database).await, journal(&database).await);
+    let (other, writer) = (journal(&database).await, journal(&database).await);
     let mut ledger = Ledger::default();
     for attempt in &attempts {
         let batch = ledger.batch(attempt.events, attempt.outcomes);
@@ -153,14 +153,15 @@ async fn appends_that_end_anywhere(database: Database, attempts: Vec<Attempt>) {
         // What the loop does when it does not know: it tries again.
         match writer.append(&batch.0, &batch.1).await {
             Ok(()) => assert!(!there, "{attempt:?} was there, and came again"),
-            Err(Error::Fenced) => (),
+            Err(Error::Taken) => (),
             Err(error) => panic!("{attempt:?}: the next append fails: {error:?}"),
         }
         ledger.take_in(batch);
         ledger.is_kept_by(&other).await;
     }
     writer.close().await;
-    ledger.is_kept_by(&journal(&database).await).await;
+    let reader = journal(&database).await;
+    ledger.is_kept_by(&reader).await;
 }
 
 fn block_on(future: impl Future<Output = ()>) {
@@ -217,7 +218,7 @@ fn batches(events: u64) -> Option<usize> {
 
 /// Appends batch after batch, and tells the number of each when it is there.
 async fn writes(url: &str) {
-    let journal = Journal::open(url, Service::Deploy).await.expect("opens");
+    let journal = Writer::of(url).await;
     let begin = batches(journal.last_seq().await.expect("reads")).expect("whole batches");
     let mut ledger = after(begin);
     for number in begin..begin + MOST_BATCHES {
