@@ -13,7 +13,11 @@ pub(crate) fn now() -> Timestamp {
 
 /// The form in which the API writes instants: RFC 3339, whole seconds, UTC.
 pub(crate) fn stamp() -> String {
-    now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    format(now())
+}
+
+pub(crate) fn format(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 pub(crate) fn uid() -> String {
@@ -29,6 +33,11 @@ pub(crate) fn secret() -> String {
 /// What `generateName` appends: five characters that cannot spell words.
 pub(crate) fn suffix() -> String {
     suffix_of(rand::random())
+}
+
+/// FNV-1a: equal contents get equal names.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

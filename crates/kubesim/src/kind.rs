@@ -103,11 +103,13 @@ macro_rules! kinds {
 
 const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
+const BATCH: (&str, &str) = ("batch", "v1");
+const METRICS: (&str, &str) = ("metrics.k8s.io", "v1beta1");
 const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 
 use k8s_openapi::api::{
-    apps::v1 as apps, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-    policy::v1 as policy, rbac::v1 as rbac,
+    apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
+    core::v1 as core, discovery::v1 as discovery, policy::v1 as policy, rbac::v1 as rbac,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
@@ -123,8 +125,17 @@ kinds! {
     CONFIG_MAPS: "configmaps", CORE, "ConfigMap", ["configmaps", "configmap"], short ["cm"], namespaced, status false, scale false, actions [], all [], core::ConfigMap;
     SECRETS: "secrets", CORE, "Secret", ["secrets", "secret"], short [], namespaced, status false, scale false, actions [], all [], core::Secret;
     SERVICE_ACCOUNTS: "serviceaccounts", CORE, "ServiceAccount", ["serviceaccounts", "serviceaccount"], short ["sa"], namespaced, status false, scale false, actions [("token", "TokenRequest")], all [], core::ServiceAccount;
+    VOLUME_CLAIMS: "persistentvolumeclaims", CORE, "PersistentVolumeClaim", ["persistentvolumeclaims", "persistentvolumeclaim"], short ["pvc"], namespaced, status true, scale false, actions [], all [], core::PersistentVolumeClaim;
     REPLICA_SETS: "replicasets.apps", APPS, "ReplicaSet", ["replicasets", "replicaset"], short ["rs"], namespaced, status true, scale true, actions [], all ["all"], apps::ReplicaSet;
     DEPLOYMENTS: "deployments.apps", APPS, "Deployment", ["deployments", "deployment"], short ["deploy"], namespaced, status true, scale true, actions [], all ["all"], apps::Deployment;
+    STATEFUL_SETS: "statefulsets.apps", APPS, "StatefulSet", ["statefulsets", "statefulset"], short ["sts"], namespaced, status true, scale true, actions [], all ["all"], apps::StatefulSet;
+    DAEMON_SETS: "daemonsets.apps", APPS, "DaemonSet", ["daemonsets", "daemonset"], short ["ds"], namespaced, status true, scale false, actions [], all ["all"], apps::DaemonSet;
+    CONTROLLER_REVISIONS: "controllerrevisions.apps", APPS, "ControllerRevision", ["controllerrevisions", "controllerrevision"], short [], namespaced, status false, scale false, actions [], all [], apps::ControllerRevision;
+    JOBS: "jobs.batch", BATCH, "Job", ["jobs", "job"], short [], namespaced, status true, scale false, actions [], all ["all"], batch::Job;
+    CRON_JOBS: "cronjobs.batch", BATCH, "CronJob", ["cronjobs", "cronjob"], short ["cj"], namespaced, status true, scale false, actions [], all ["all"], batch::CronJob;
+    AUTOSCALERS: "horizontalpodautoscalers.autoscaling", ("autoscaling", "v2"), "HorizontalPodAutoscaler", ["horizontalpodautoscalers", "horizontalpodautoscaler"], short ["hpa"], namespaced, status true, scale false, actions [], all ["all"], autoscaling::HorizontalPodAutoscaler;
+    POD_METRICS: "pods.metrics.k8s.io", METRICS, "PodMetrics", ["pods", "pod"], short [], namespaced, status false, scale false, actions [], all [], Value;
+    NODE_METRICS: "nodes.metrics.k8s.io", METRICS, "NodeMetrics", ["nodes", "node"], short [], cluster, status false, scale false, actions [], all [], Value;
     ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;
     LEASES: "leases.coordination.k8s.io", ("coordination.k8s.io", "v1"), "Lease", ["leases", "lease"], short [], namespaced, status false, scale false, actions [], all [], coordination::Lease;
     ROLES: "roles.rbac.authorization.k8s.io", RBAC, "Role", ["roles", "role"], short [], namespaced, status false, scale false, actions [], all [], rbac::Role;

@@ -1,8 +1,9 @@
 //! A Kubernetes API server with simulated nodes, in process, over real HTTP.
 //!
 //! It keeps objects of the kinds in `kind.rs`, serves list, watch, patch, server-side apply and subresources for them,
-//! and runs the controllers that give them life: ReplicaSets, Deployments, Services, EndpointSlices, scheduler, garbage
-//! collection, namespaces. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
+//! and runs the controllers that give them life: Deployments with their ReplicaSets, StatefulSets, DaemonSets, Jobs,
+//! CronJobs, HorizontalPodAutoscalers, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims
+//! are bound at once. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
 //!
 //! Every container is a state machine of its own: init containers in order, sidecars, apps; images are pulled, crashes
 //! are held back, probes are sent to the pod's own address, and a pod that is deleted stops by its hooks and its grace.
@@ -19,7 +20,8 @@
 //!   unless said otherwise); what follows is the restart policy's. Init containers complete at once unless told;
 //! - `sim.bcs/shutdown`: how long a container takes to stop when it is told to;
 //! - `sim.bcs/latency`, `sim.bcs/error-rate`: how it answers HTTP, except on `/healthz`;
-//! - `sim.bcs/cpu`, `sim.bcs/memory`: what it seems to use, as a value or as a curve (`0s=64Mi,10s=128Mi`);
+//! - `sim.bcs/cpu`, `sim.bcs/memory`: what it seems to use, as a value or as a curve (`0s=64Mi,10s=128Mi`); metrics.k8s.io
+//!   and autoscalers know only pods that say so;
 //! - `sim.bcs/address`: the address in the pod network that the pod wants.
 //!
 //! A pod with `sim.bcs/process: "true"`, or with the runtime class `process`, runs the commands of its containers as real
@@ -36,9 +38,10 @@
 //! and may do what roles and bindings allow; bodies may be JSON, YAML or, of published types, protobuf.
 //!
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
-//! needs it refuses every object), StatefulSets, DaemonSets, Jobs, volumes, exec and port-forward, kube-proxy (cluster
-//! addresses answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do), node affinity, more than
-//! one EndpointSlice per service, admission webhooks.
+//! needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses
+//! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
+//! service, admission webhooks. Of the controllers: quotas and limit ranges, metrics of autoscalers other than Resource (and
+//! their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
 
 mod access;
 mod clock;

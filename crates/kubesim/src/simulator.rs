@@ -225,11 +225,15 @@ fn run_controllers(
         logs: Arc::clone(logs),
     };
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
-    let replica_sets =
-        controller::replica_set::ReplicaSets { store: s(), recorder: r(), orphans: Default::default() };
-    let deployments = controller::deployment::Deployments { store: s(), recorder: r() };
-    tasks.spawn(controller::run(s(), replica_sets));
-    tasks.spawn(controller::run(s(), deployments));
+    tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::stateful_set::StatefulSets::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::daemon_set::DaemonSets::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::job::Jobs::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::cron_job::CronJobs::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::autoscaler::Autoscalers::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::metric::Metrics { store: s() }));
+    tasks.spawn(controller::run(s(), controller::volume::Volumes { store: s() }));
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));

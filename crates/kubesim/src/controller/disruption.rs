@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Controller, Outcome, replica_set::active};
+use super::{Controller, Outcome, pod::active};
 use crate::{
     kind::{self, Kind},
     object::{self, Key},

@@ -112,11 +112,17 @@ fn slice_of(service: &Value, key: &Key, pods: &[Arc<Value>]) -> Value {
     let publish = service["spec"]["publishNotReadyAddresses"] == true;
     let endpoint = |pod: &Arc<Value>| {
         let (serving, terminating) = (object::condition_true(pod, "Ready"), object::deleting(pod));
-        json!({
+        let mut endpoint = json!({
             "addresses": [text(pod, "/status/podIP")],
             "conditions": {"ready": publish || (serving && !terminating), "serving": serving, "terminating": terminating},
             "nodeName": text(pod, "/spec/nodeName"), "targetRef": reference(pod),
-        })
+        });
+        // Pods of a StatefulSet have names of their own below that of their service.
+        let host = text(pod, "/spec/hostname");
+        if !host.is_empty() && text(pod, "/spec/subdomain") == object::name(service) {
+            endpoint["hostname"] = json!(host);
+        }
+        endpoint
     };
     let mut owner = object::owner_reference(&kind::SERVICES, service);
     owner["controller"] = json!(true);

@@ -14,6 +14,7 @@ use crate::{
 };
 
 const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
 
 /// Queues uids of owners, in the name of a key.
 pub(crate) struct Garbage {
@@ -31,7 +32,7 @@ impl Controller for Garbage {
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
         let object = &event.object;
-        let waits = object::items(object, "/metadata/finalizers").iter().any(|f| f == FOREGROUND);
+        let waits = waits_for(object, FOREGROUND) || waits_for(object, ORPHAN);
         if event.change == Change::Deleted || waits {
             queue.insert(Key::new(
                 event.kind.id,
@@ -63,14 +64,17 @@ impl Controller for Garbage {
         let owner = self.store.get(kind, &place).filter(|o| object::uid(o) == uid);
         match owner {
             None => self.collect(uid)?,
-            Some(owner)
-                if object::deleting(&owner)
-                    && object::items(&owner, "/metadata/finalizers").iter().any(|f| f == FOREGROUND) =>
-            {
+            Some(owner) if object::deleting(&owner) && waits_for(&owner, FOREGROUND) => {
                 self.collect(uid)?;
                 if self.store.dependents(uid).is_empty() {
-                    self.store.update(kind, &place, |seen| Ok(Some(without_finalizer(seen))))?;
+                    self.store.update(kind, &place, |seen| Ok(Some(without_finalizer(seen, FOREGROUND))))?;
                 }
+            }
+            // Its dependents go their own ways before it is gone, so that nobody takes them for garbage, and while it
+            // is being deleted, so that its controller does not adopt them again.
+            Some(owner) if object::deleting(&owner) && waits_for(&owner, ORPHAN) => {
+                self.let_go(uid)?;
+                self.store.update(kind, &place, |seen| Ok(Some(without_finalizer(seen, ORPHAN))))?;
             }
             Some(_) => {}
         }
@@ -79,6 +83,15 @@ impl Controller for Garbage {
 }
 
 impl Garbage {
+    fn let_go(&self, uid: &str) -> Result<(), Status> {
+        for (id, key) in self.store.dependents(uid) {
+            if let Some(kind) = self.store.kinds().by_id(id) {
+                drop_owner(&self.store, kind, &key, uid)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes what has no owner left.
     fn collect(&self, uid: &str) -> Result<(), Status> {
         for (id, key) in self.store.dependents(uid) {
@@ -125,20 +138,13 @@ fn drop_owner(store: &Store, kind: &'static Kind, key: &Key, uid: &str) -> Resul
     }
 }
 
-fn without_finalizer(seen: &Value) -> Value {
-    let mut value = seen.clone();
-    let left = object::items(seen, "/metadata/finalizers").iter().filter(|f| *f != FOREGROUND).cloned();
-    object::set(&mut value, &["metadata", "finalizers"], left.collect());
-    value
+fn waits_for(object: &Value, finalizer: &str) -> bool {
+    object::items(object, "/metadata/finalizers").iter().any(|f| f == finalizer)
 }
 
-/// Lets all dependents of an owner go before it is deleted, so that they stay.
-pub(crate) fn orphan(store: &Store, uid: &str) {
-    for (id, key) in store.dependents(uid) {
-        if let Some(kind) = store.kinds().by_id(id)
-            && let Err(status) = drop_owner(store, kind, &key, uid)
-        {
-            tracing::warn!(error = %status, ?key, "a dependent kept its owner");
-        }
-    }
+fn without_finalizer(seen: &Value, finalizer: &str) -> Value {
+    let mut value = seen.clone();
+    let left = object::items(seen, "/metadata/finalizers").iter().filter(|f| *f != finalizer).cloned();
+    object::set(&mut value, &["metadata", "finalizers"], left.collect());
+    value
 }

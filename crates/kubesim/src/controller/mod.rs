@@ -1,16 +1,29 @@
 //! The controllers: each turns changes of the store into keys, and each key into the next step for that object.
 
+pub(crate) mod autoscaler;
+pub(crate) mod backoff;
+pub(crate) mod claim;
+pub(crate) mod cron_job;
+pub(crate) mod daemon_set;
 pub(crate) mod definition;
 pub(crate) mod deployment;
 pub(crate) mod disruption;
 pub(crate) mod endpoint;
+pub(crate) mod fit;
 pub(crate) mod garbage;
+pub(crate) mod job;
+pub(crate) mod metric;
 pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod percent;
+pub(crate) mod pod;
 pub(crate) mod recorder;
 pub(crate) mod replica_set;
+pub(crate) mod revision;
 pub(crate) mod scheduler;
 pub(crate) mod service;
+pub(crate) mod stateful_set;
+pub(crate) mod volume;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! ReplicaSets: keep the wanted number of pods, adopt strays, let go of pods that no longer match.
+//! ReplicaSets: keep the wanted number of pods.
 
 use std::{
     cmp::Reverse,
@@ -12,25 +12,25 @@ use serde_json::{Value, json};
 
 use super::{
     Controller, Outcome,
-    recorder::{Note, Recorder},
+    claim::Claims,
+    pod::{self, Hands, active},
+    recorder::Recorder,
 };
 use crate::{
     clock,
     kind::{self, Kind},
     object::{self, Key, int, text},
     selector::Labels,
-    store::{Change, DeleteOptions, Event, Store},
-    validate,
+    status::Status,
+    store::{Event, Store},
 };
 
 /// So many pods are made or deleted before other sets get their turn.
 const BURST: usize = 500;
 
 pub(crate) struct ReplicaSets {
-    pub store: Arc<Store>,
-    pub recorder: Arc<Recorder>,
-    /// Pods without a controller, which may be adopted.
-    pub orphans: BTreeSet<Key>,
+    hands: Hands,
+    pods: Claims,
 }
 
 impl Controller for ReplicaSets {
@@ -39,142 +39,57 @@ impl Controller for ReplicaSets {
     }
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
-        let key = Key::of(&event.object);
         if *event.kind == kind::REPLICA_SETS {
-            queue.insert(key);
-            return;
-        }
-        for pod in std::iter::once(&event.object).chain(&event.previous) {
-            match object::controller(pod) {
-                Some(owner) if owner["kind"] == "ReplicaSet" => {
-                    queue.insert(Key::new(&key.namespace, text(owner, "/name")));
-                }
-                Some(_) => {}
-                None => self.wake_matching(pod, queue),
-            }
-        }
-        if event.change != Change::Deleted && object::controller(&event.object).is_none() {
-            self.orphans.insert(key);
+            queue.insert(Key::of(&event.object));
         } else {
-            self.orphans.remove(&key);
+            self.pods.observe(event, queue);
         }
     }
 
     fn reconcile(&mut self, key: &Key) -> Outcome {
-        let Some(set) = self.store.get(&kind::REPLICA_SETS, key) else { return Ok(None) };
+        let Some(set) = self.hands.store.get(&kind::REPLICA_SETS, key) else { return Ok(None) };
         if object::deleting(&set) {
             return Ok(None);
         }
-        let selector = Labels::from_object(&set["spec"]["selector"]);
-        self.adopt(&set, &selector)?;
-        let mut pods = self.store.owned(&kind::PODS, object::uid(&set));
-        for pod in pods.iter().filter(|p| !selector.matches(object::labels(p))) {
-            release(&self.store, pod, object::uid(&set))?;
+        let mut pods = self.pods.claim(&set, |_| true)?;
+        let balance = self.balance(&set, &pods);
+        if balance.as_ref().is_ok_and(|changed| *changed) {
+            pods = self.hands.store.owned(&kind::PODS, object::uid(&set));
         }
-        pods.retain(|p| selector.matches(object::labels(p)));
-        let changed = self.balance(&set, &pods)?;
-        if changed {
-            pods = self.store.owned(&kind::PODS, object::uid(&set));
-        }
-        let (status, wait) = status(&set, &pods, clock::now());
-        self.store.update(&kind::REPLICA_SETS, key, |seen| {
-            let mut value = seen.clone();
+        let now = clock::now();
+        let (status, wait) = status(&set, &pods, now);
+        self.hands.report(key, |value| {
+            let before = value["status"]["conditions"].take();
             value["status"] = status.clone();
-            Ok((value != *seen).then_some(value))
+            note_failure(value, &before, balance.as_ref().err(), now);
         })?;
-        Ok(if changed { Some(Duration::ZERO) } else { wait })
+        Ok(if balance? { Some(Duration::ZERO) } else { wait })
     }
 }
 
 impl ReplicaSets {
-    fn wake_matching(&self, pod: &Value, queue: &mut BTreeSet<Key>) {
-        for set in self.store.list(&kind::REPLICA_SETS, object::namespace(pod)).objects {
-            if Labels::from_object(&set["spec"]["selector"]).matches(object::labels(pod)) {
-                queue.insert(Key::of(&set));
-            }
-        }
-    }
-
-    fn adopt(&self, set: &Value, selector: &Labels) -> Result<(), crate::status::Status> {
-        let namespace = object::namespace(set);
-        for key in self.orphans.range(Key::new(namespace, "")..).take_while(|k| k.namespace == namespace) {
-            let Some(pod) = self.store.get(&kind::PODS, key) else { continue };
-            let stray =
-                object::controller(&pod).is_none() && active(&pod) && selector.matches(object::labels(&pod));
-            if stray {
-                let reference = object::owner_reference(&kind::REPLICA_SETS, set);
-                self.store.update(&kind::PODS, key, |seen| {
-                    let mut value = seen.clone();
-                    let owners = object::owners(seen).iter().cloned().chain([reference.clone()]);
-                    object::set(&mut value, &["metadata", "ownerReferences"], owners.collect());
-                    Ok(object::controller(seen).is_none().then_some(value))
-                })?;
-            }
-        }
-        Ok(())
+    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
+        let pods = Claims::new(Arc::clone(&store), &kind::REPLICA_SETS, &kind::PODS);
+        let hands = Hands { store, recorder, kind: &kind::REPLICA_SETS, component: "replicaset-controller" };
+        Self { hands, pods }
     }
 
     /// Makes or deletes pods; true when it did something.
-    fn balance(&self, set: &Value, pods: &[Arc<Value>]) -> Result<bool, crate::status::Status> {
+    fn balance(&self, set: &Value, pods: &[Arc<Value>]) -> Result<bool, Status> {
         let wanted = usize::try_from(int(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
         let alive: Vec<&Value> = pods.iter().map(Arc::as_ref).filter(|p| active(p)).collect();
         if alive.len() < wanted {
             for _ in 0..(wanted - alive.len()).min(BURST) {
-                let pod = self.store.create(&kind::PODS, new_pod(set))?;
-                self.note(set, "SuccessfulCreate", format!("Created pod: {}", object::name(&pod)));
+                self.hands.create(set, pod::draft(&kind::REPLICA_SETS, set, &set["spec"]["template"]))?;
             }
             return Ok(true);
         }
         let victims = victims(&alive, alive.len() - wanted);
         for pod in victims.iter().take(BURST) {
-            let options =
-                DeleteOptions { uid: Some(object::uid(pod).to_owned()), ..DeleteOptions::default() };
-            match self.store.delete(&kind::PODS, &Key::of(pod), &options) {
-                Err(status) if status.code != 404 => return Err(status),
-                _ => self.note(set, "SuccessfulDelete", format!("Deleted pod: {}", object::name(pod))),
-            }
+            self.hands.delete(set, pod)?;
         }
         Ok(!victims.is_empty())
     }
-
-    fn note(&self, set: &Value, reason: &str, message: String) {
-        let note = Note { warning: false, reason, message, component: "replicaset-controller" };
-        self.recorder.record(&kind::REPLICA_SETS, set, &note);
-    }
-}
-
-pub(crate) fn active(pod: &Value) -> bool {
-    !object::deleting(pod) && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
-
-fn release(store: &Store, pod: &Value, uid: &str) -> Result<(), crate::status::Status> {
-    let done = store.update(&kind::PODS, &Key::of(pod), |seen| {
-        let mut value = seen.clone();
-        let owners = object::owners(seen).iter().filter(|o| o["uid"] != uid).cloned();
-        object::set(&mut value, &["metadata", "ownerReferences"], owners.collect());
-        Ok(Some(value))
-    });
-    done.map(|_| ())
-}
-
-fn new_pod(set: &Value) -> Value {
-    let template = &set["spec"]["template"];
-    let mut base: String = object::name(set).chars().take(57).collect();
-    base.push('-');
-    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
-    object::unset(&mut pod, &["metadata", "creationTimestamp"]);
-    let name = format!("{base}{}", clock::suffix());
-    for (field, value) in [
-        ("generateName", json!(base)),
-        ("name", json!(name)),
-        ("namespace", json!(object::namespace(set))),
-        ("ownerReferences", json!([object::owner_reference(&kind::REPLICA_SETS, set)])),
-    ] {
-        object::set(&mut pod, &["metadata", field], value);
-    }
-    validate::apply_defaults(&kind::PODS, &mut pod);
-    pod["status"] = json!({"phase": "Pending", "qosClass": crate::http::qos(&pod["spec"])});
-    pod
 }
 
 /// The order in which pods go when there are too many: first the one that is missed least.
@@ -217,44 +132,38 @@ pub(crate) fn victims<'a>(alive: &[&'a Value], count: usize) -> Vec<&'a Value> {
     ranked
 }
 
-/// When a pod counts as available: now, later, or not until something changes.
-pub(crate) fn available(pod: &Value, min_ready: i64, now: Timestamp) -> Result<(), Option<Duration>> {
-    if !object::condition_true(pod, "Ready") {
-        return Err(None);
-    }
-    let since = object::condition(pod, "Ready")
-        .and_then(|c| text(c, "/lastTransitionTime").parse::<Timestamp>().ok());
-    let ready_for = since.map_or(i64::MAX, |at| now.duration_since(at).as_secs());
-    if min_ready <= 0 || ready_for >= min_ready {
-        return Ok(());
-    }
-    Err(Some(Duration::from_secs(u64::try_from(min_ready - ready_for).unwrap_or(1))))
-}
-
 fn status(set: &Value, pods: &[Arc<Value>], now: Timestamp) -> (Value, Option<Duration>) {
     let min_ready = int(set, "/spec/minReadySeconds").unwrap_or(0);
     let template = Labels::from_map(object::labels(&set["spec"]["template"]));
     let alive: Vec<&Value> = pods.iter().map(Arc::as_ref).filter(|p| active(p)).collect();
-    let ready = alive.iter().filter(|p| object::condition_true(p, "Ready")).count();
-    let mut wait: Option<Duration> = None;
-    let mut can_serve = 0;
-    for pod in &alive {
-        match available(pod, min_ready, now) {
-            Ok(()) => can_serve += 1,
-            Err(Some(left)) => wait = Some(wait.map_or(left, |w| w.min(left))),
-            Err(None) => {}
-        }
-    }
-    let labelled = alive.iter().filter(|p| template.matches(object::labels(p))).count();
-    let mut status = json!({"replicas": alive.len(), "observedGeneration": set["metadata"]["generation"]});
-    for (field, count) in
-        [("fullyLabeledReplicas", labelled), ("readyReplicas", ready), ("availableReplicas", can_serve)]
-    {
+    let count = |good: &dyn Fn(&Value) -> bool| alive.iter().filter(|p| good(p)).count();
+    let ending = pods.iter().filter(|p| object::deleting(p) && !pod::ended(p)).count();
+    let mut status = json!({
+        "replicas": alive.len(), "terminatingReplicas": ending, "observedGeneration": set["metadata"]["generation"],
+    });
+    for (field, count) in [
+        ("fullyLabeledReplicas", count(&|p| template.matches(object::labels(p)))),
+        ("readyReplicas", count(&pod::ready)),
+        ("availableReplicas", count(&|p| pod::available(p, min_ready, now).is_ok())),
+    ] {
         if count > 0 {
             status[field] = json!(count);
         }
     }
-    (status, wait)
+    (status, pod::next_available(alive.into_iter(), min_ready, now))
+}
+
+/// Says for as long as it is so that pods cannot be made or deleted; a Deployment repeats it.
+fn note_failure(set: &mut Value, before: &Value, failure: Option<&Status>, now: Timestamp) {
+    let Some(status) = failure else { return };
+    if !before.is_null() {
+        set["status"]["conditions"] = before.clone();
+    }
+    let missing = int(set, "/status/replicas") < int(set, "/spec/replicas");
+    let reason = if missing { "FailedCreate" } else { "FailedDelete" };
+    let condition =
+        json!({"type": "ReplicaFailure", "status": "True", "reason": reason, "message": status.message});
+    object::set_condition(set, &condition, &clock::format(now));
 }
 
 #[cfg(test)]
@@ -268,6 +177,19 @@ mod tests {
             "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:10Z"}]},
         });
         crate::patch::strategic::merge(kind::PODS.schema(), &pod.take(), &more)
+    }
+
+    #[test]
+    fn a_failure_is_told_as_long_as_it_lasts() {
+        let mut set = json!({"spec": {"replicas": 2}, "status": {"replicas": 1}});
+        let refused = Status::new(403, "Forbidden", "exceeded quota");
+        note_failure(&mut set, &Value::Null, Some(&refused), Timestamp::UNIX_EPOCH);
+        let found = object::condition(&set, "ReplicaFailure").cloned().unwrap_or_default();
+        assert_eq!([&found["reason"], &found["message"]], ["FailedCreate", "exceeded quota"]);
+        let before = set["status"]["conditions"].take();
+        set["status"] = json!({"replicas": 2});
+        note_failure(&mut set, &before, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(object::condition(&set, "ReplicaFailure"), None);
     }
 
     #[test]
@@ -319,14 +241,5 @@ mod tests {
             "dear",
         ];
         assert_eq!(order, expected);
-    }
-
-    #[test]
-    fn availability_waits_for_the_minimum() {
-        let pod = pod("a", "n", "Running", "True", json!({}));
-        let now: Timestamp = "2026-01-01T00:00:15Z".parse().expect("instant");
-        assert_eq!(available(&pod, 0, now), Ok(()));
-        assert_eq!(available(&pod, 5, now), Ok(()));
-        assert_eq!(available(&pod, 8, now), Err(Some(Duration::from_secs(3))));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Controller, Outcome,
+    Controller, Outcome, fit,
     recorder::{Note, Recorder},
 };
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     kind::{self, Kind},
     object::{self, Key, items, text},
     quantity,
-    selector::Labels,
     store::{Change, Event, Store},
 };
 
@@ -214,14 +213,13 @@ pub(crate) fn pick(
 
 fn refuse(node: &Value, taken: Amount, wanted: Amount, pod: &Value) -> Option<&'static str> {
     let capacity = Amount::of(&node["status"]["allocatable"]);
-    let selector = Labels::from_map(pod["spec"]["nodeSelector"].as_object());
-    if node["spec"]["unschedulable"] == true {
+    if fit::cordoned(pod, node) {
         Some("node(s) were unschedulable")
-    } else if items(node, "/spec/taints").iter().any(|t| repels(t, items(pod, "/spec/tolerations"))) {
+    } else if fit::untolerated(pod, node).next().is_some() {
         Some("node(s) had untolerated taint")
     } else if !object::condition_true(node, "Ready") {
         Some("node(s) were not ready")
-    } else if !selector.matches(object::labels(node)) {
+    } else if !fit::selects(pod, node) {
         Some("node(s) didn't match Pod's node affinity/selector")
     } else if taken.pods + wanted.pods > capacity.pods {
         Some("Too many pods")
@@ -232,17 +230,6 @@ fn refuse(node: &Value, taken: Amount, wanted: Amount, pod: &Value) -> Option<&'
     } else {
         None
     }
-}
-
-fn repels(taint: &Value, tolerations: &[Value]) -> bool {
-    let tolerates = |t: &Value| {
-        let (key, effect) = (text(t, "/key"), text(t, "/effect"));
-        let same_key = key.is_empty() || key == text(taint, "/key");
-        let same_effect = effect.is_empty() || effect == text(taint, "/effect");
-        let same_value = text(t, "/operator") == "Exists" || text(t, "/value") == text(taint, "/value");
-        same_key && same_effect && same_value
-    };
-    text(taint, "/effect") != "PreferNoSchedule" && !tolerations.iter().any(tolerates)
 }
 
 #[cfg(test)]

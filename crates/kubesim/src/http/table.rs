@@ -1,5 +1,9 @@
 //! Tables as `kubectl get` prints them: columns and cells by kind.
 
+mod batch;
+mod resource;
+mod workload;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -42,26 +46,6 @@ fn columns(kind: &Kind) -> &'static [Column] {
             ("Kernel-Version", true),
             ("Container-Runtime", true),
         ],
-        "deployments.apps" => &[
-            ("Name", false),
-            ("Ready", false),
-            ("Up-to-date", false),
-            ("Available", false),
-            ("Age", false),
-            ("Containers", true),
-            ("Images", true),
-            ("Selector", true),
-        ],
-        "replicasets.apps" => &[
-            ("Name", false),
-            ("Desired", false),
-            ("Current", false),
-            ("Ready", false),
-            ("Age", false),
-            ("Containers", true),
-            ("Images", true),
-            ("Selector", true),
-        ],
         "services" => &[
             ("Name", false),
             ("Type", false),
@@ -81,39 +65,18 @@ fn columns(kind: &Kind) -> &'static [Column] {
         "endpoints" => &[("Name", false), ("Endpoints", false), ("Age", false)],
         "configmaps" => &[("Name", false), ("Data", false), ("Age", false)],
         "secrets" => &[("Name", false), ("Type", false), ("Data", false), ("Age", false)],
-        _ => DEFAULT,
+        _ => workload::columns(kind)
+            .or_else(|| batch::columns(kind))
+            .or_else(|| resource::columns(kind))
+            .unwrap_or(DEFAULT),
     }
 }
 
 fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
     let (name, age) = (json!(object::name(object)), json!(age(text(object, "/metadata/creationTimestamp"))));
-    let count = |pointer: &str| json!(int(object, pointer).unwrap_or(0));
     match kind.id {
         "pods" => pod(object, name, age),
         "nodes" => node(object, name, age),
-        "deployments.apps" => {
-            let ready = format!("{}/{}", count("/status/readyReplicas"), count("/spec/replicas"));
-            let mut row = vec![
-                name,
-                json!(ready),
-                count("/status/updatedReplicas"),
-                count("/status/availableReplicas"),
-                age,
-            ];
-            row.extend(workload(object));
-            row
-        }
-        "replicasets.apps" => {
-            let mut row = vec![
-                name,
-                count("/spec/replicas"),
-                count("/status/replicas"),
-                count("/status/readyReplicas"),
-                age,
-            ];
-            row.extend(workload(object));
-            row
-        }
         "services" => service(object, name, age),
         "namespaces" => vec![name, json!(text(object, "/status/phase")), age],
         "events" => event(object),
@@ -134,7 +97,10 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
         "secrets" => {
             vec![name, object["type"].clone(), json!(object["data"].as_object().map_or(0, Map::len)), age]
         }
-        _ => vec![name, age],
+        _ => workload::cells(kind, object, &name, &age)
+            .or_else(|| batch::cells(kind, object, &name, &age))
+            .or_else(|| resource::cells(kind, object, &name, &age))
+            .unwrap_or_else(|| vec![name, age]),
     }
 }
 
@@ -189,16 +155,6 @@ fn node(object: &Value, name: Value, age: Value) -> Vec<Value> {
         info("osImage"),
         info("kernelVersion"),
         info("containerRuntimeVersion"),
-    ]
-}
-
-fn workload(object: &Value) -> [Value; 3] {
-    let containers = items(object, "/spec/template/spec/containers");
-    let join = |pointer: &str| containers.iter().map(|c| text(c, pointer)).collect::<Vec<_>>().join(",");
-    [
-        json!(join("/name")),
-        json!(join("/image")),
-        json!(Labels::from_object(&object["spec"]["selector"]).to_string()),
     ]
 }
 
@@ -319,6 +275,13 @@ pub(crate) fn render<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_fills_its_columns() {
+        for kind in crate::kind::published() {
+            assert_eq!(columns(kind).len(), cells(kind, &json!({})).len(), "{}", kind.id);
+        }
+    }
 
     #[test]
     fn ages_are_short() {

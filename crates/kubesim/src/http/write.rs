@@ -371,9 +371,6 @@ pub(crate) async fn delete(api: &Api, target: Target, mut call: Call) -> Reply {
     if dry(&call) {
         return Ok(represent::json(StatusCode::OK, &represent::typed(target.kind, &current)));
     }
-    if options.propagation == Propagation::Orphan {
-        crate::controller::garbage::orphan(&api.store, object::uid(&current));
-    }
     let body = match api.store.delete(target.kind, &key, &options)? {
         // Pods answer themselves; the rest a status, as the real server does.
         Deletion::Done(last) if *target.kind == kind::PODS => {
@@ -394,9 +391,6 @@ pub(crate) async fn delete_collection(api: &Api, target: Target, mut call: Call)
     let mut listing = api.store.list(target.kind, &target.namespace);
     listing.objects.retain(|o| selector.matches(o));
     for object in &listing.objects {
-        if options.propagation == Propagation::Orphan {
-            crate::controller::garbage::orphan(&api.store, object::uid(object));
-        }
         match api.store.delete(target.kind, &Key::of(object), &options) {
             Err(status) if status.code != 404 => return Err(status),
             _ => {}

@@ -73,7 +73,9 @@ fn every_property_of_a_built_in_kind_has_its_number() {
             assert!(of_type || known.contains(&property) || newer.contains(&property), "{name} {property}");
         }
     }
-    for kind in kind::published().iter().filter(|kind| kind.group != "apiextensions.k8s.io") {
+    // Metrics are read only, so nobody sends them in protobuf.
+    let unsent = ["apiextensions.k8s.io", "metrics.k8s.io"];
+    for kind in kind::published().iter().filter(|kind| !unsent.contains(&kind.group)) {
         assert!(MESSAGES.contains_key(component(&kind.api_version(), kind.kind).as_str()), "{}", kind.id);
     }
 }

@@ -104,7 +104,6 @@ pub(super) fn finished(kind: &Kind, value: &Value) -> bool {
 
 pub(super) fn delete(kind: &Kind, current: &Value, options: &Options, now: &str) -> Decision {
     let grace = grace(kind, current, options);
-    let foreground = options.propagation == Propagation::Foreground;
     if object::deleting(current) {
         let left = object::int(current, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
         // Only a shorter grace changes anything.
@@ -118,8 +117,10 @@ pub(super) fn delete(kind: &Kind, current: &Value, options: &Options, now: &str)
         if let Some(generation) = object::int(current, "/metadata/generation") {
             value["metadata"]["generation"] = json!(generation + 1);
         }
-        if foreground {
-            add_finalizer(&mut value, "foregroundDeletion");
+        match options.propagation {
+            Propagation::Foreground => add_finalizer(&mut value, "foregroundDeletion"),
+            Propagation::Orphan => add_finalizer(&mut value, "orphan"),
+            Propagation::Background => {}
         }
     }
     object::set(&mut value, &["metadata", "deletionGracePeriodSeconds"], json!(grace));

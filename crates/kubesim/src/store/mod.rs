@@ -219,7 +219,8 @@ impl Store {
         if inner.collections.get(kind.id).is_some_and(|c| c.objects.contains_key(&key)) {
             return Err(Status::already_exists(kind, &key.name));
         }
-        object::set(&mut value, &["metadata", "uid"], json!(clock::uid()));
+        // A Job brings its own, since its selector names it.
+        object::default(&mut value, &["metadata", "uid"], json!(clock::uid()));
         object::set(&mut value, &["metadata", "creationTimestamp"], json!(clock::stamp()));
         if !value["spec"].is_null() || kind.custom().is_some() {
             object::set(&mut value, &["metadata", "generation"], json!(1));

@@ -1,5 +1,7 @@
 //! The defaults that the real server fills in and that clients and controllers read.
 
+mod workload;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -42,11 +44,6 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
             default(object, &["spec", "priority"], json!(0));
             tolerations(&mut object["spec"]);
         }
-        "replicasets.apps" => {
-            default(object, &["spec", "replicas"], json!(1));
-            template(object);
-        }
-        "deployments.apps" => deployment(object),
         "services" => service(object),
         "namespaces" => {
             let name = object::name(object).to_owned();
@@ -55,7 +52,7 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
         }
         "secrets" => secret(object),
         "endpointslices.discovery.k8s.io" => default(object, &["addressType"], json!("IPv4")),
-        _ => {}
+        _ => workload::apply(kind, object),
     }
 }
 
@@ -64,24 +61,6 @@ fn definition(object: &mut Value) {
     default(object, &["spec", "names", "singular"], json!(kind.to_lowercase()));
     default(object, &["spec", "names", "listKind"], json!(format!("{kind}List")));
     default(object, &["spec", "conversion", "strategy"], json!("None"));
-}
-
-fn deployment(object: &mut Value) {
-    default(object, &["spec", "replicas"], json!(1));
-    default(object, &["spec", "strategy", "type"], json!("RollingUpdate"));
-    if object["spec"]["strategy"]["type"] == "RollingUpdate" {
-        default(object, &["spec", "strategy", "rollingUpdate", "maxSurge"], json!("25%"));
-        default(object, &["spec", "strategy", "rollingUpdate", "maxUnavailable"], json!("25%"));
-    }
-    default(object, &["spec", "revisionHistoryLimit"], json!(10));
-    default(object, &["spec", "progressDeadlineSeconds"], json!(600));
-    template(object);
-}
-
-fn template(object: &mut Value) {
-    if object["spec"]["template"].is_object() {
-        pod_spec(&mut object["spec"]["template"]["spec"]);
-    }
 }
 
 fn secret(object: &mut Value) {

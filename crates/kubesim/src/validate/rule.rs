@@ -1,5 +1,7 @@
 //! The rules that make an object invalid (422): names, labels, selectors, ports, immutable fields.
 
+mod workload;
+
 use serde_json::Value;
 
 use crate::{
@@ -7,7 +9,6 @@ use crate::{
     kind::{self, Kind},
     object::{self, items, text},
     quantity,
-    selector::Labels,
     status::{Cause, Status},
 };
 
@@ -25,9 +26,8 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
     match kind.id {
         "customresourcedefinitions.apiextensions.k8s.io" => causes.extend(custom::check(value)),
         "pods" => pod_spec(&value["spec"], "spec", &mut causes),
-        "deployments.apps" | "replicasets.apps" => workload(value, &mut causes),
         "services" => service(value, &mut causes),
-        _ => {}
+        _ => workload::check(kind, value, &mut causes),
     }
     answer(kind, value, &causes)
 }
@@ -35,6 +35,7 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
 /// Rules about a change, not about a state.
 pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
+    workload::check_update(kind, old, new, &mut causes);
     if let Some(custom) = kind.custom() {
         causes.extend(custom::check_change(custom, new, Some(old)));
     }
@@ -45,7 +46,6 @@ pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), 
         }
     };
     match kind.id {
-        "deployments.apps" | "replicasets.apps" => fixed("/spec/selector", "spec.selector"),
         "services" if !text(old, "/spec/clusterIP").is_empty() => fixed("/spec/clusterIP", "spec.clusterIP"),
         "pods" if pod_core(old) != pod_core(new) => causes.push(Cause {
             reason: "FieldValueForbidden",
@@ -138,35 +138,6 @@ fn labels(map: Option<&serde_json::Map<String, Value>>, field: &str, causes: &mu
             let why = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'";
             causes.push(Cause::invalid(field, value, why));
         }
-    }
-}
-
-fn workload(value: &Value, causes: &mut Vec<Cause>) {
-    if object::int(value, "/spec/replicas").is_some_and(|n| n < 0) {
-        let found = value["spec"]["replicas"].to_string();
-        causes.push(Cause::invalid("spec.replicas", &found, "must be greater than or equal to 0"));
-    }
-    let selector = Labels::from_object(&value["spec"]["selector"]);
-    let template = &value["spec"]["template"];
-    labels(object::labels(template), "spec.template.metadata.labels", causes);
-    if selector.is_empty() {
-        causes.push(Cause::required("spec.selector", ""));
-    } else if !selector.matches(object::labels(template)) {
-        let found = template["metadata"]["labels"].to_string();
-        causes.push(Cause::invalid(
-            "spec.template.metadata.labels",
-            &found,
-            "`selector` does not match template `labels`",
-        ));
-    }
-    pod_spec(&template["spec"], "spec.template.spec", causes);
-    let policy = text(template, "/spec/restartPolicy");
-    if !matches!(policy, "" | "Always") {
-        causes.push(Cause {
-            reason: "FieldValueNotSupported",
-            field: "spec.template.spec.restartPolicy".to_owned(),
-            message: format!("Unsupported value: {policy:?}: supported values: \"Always\""),
-        });
     }
 }
 

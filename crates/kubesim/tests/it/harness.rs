@@ -135,3 +135,40 @@ pub(crate) async fn ready_pods(sim: &Kubesim, count: usize) -> Vec<Value> {
     })
     .await
 }
+
+pub(crate) const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
+
+/// Waits until the object at this path is as wanted, and returns it.
+pub(crate) async fn until(sim: &Kubesim, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+    eventually(|| async {
+        let (_, object) = Raw(sim).get(path).await;
+        if good(&object) { Ok(object) } else { Err(format!("{path}: {object:#}")) }
+    })
+    .await
+}
+
+/// A merge patch that must be accepted.
+pub(crate) async fn change(sim: &Kubesim, path: &str, patch: &Value) -> Value {
+    let (code, object) =
+        Raw(sim).send("PATCH", path, "application/merge-patch+json", &patch.to_string()).await;
+    assert_eq!(code, 200, "{object}");
+    object
+}
+
+pub(crate) async fn create(sim: &Kubesim, path: &str, object: &Value) -> Value {
+    let (code, made) = Raw(sim).post(path, object).await;
+    assert_eq!(code, 201, "{made}");
+    made
+}
+
+pub(crate) fn condition<'a>(object: &'a Value, name: &str) -> &'a Value {
+    let list = object["status"]["conditions"].as_array();
+    list.and_then(|l| l.iter().find(|c| c["type"] == name)).unwrap_or(&Value::Null)
+}
+
+/// The items of a list, by their names.
+pub(crate) async fn list(sim: &Kubesim, path: &str) -> Vec<(String, Value)> {
+    let (_, list) = Raw(sim).get(path).await;
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().map(|o| (o["metadata"]["name"].as_str().unwrap_or("").to_owned(), o)).collect()
+}

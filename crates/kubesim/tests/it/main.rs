@@ -4,10 +4,15 @@
 
 mod access;
 mod address;
+mod autoscaler;
 mod clients;
 mod container;
+mod cron_job;
 mod custom;
+mod daemon_set;
+mod deployment;
 mod harness;
+mod job;
 mod kubectl;
 mod node;
 mod pod;
@@ -15,6 +20,7 @@ mod probe;
 mod process;
 mod protocol;
 mod scale;
+mod stateful_set;
 mod stop;
 mod tls;
 mod watch;
