@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -11,19 +12,29 @@ use super::{Controller, Outcome};
 use crate::{
     clock,
     kind::{self, Kind},
-    object::{self, Key, items, text},
-    quantity,
+    kubelet::usage::{self, Usage},
+    object::{self, Key, text},
     status::Status,
     store::{DeleteOptions, Event, Store},
 };
 
 const RESOURCES: [&str; 2] = ["cpu", "memory"];
+/// How often what changes by itself is measured.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
 /// In thousandths; `None` for a pod that does not run or does not say.
 pub(crate) fn usage(pod: &Value, resource: &str) -> Option<i128> {
     let running = text(pod, "/status/phase") == "Running" && !object::deleting(pod);
-    let said = object::annotation(pod, &format!("sim.bcs/{resource}")).filter(|_| running)?;
-    quantity::milli(said)
+    let says = running && usage::says(pod, resource);
+    says.then(|| usage::of(pod, clock::now()).iter().map(|container| amount(container, resource)).sum())
+}
+
+fn amount(container: &Usage, resource: &str) -> i128 {
+    if resource == "memory" {
+        i128::from(container.memory_bytes) * 1000
+    } else {
+        i128::from(container.cpu_milli)
+    }
 }
 
 /// A quantity as the API writes it: processors in thousandths, memory in Ki.
@@ -59,24 +70,23 @@ impl Controller for Metrics {
     }
 
     fn reconcile(&mut self, key: &Key) -> Outcome {
-        let (of, kind, metrics) = if key.namespace.is_empty() {
-            (self.store.get(&kind::NODES, key), &kind::NODE_METRICS, self.node(&key.name))
-        } else {
-            let pod = self.store.get(&kind::PODS, key);
-            let metrics = pod.as_deref().and_then(pod_metrics);
-            (pod, &kind::POD_METRICS, metrics)
-        };
-        self.write(kind, key, of.and(metrics)).map(|()| None)
+        if key.namespace.is_empty() {
+            let pods = self.pods_of(&key.name);
+            let metrics = self.store.get(&kind::NODES, key).map(|_| node_metrics(&pods));
+            self.write(&kind::NODE_METRICS, key, metrics)?;
+            return Ok(pods.iter().any(|pod| usage::changes(pod)).then_some(MEASURED_EVERY));
+        }
+        let pod = self.store.get(&kind::PODS, key);
+        self.write(&kind::POD_METRICS, key, pod.as_deref().and_then(pod_metrics))?;
+        Ok(pod.is_some_and(|pod| usage::changes(&pod)).then_some(MEASURED_EVERY))
     }
 }
 
 impl Metrics {
-    fn node(&self, name: &str) -> Option<Value> {
-        let pods = self.store.list(&kind::PODS, "").objects;
-        let here = || pods.iter().filter(|p| text(p, "/spec/nodeName") == name);
-        let used: BTreeMap<&str, i128> =
-            RESOURCES.map(|r| (r, here().filter_map(|p| usage(p, r)).sum())).into_iter().collect();
-        Some(json!({"usage": texts(&used)}))
+    fn pods_of(&self, node: &str) -> Vec<Arc<Value>> {
+        let mut pods = self.store.list(&kind::PODS, "").objects;
+        pods.retain(|pod| text(pod, "/spec/nodeName") == node);
+        pods
     }
 
     fn write(&self, kind: &'static Kind, key: &Key, wanted: Option<Value>) -> Result<(), Status> {
@@ -124,18 +134,21 @@ fn fine(done: Result<(), Status>) -> Result<(), Status> {
     }
 }
 
-/// What a pod says is shared by its containers; the first one takes what does not divide.
+fn node_metrics(pods: &[Arc<Value>]) -> Value {
+    let used = |resource| (resource, pods.iter().filter_map(|pod| usage(pod, resource)).sum());
+    json!({"usage": texts(&RESOURCES.map(used).into_iter().collect())})
+}
+
 fn pod_metrics(pod: &Value) -> Option<Value> {
-    let used: BTreeMap<&str, i128> = RESOURCES.iter().filter_map(|r| Some((*r, usage(pod, r)?))).collect();
-    if used.is_empty() {
+    let said: Vec<&str> = RESOURCES.into_iter().filter(|resource| usage(pod, resource).is_some()).collect();
+    if said.is_empty() {
         return None;
     }
-    let names: Vec<&str> = items(pod, "/spec/containers").iter().map(|c| text(c, "/name")).collect();
-    let count = i128::try_from(names.len()).unwrap_or(1).max(1);
-    let part =
-        |at: usize| used.iter().map(|(r, v)| (*r, v / count + if at == 0 { v % count } else { 0 })).collect();
-    let containers: Vec<Value> =
-        names.iter().enumerate().map(|(at, name)| json!({"name": name, "usage": texts(&part(at))})).collect();
+    let one = |container: &Usage| {
+        let used = said.iter().map(|resource| (*resource, amount(container, resource))).collect();
+        json!({"name": container.container, "usage": texts(&used)})
+    };
+    let containers: Vec<Value> = usage::of(pod, clock::now()).iter().map(one).collect();
     Some(json!({"containers": containers}))
 }
 
@@ -144,15 +157,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_share_what_their_pod_uses() {
+    fn what_is_said_of_a_pod_holds_for_its_containers_unless_something_else_is_said_of_one() {
+        let runs =
+            |name: &str| json!({"name": name, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}});
         let mut pod = json!({
-            "metadata": {"annotations": {"sim.bcs/cpu": "301m", "sim.bcs/memory": "64Mi"}},
-            "spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": {"phase": "Running"},
+            "metadata": {"annotations": {"sim.bcs/cpu": "300m", "sim.bcs/memory": "64Mi", "sim.bcs/b.memory": "0s=1Mi,10s=2Mi"}},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}]},
+            "status": {"phase": "Running", "containerStatuses": [runs("a"), runs("b")]},
         });
         let expected = json!({"containers": [
-            {"name": "a", "usage": {"cpu": "151m", "memory": "32768Ki"}},
-            {"name": "b", "usage": {"cpu": "150m", "memory": "32768Ki"}},
+            {"name": "a", "usage": {"cpu": "300m", "memory": "65536Ki"}},
+            {"name": "b", "usage": {"cpu": "300m", "memory": "2048Ki"}},
         ]});
+        assert!(usage::changes(&pod));
+        assert_eq!(usage(&pod, "cpu"), Some(600));
         assert_eq!(pod_metrics(&pod), Some(expected));
         pod["status"]["phase"] = json!("Pending");
         assert_eq!(pod_metrics(&pod), None);

@@ -71,6 +71,24 @@ pub(crate) fn of(pod: &Value, now: Timestamp) -> Vec<Usage> {
     running.map(one).collect()
 }
 
+/// Whether a pod says how much of something it uses, of itself or of one of its containers.
+pub(crate) fn says(pod: &Value, what: &str) -> bool {
+    told(pod, what).next().is_some()
+}
+
+/// Whether what it uses changes by itself.
+pub(crate) fn changes(pod: &Value) -> bool {
+    ["cpu", "memory"].iter().any(|what| told(pod, what).any(|amount| amount.contains('=')))
+}
+
+fn told<'a>(pod: &'a Value, what: &'a str) -> impl Iterator<Item = &'a str> {
+    let annotations = pod["metadata"]["annotations"].as_object().into_iter().flatten();
+    annotations.filter_map(move |(name, amount)| {
+        let of = name.strip_prefix("sim.bcs/")?.strip_suffix(what)?;
+        amount.as_str().filter(|_| of.is_empty() || of.ends_with('.'))
+    })
+}
+
 /// In thousandths; what is said of the container weighs more than what is said of the pod.
 fn amount(pod: &Value, container: &str, what: &str, age: Duration) -> i128 {
     let own = object::annotation(pod, &format!("sim.bcs/{container}.{what}"));

@@ -194,7 +194,10 @@ mod tests {
         Arc::new(json!({
             "metadata": {"annotations": annotations},
             "spec": {"containers": [{"resources": {"requests": {"cpu": "100m"}}}]},
-            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+            "status": {
+                "phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+                "containerStatuses": [{"name": "main", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+            },
         }))
     }
 
