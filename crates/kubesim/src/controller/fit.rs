@@ -50,12 +50,13 @@ pub(crate) fn untolerated<'a>(pod: &'a Value, node: &'a Value) -> impl Iterator<
         .filter(|taint| !tolerations.iter().any(|t| tolerates(t, taint)))
 }
 
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
+/// An empty key is every key, when the toleration asks for no value.
+pub(crate) fn tolerates(toleration: &Value, taint: &Value) -> bool {
     let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
-    let same_key = key.is_empty() || key == text(taint, "/key");
+    let exists = text(toleration, "/operator") == "Exists";
+    let same_key = key == text(taint, "/key") || (key.is_empty() && exists);
     let same_effect = effect.is_empty() || effect == text(taint, "/effect");
-    let same_value =
-        text(toleration, "/operator") == "Exists" || text(toleration, "/value") == text(taint, "/value");
+    let same_value = exists || text(toleration, "/value") == text(taint, "/value");
     same_key && same_effect && same_value
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::super::{
     Controller, Outcome,
+    fit::tolerates,
     recorder::{Note, Recorder},
 };
 use crate::{
@@ -94,15 +95,6 @@ fn patience(taints: &[Value], tolerations: &[Value]) -> Option<Duration> {
         shortest = limits.chain(shortest).min();
     }
     shortest
-}
-
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
-    let exists = text(toleration, "/operator") == "Exists";
-    let same_key = key == text(taint, "/key") || (key.is_empty() && exists);
-    let same_effect = effect.is_empty() || effect == text(taint, "/effect");
-    let same_value = exists || text(toleration, "/value") == text(taint, "/value");
-    same_key && same_effect && same_value
 }
 
 #[cfg(test)]
