@@ -4,18 +4,33 @@ use axum::{
     body::Body,
     http::{HeaderMap, header},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use serde_json::Value;
 
 use crate::{protobuf, status::Status};
 
 const LIMIT: usize = 3 << 20;
 
+/// So much of a body that is too large is read all the same: who is still sending would see a broken connection, and no answer.
+const DISCARDED: usize = 16 << 20;
+
 pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
-    axum::body::to_bytes(body, LIMIT).await.map_err(|_| {
+    let (mut stream, mut kept, mut read) = (body.into_data_stream(), BytesMut::new(), 0);
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|error| Status::bad_request(format!("the body ends too early: {error}")))?;
+        read += part.len();
+        if read <= LIMIT {
+            kept.extend_from_slice(&part);
+        } else if read > DISCARDED {
+            break;
+        }
+    }
+    if read > LIMIT {
         let message = format!("Request entity too large: limit is {LIMIT}");
-        Status::new(413, "RequestEntityTooLarge", message)
-    })
+        return Err(Status::new(413, "RequestEntityTooLarge", message));
+    }
+    Ok(kept.freeze())
 }
 
 pub(crate) fn media(headers: &HeaderMap) -> &str {
