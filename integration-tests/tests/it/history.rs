@@ -85,8 +85,8 @@ async fn every_decision_can_be_found_explained_and_seen_as_it_was() -> Result<()
     .await
 }
 
-/// Takes a command about a cluster back. The cluster may change by itself between the plan and the deed, when its health does: then
-/// it is told to look again, and repeats it.
+/// Takes a command about a cluster back. The cluster may change by itself between the plan and the deed: then whoever asked is told
+/// to look again, and does.
 async fn undone_again(up: &Up, event: &Value) -> Result<()> {
     for _ in 0..5 {
         let run = up.cli().run(&["undo", text(event, "command_id"), "--yes"]).await?;
