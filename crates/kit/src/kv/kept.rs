@@ -126,13 +126,25 @@ impl<T: Keyed + Serialize + DeserializeOwned> Kept<T> {
     pub async fn list(&self) -> Result<BTreeMap<String, T>, Error> {
         loop {
             let (mut found, revision) = self.store.list_to(&self.filter).await?;
-            let heard = *self.heard();
-            if revision >= heard.revision || heard.connection != self.store.connections.count() {
+            if self.has_all_that_was_heard(revision) {
                 found.retain(|key, _| key.ends_with(&self.suffix));
                 return Ok(found);
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+}
+
+impl<T> Kept<T> {
+    /// Whether a reading up to this revision has every word of others that was heard. What was read once is not waited for again:
+    /// it may be gone by then, its mark as well.
+    fn has_all_that_was_heard(&self, revision: u64) -> bool {
+        let mut heard = self.heard();
+        let all = revision >= heard.revision || heard.connection != self.store.connections.count();
+        if all {
+            *heard = Heard::default();
+        }
+        all
     }
 }
 
@@ -192,7 +204,7 @@ impl<T> Ear<T> {
         loop {
             tokio::select! {
                 message = self.heard.next() => match message {
-                    Some(Ok(message)) if self.kept.hear(&message) => return self.hear_out(),
+                    Some(Ok(message)) if self.kept.hear(&message) => return self.hear_out().await,
                     Some(Ok(_)) => (),
                     Some(Err(_)) | None => break,
                 },
@@ -203,9 +215,14 @@ impl<T> Ear<T> {
     }
 
     /// However many words were heard by now, they are one reason to read.
-    fn hear_out(&mut self) {
-        while let Some(Some(Ok(message))) = self.heard.next().now_or_never() {
-            self.kept.hear(&message);
+    async fn hear_out(&mut self) {
+        while let Some(message) = self.heard.next().now_or_never() {
+            match message {
+                Some(Ok(message)) => {
+                    self.kept.hear(&message);
+                }
+                Some(Err(_)) | None => return self.listen_again().await,
+            }
         }
     }
 

@@ -20,6 +20,7 @@ bcs_testbus::on_one_and_three!(
     its_own_words_are_nobody_elses_however_many_there_are,
     what_somebody_else_writes_or_removes_is_told_once,
     after_the_bus_was_away_the_part_is_to_be_read_again,
+    what_was_read_once_is_not_waited_for_when_it_is_gone,
 );
 
 /// Longer than anything here takes on a busy machine.
@@ -128,4 +129,22 @@ async fn after_the_bus_was_away_the_part_is_to_be_read_again(servers: Servers) {
     };
     tokio::time::timeout(LONG, wrote).await.expect("the bus is there again");
     told(&mut contradictions).await;
+}
+
+async fn what_was_read_once_is_not_waited_for_when_it_is_gone(servers: Servers) {
+    let server = Server::of(servers).await;
+    let (others, kept, mut contradictions) = keep(&server).await;
+    others.put(&endpoint("web-1", EndpointPhase::Unknown)).await.expect("writes");
+    told(&mut contradictions).await;
+    assert_eq!(kept.list().await.expect("lists").len(), 1);
+    // As when the mark of its deletion has ended as well.
+    let bus = server.bus("purger").await;
+    let stream = bus.jetstream().get_stream("KV_endpoints").await.expect("is there");
+    stream.purge().await.expect("purges");
+    let listed = tokio::time::timeout(LONG, async {
+        while !kept.list().await.expect("lists").is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    listed.await.expect("nothing is waited for");
 }
