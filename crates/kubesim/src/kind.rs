@@ -105,11 +105,13 @@ const CORE: (&str, &str) = ("", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
 const METRICS: (&str, &str) = ("metrics.k8s.io", "v1beta1");
+const ADMISSION: (&str, &str) = ("admissionregistration.k8s.io", "v1");
 const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 
 use k8s_openapi::api::{
-    apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
-    core::v1 as core, discovery::v1 as discovery, policy::v1 as policy, rbac::v1 as rbac,
+    admissionregistration::v1 as admission, apps::v1 as apps, autoscaling::v2 as autoscaling,
+    batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+    policy::v1 as policy, rbac::v1 as rbac,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
@@ -142,6 +144,8 @@ kinds! {
     ROLE_BINDINGS: "rolebindings.rbac.authorization.k8s.io", RBAC, "RoleBinding", ["rolebindings", "rolebinding"], short [], namespaced, status false, scale false, actions [], all [], rbac::RoleBinding;
     CLUSTER_ROLES: "clusterroles.rbac.authorization.k8s.io", RBAC, "ClusterRole", ["clusterroles", "clusterrole"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRole;
     CLUSTER_ROLE_BINDINGS: "clusterrolebindings.rbac.authorization.k8s.io", RBAC, "ClusterRoleBinding", ["clusterrolebindings", "clusterrolebinding"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRoleBinding;
+    MUTATING_WEBHOOKS: "mutatingwebhookconfigurations.admissionregistration.k8s.io", ADMISSION, "MutatingWebhookConfiguration", ["mutatingwebhookconfigurations", "mutatingwebhookconfiguration"], short [], cluster, status false, scale false, actions [], all ["api-extensions"], admission::MutatingWebhookConfiguration;
+    VALIDATING_WEBHOOKS: "validatingwebhookconfigurations.admissionregistration.k8s.io", ADMISSION, "ValidatingWebhookConfiguration", ["validatingwebhookconfigurations", "validatingwebhookconfiguration"], short [], cluster, status false, scale false, actions [], all ["api-extensions"], admission::ValidatingWebhookConfiguration;
     CUSTOM_RESOURCE_DEFINITIONS: "customresourcedefinitions.apiextensions.k8s.io", ("apiextensions.k8s.io", "v1"), "CustomResourceDefinition", ["customresourcedefinitions", "customresourcedefinition"], short ["crd", "crds"], cluster, status true, scale false, actions [], all ["api-extensions"], extensions::CustomResourceDefinition;
     DISRUPTION_BUDGETS: "poddisruptionbudgets.policy", ("policy", "v1"), "PodDisruptionBudget", ["poddisruptionbudgets", "poddisruptionbudget"], short ["pdb"], namespaced, status true, scale false, actions [], all [], policy::PodDisruptionBudget;
 }

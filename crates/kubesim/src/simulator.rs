@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use crate::{
     Config, Faults, PodNetwork,
     access::{self, Tokens},
+    admission::Gate,
     clock,
-    controller::{self, node, recorder::Recorder},
+    controller::{self, node, pod::Tools, recorder::Recorder},
     http::{self, Api},
     kind,
     kinds::Kinds,
@@ -116,9 +117,11 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     furnish(&store, &config, address)?;
     let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
     let logs = Arc::new(Logs::default());
-    run_controllers(&store, &faults, &tasks, &config, network, &logs);
+    let gate = Arc::new(Gate::new(Arc::clone(&store)));
+    run_controllers(&store, &gate, &faults, &tasks, &config, network, &logs);
     let api = Arc::new(Api {
         store,
+        gate,
         faults,
         tokens: Tokens::new(token),
         logs,
@@ -208,6 +211,7 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
 
 fn run_controllers(
     store: &Arc<Store>,
+    gate: &Arc<Gate>,
     faults: &Faults,
     tasks: &Tasks,
     config: &Config,
@@ -216,6 +220,7 @@ fn run_controllers(
 ) {
     let recorder = Arc::new(Recorder::new(Arc::clone(store)));
     let (s, r) = (|| Arc::clone(store), || Arc::clone(&recorder));
+    let tools = || Tools { store: s(), recorder: r(), gate: Arc::clone(gate) };
     let settings = Settings {
         cluster: config.name.clone(),
         network,
@@ -225,13 +230,13 @@ fn run_controllers(
         logs: Arc::clone(logs),
     };
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
-    tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(s(), r())));
-    tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(s(), r())));
-    tasks.spawn(controller::run(s(), controller::stateful_set::StatefulSets::new(s(), r())));
-    tasks.spawn(controller::run(s(), controller::daemon_set::DaemonSets::new(s(), r())));
-    tasks.spawn(controller::run(s(), controller::job::Jobs::new(s(), r())));
-    tasks.spawn(controller::run(s(), controller::cron_job::CronJobs::new(s(), r())));
-    tasks.spawn(controller::run(s(), controller::autoscaler::Autoscalers::new(s(), r())));
+    tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(tools())));
+    tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(tools())));
+    tasks.spawn(controller::run(s(), controller::stateful_set::StatefulSets::new(tools())));
+    tasks.spawn(controller::run(s(), controller::daemon_set::DaemonSets::new(tools())));
+    tasks.spawn(controller::run(s(), controller::job::Jobs::new(tools())));
+    tasks.spawn(controller::run(s(), controller::cron_job::CronJobs::new(tools())));
+    tasks.spawn(controller::run(s(), controller::autoscaler::Autoscalers::new(tools())));
     tasks.spawn(controller::run(s(), controller::metric::Metrics { store: s() }));
     tasks.spawn(controller::run(s(), controller::volume::Volumes { store: s() }));
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));

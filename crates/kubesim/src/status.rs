@@ -1,5 +1,7 @@
 //! The errors of the API as clients see them: a `Status` object with code, reason and details.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
@@ -8,7 +10,8 @@ use crate::kind::Kind;
 #[error("{message}")]
 pub(crate) struct Status {
     pub code: u16,
-    pub reason: &'static str,
+    /// Webhooks have reasons of their own.
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Value>,
 }
@@ -39,7 +42,7 @@ impl Cause {
 
 impl Status {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: None }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {

@@ -41,6 +41,12 @@ impl Identity {
         Self { name: name.to_owned(), uid: uid.to_owned(), groups }
     }
 
+    /// A controller of this cluster, by its component.
+    pub(crate) fn controller(component: &str) -> Self {
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+        Self::of(&format!("system:serviceaccount:kube-system:{component}"), "", &groups)
+    }
+
     fn admin() -> Self {
         Self::of("kubernetes-admin", "", &[MASTERS])
     }

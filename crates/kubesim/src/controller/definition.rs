@@ -35,7 +35,7 @@ impl Controller for Definitions {
         queue.insert(Key::of(&event.object));
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(definition) = self.store.get(&kind::CUSTOM_RESOURCE_DEFINITIONS, key) else {
             return Ok(None);
         };

@@ -31,7 +31,7 @@ impl Controller for Budgets {
         queue.extend(matching(&self.store, &event.object).iter().map(|b| Key::of(b)));
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(budget) = self.store.get(&kind::DISRUPTION_BUDGETS, key) else { return Ok(None) };
         let status = status(&self.store, &budget);
         self.store.update(&kind::DISRUPTION_BUDGETS, key, |seen| {

@@ -42,7 +42,7 @@ impl Controller for Endpoints {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let slice = Key::new(&key.namespace, &format!("{}-kubesim", key.name));
         let Some(service) = self.store.get(&kind::SERVICES, key) else {
             for (kind, key) in [(&kind::ENDPOINT_SLICES, &slice), (&kind::ENDPOINTS, key)] {

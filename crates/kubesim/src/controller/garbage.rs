@@ -55,7 +55,7 @@ impl Controller for Garbage {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let mut parts = key.name.splitn(3, '/');
         let (uid, namespace, name) =
             (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));

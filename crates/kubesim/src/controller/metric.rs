@@ -69,7 +69,7 @@ impl Controller for Metrics {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         if key.namespace.is_empty() {
             let pods = self.pods_of(&key.name);
             let metrics = self.store.get(&kind::NODES, key).map(|_| node_metrics(&pods));

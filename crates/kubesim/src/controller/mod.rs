@@ -55,7 +55,7 @@ pub(crate) trait Controller: Send + 'static {
     /// Notes which objects an event concerns.
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>);
     /// Brings one object a step forward. It must bear being called for no reason.
-    fn reconcile(&mut self, key: &Key) -> Outcome;
+    fn reconcile(&mut self, key: &Key) -> impl Future<Output = Outcome> + Send;
     /// Waits for news from outside the store and notes which objects they concern. May be dropped while it waits.
     fn woken(&mut self, _queue: &mut BTreeSet<Key>) -> impl Future<Output = ()> + Send {
         std::future::pending()
@@ -116,7 +116,7 @@ pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
         }
         alarms.take(Instant::now(), &mut queue);
         for key in std::mem::take(&mut queue) {
-            let again = match controller.reconcile(&key) {
+            let again = match controller.reconcile(&key).await {
                 Ok(again) => {
                     failures.remove(&key);
                     again

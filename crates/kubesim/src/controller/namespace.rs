@@ -26,7 +26,7 @@ impl Controller for Namespaces {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(namespace) = self.store.get(&kind::NAMESPACES, key) else { return Ok(None) };
         if !object::deleting(&namespace) {
             let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": key.name}});

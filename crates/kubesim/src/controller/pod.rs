@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::recorder::{Note, Recorder};
 use crate::{
-    clock,
+    access::Identity,
+    admission::{Attributes, Gate, Operation},
     kind::{self, Kind},
     object::{self, Key, text},
     status::Status,
     store::{DeleteOptions, Store},
-    validate,
 };
 
 /// Neither ended nor told to end.
@@ -51,7 +51,7 @@ pub(crate) fn next_available<'a>(
     pods.filter_map(|pod| available(pod, min_ready, now).err().flatten()).min()
 }
 
-/// A pod as the template wants it, under a random name that begins like its owner's.
+/// A pod as the template wants it, which will get a random name that begins like its owner's.
 pub(crate) fn draft(kind: &Kind, owner: &Value, template: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
     object::unset(&mut pod, &["metadata", "creationTimestamp"]);
@@ -65,26 +65,53 @@ pub(crate) fn draft(kind: &Kind, owner: &Value, template: &Value) -> Value {
     pod
 }
 
-/// As `generateName` does, which leaves room for the random part.
+/// Leaves room for the random part.
 pub(crate) fn name_randomly(pod: &mut Value, base: &str) {
     let base: String = base.chars().take(58).collect();
-    object::set(pod, &["metadata", "name"], json!(format!("{base}{}", clock::suffix())));
     object::set(pod, &["metadata", "generateName"], json!(base));
+}
+
+/// What every controller works with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub store: Arc<Store>,
+    pub recorder: Arc<Recorder>,
+    pub gate: Arc<Gate>,
 }
 
 /// The hands of a controller: what it does to pods is told in events about their owner.
 pub(crate) struct Hands {
     pub store: Arc<Store>,
-    pub recorder: Arc<Recorder>,
-    pub kind: &'static Kind,
-    pub component: &'static str,
+    recorder: Arc<Recorder>,
+    gate: Arc<Gate>,
+    kind: &'static Kind,
+    component: &'static str,
+    who: Identity,
 }
 
 impl Hands {
-    pub(crate) fn create(&self, owner: &Value, mut pod: Value) -> Result<Arc<Value>, Status> {
-        validate::apply_defaults(&kind::PODS, &mut pod);
-        pod["status"] = json!({"phase": "Pending", "qosClass": crate::http::qos(&pod["spec"])});
-        match self.store.create(&kind::PODS, pod) {
+    pub(crate) fn new(tools: Tools, kind: &'static Kind, component: &'static str) -> Self {
+        let Tools { store, recorder, gate } = tools;
+        Self { store, recorder, gate, kind, component, who: Identity::controller(component) }
+    }
+
+    /// Makes an object as any client does: webhooks see it, and may refuse it.
+    pub(crate) async fn make(&self, kind: &'static Kind, object: Value) -> Result<Arc<Value>, Status> {
+        let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
+        let what = Attributes {
+            operation: Operation::Create,
+            kind,
+            subresource: "",
+            namespace: &namespace,
+            name: &name,
+            who: &self.who,
+            dry: false,
+        };
+        self.gate.create(&what, object, &mut Vec::new()).await
+    }
+
+    pub(crate) async fn create(&self, owner: &Value, pod: Value) -> Result<Arc<Value>, Status> {
+        match self.make(&kind::PODS, pod).await {
             Ok(pod) => {
                 self.note(owner, "SuccessfulCreate", self.words("Created", owner, &pod));
                 Ok(pod)

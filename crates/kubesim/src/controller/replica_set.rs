@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Controller, Outcome,
     claim::Claims,
-    pod::{self, Hands, active},
-    recorder::Recorder,
+    pod::{self, Hands, Tools, active},
 };
 use crate::{
     clock,
@@ -22,7 +21,7 @@ use crate::{
     object::{self, Key, int, text},
     selector::Labels,
     status::Status,
-    store::{Event, Store},
+    store::Event,
 };
 
 /// So many pods are made or deleted before other sets get their turn.
@@ -46,13 +45,13 @@ impl Controller for ReplicaSets {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(set) = self.hands.store.get(&kind::REPLICA_SETS, key) else { return Ok(None) };
         if object::deleting(&set) {
             return Ok(None);
         }
         let mut pods = self.pods.claim(&set, |_| true)?;
-        let balance = self.balance(&set, &pods);
+        let balance = self.balance(&set, &pods).await;
         if balance.as_ref().is_ok_and(|changed| *changed) {
             pods = self.hands.store.owned(&kind::PODS, object::uid(&set));
         }
@@ -68,19 +67,20 @@ impl Controller for ReplicaSets {
 }
 
 impl ReplicaSets {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
-        let pods = Claims::new(Arc::clone(&store), &kind::REPLICA_SETS, &kind::PODS);
-        let hands = Hands { store, recorder, kind: &kind::REPLICA_SETS, component: "replicaset-controller" };
+    pub(crate) fn new(tools: Tools) -> Self {
+        let pods = Claims::new(Arc::clone(&tools.store), &kind::REPLICA_SETS, &kind::PODS);
+        let hands = Hands::new(tools, &kind::REPLICA_SETS, "replicaset-controller");
         Self { hands, pods }
     }
 
     /// Makes or deletes pods; true when it did something.
-    fn balance(&self, set: &Value, pods: &[Arc<Value>]) -> Result<bool, Status> {
+    async fn balance(&self, set: &Value, pods: &[Arc<Value>]) -> Result<bool, Status> {
         let wanted = usize::try_from(int(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
         let alive: Vec<&Value> = pods.iter().map(Arc::as_ref).filter(|p| active(p)).collect();
         if alive.len() < wanted {
             for _ in 0..(wanted - alive.len()).min(BURST) {
-                self.hands.create(set, pod::draft(&kind::REPLICA_SETS, set, &set["spec"]["template"]))?;
+                let pod = pod::draft(&kind::REPLICA_SETS, set, &set["spec"]["template"]);
+                self.hands.create(set, pod).await?;
             }
             return Ok(true);
         }

@@ -116,7 +116,7 @@ impl Controller for Scheduler {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(pod) = self.store.get(&kind::PODS, key) else { return Ok(None) };
         let ours = matches!(text(&pod, "/spec/schedulerName"), "" | "default-scheduler");
         if !ours || object::deleting(&pod) || !text(&pod, "/spec/nodeName").is_empty() {

@@ -62,7 +62,7 @@ impl Controller for Services {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let address = self.free();
         self.store
             .update(&kind::SERVICES, key, |seen| {

@@ -26,7 +26,7 @@ impl Controller for Volumes {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let bound = self.store.update(&kind::VOLUME_CLAIMS, key, |seen| {
             if text(seen, "/status/phase") == "Bound" {
                 return Ok(None);

@@ -1,15 +1,11 @@
-//! Validation rules in CEL (`x-kubernetes-validations`), by the library that runs them. What Kubernetes adds to the language (quantities,
-//! addresses, `isSorted`, …) the library does not have: a rule that needs it refuses every object, and says so.
+//! Validation rules in CEL (`x-kubernetes-validations`). A rule that cannot be evaluated refuses every object, and says so.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, LazyLock},
-};
+use std::collections::BTreeMap;
 
-use cel::{Context, Env, Program, extensions, objects::Key};
 use serde_json::Value;
 
 use crate::{
+    expression::{self, Expression},
     object::{items, text},
     status::Cause,
 };
@@ -18,11 +14,11 @@ use crate::{
 pub(crate) type Rules = BTreeMap<String, Vec<Rule>>;
 
 pub(crate) struct Rule {
-    program: Program,
+    expression: Expression,
     source: String,
     message: String,
     /// In CEL, and makes the message when it can.
-    message_expression: Option<Program>,
+    message_expression: Option<Expression>,
     reason: &'static str,
     field_path: String,
     /// Compares with what was there before; not asked when nothing was.
@@ -34,14 +30,6 @@ impl std::fmt::Debug for Rule {
         f.write_str(&self.source)
     }
 }
-
-static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| {
-    let mut env = Env::stdlib();
-    if let Err(error) = env.add_extension(extensions::strings) {
-        tracing::warn!(%error, "rules cannot work with strings");
-    }
-    Arc::new(env)
-});
 
 /// The rules of a schema, or what is wrong with one of them.
 pub(super) fn compile(schema: &Value) -> Result<Rules, Cause> {
@@ -75,24 +63,24 @@ pub(super) fn escaped(name: &str) -> String {
 fn one(rule: &Value, place: &str, at: usize) -> Result<Rule, Cause> {
     let source = text(rule, "/rule");
     let field = || format!("openAPIV3Schema{}.x-kubernetes-validations[{at}]", place.replace('/', "."));
-    let program = |source: &str, of: &str| {
-        LANGUAGE.compile(source).map_err(|error| Cause {
+    let compile = |source: &str, of: &str| {
+        Expression::compile(source).map_err(|error| Cause {
             reason: "FieldValueInvalid",
             field: format!("{}.{of}", field()),
             message: format!("Invalid value: {source:?}: compilation failed: {error}"),
         })
     };
     let message = text(rule, "/message");
-    let expression = text(rule, "/messageExpression");
-    let compiled = program(source, "rule")?;
+    let message_expression = text(rule, "/messageExpression");
+    let expression = compile(source, "rule")?;
     Ok(Rule {
-        compares: compiled.references().has_variable("oldSelf"),
-        program: compiled,
+        compares: expression.speaks_of("oldSelf"),
+        expression,
         message: if message.is_empty() { format!("failed rule: {source}") } else { message.to_owned() },
-        message_expression: if expression.is_empty() {
+        message_expression: if message_expression.is_empty() {
             None
         } else {
-            Some(program(expression, "messageExpression")?)
+            Some(compile(message_expression, "messageExpression")?)
         },
         reason: match text(rule, "/reason") {
             "FieldValueForbidden" => "FieldValueForbidden",
@@ -111,16 +99,12 @@ pub(super) fn ask(rules: &[Rule], value: &Value, old: Option<&Value>, field: &st
         if rule.compares && old.is_none() {
             continue;
         }
-        let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-        context.add_variable_from_value("self", value_of(value));
-        if let Some(old) = old {
-            context.add_variable_from_value("oldSelf", value_of(old));
-        }
-        let why = match rule.program.execute(&context) {
-            Ok(cel::Value::Bool(true)) => continue,
-            Ok(cel::Value::Bool(false)) => rule.words(&context),
-            Ok(_) => format!("rule {:?} is neither true nor false", rule.source),
-            Err(error) => format!("rule {:?} cannot be evaluated: {error}", rule.source),
+        let variables: Vec<(&str, &Value)> =
+            [Some(("self", value)), old.map(|old| ("oldSelf", old))].into_iter().flatten().collect();
+        let why = match rule.expression.holds(&variables) {
+            Ok(true) => continue,
+            Ok(false) => rule.words(&variables),
+            Err(error) => format!("rule {:?} {error}", rule.source),
         };
         causes.push(Cause {
             reason: rule.reason,
@@ -131,11 +115,9 @@ pub(super) fn ask(rules: &[Rule], value: &Value, old: Option<&Value>, field: &st
 }
 
 impl Rule {
-    fn words(&self, context: &Context<'_, '_>) -> String {
-        match self.message_expression.as_ref().map(|program| program.execute(context)) {
-            Some(Ok(cel::Value::String(words))) if !words.trim().is_empty() => words.to_string(),
-            _ => self.message.clone(),
-        }
+    fn words(&self, variables: &expression::Variables<'_>) -> String {
+        let made = self.message_expression.as_ref().and_then(|expression| expression.text(variables));
+        made.filter(|words| !words.trim().is_empty()).unwrap_or_else(|| self.message.clone())
     }
 }
 
@@ -154,25 +136,6 @@ pub(super) fn shown(value: &Value) -> String {
         Value::Object(_) => "\"object\"".to_owned(),
         Value::Array(_) => "\"array\"".to_owned(),
         other => other.to_string(),
-    }
-}
-
-/// Whole numbers are of one type, whatever their sign: rules compare them.
-fn value_of(value: &Value) -> cel::Value {
-    match value {
-        Value::Null => cel::Value::Null,
-        Value::Bool(is) => cel::Value::Bool(*is),
-        Value::Number(number) => match number.as_i64() {
-            Some(whole) => cel::Value::Int(whole),
-            None => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Value::String(text) => text.as_str().into(),
-        Value::Array(list) => list.iter().map(value_of).collect::<Vec<_>>().into(),
-        Value::Object(map) => {
-            let entry =
-                |(name, value): (&String, &Value)| (Key::String(Arc::new(name.clone())), value_of(value));
-            map.iter().map(entry).collect::<HashMap<_, _>>().into()
-        }
     }
 }
 

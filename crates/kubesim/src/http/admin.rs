@@ -2,17 +2,20 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::http::{Method, StatusCode};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use serde_json::json;
 
 use super::{Api, Call, Reply, body, represent};
 use crate::{faults, status::Status};
 
-pub(crate) async fn handle(api: &Api, action: &str, call: Call) -> Reply {
+pub(crate) async fn handle(api: &Api, action: &str, call: Call, body: Body) -> Reply {
     match (call.method.clone(), action) {
         (Method::GET, "stats") => Ok(represent::json(StatusCode::OK, &stats(api))),
         (Method::POST, "faults") => {
-            let wanted = body::optional(&call.headers, call.body).await?;
+            let wanted = body::optional(&call.headers, body).await?;
             let request: faults::Request =
                 serde_json::from_value(wanted).map_err(|e| Status::bad_request(format!("faults: {e}")))?;
             api.faults.request(request);

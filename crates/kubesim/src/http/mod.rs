@@ -14,7 +14,7 @@ mod target;
 mod watch;
 mod write;
 
-pub(crate) use self::{target::Target, write::qos};
+pub(crate) use self::target::Target;
 
 use std::{
     collections::HashMap,
@@ -38,6 +38,7 @@ use crate::{
         self, Attributes, Identity, Tokens,
         review::{self, Review},
     },
+    admission::Gate,
     faults::Faults,
     kubelet::process::log::Logs,
     status::Status,
@@ -47,6 +48,7 @@ use crate::{
 
 pub(crate) struct Api {
     pub store: Arc<Store>,
+    pub gate: Arc<Gate>,
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
     pub logs: Arc<Logs>,
@@ -64,7 +66,6 @@ pub(crate) struct Call {
     pub headers: HeaderMap,
     pub who: Identity,
     pub form: Form,
-    pub body: Body,
 }
 
 impl Call {
@@ -122,7 +123,7 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
     let who = access::authenticate(&api.store, &api.tokens, peer, &parts.headers)?;
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
-    let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full, body };
+    let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full };
     if let Some(action) = path.strip_prefix("/sim/") {
         let verb = call.method.as_str().to_lowercase();
         access::authorize(
@@ -130,7 +131,7 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
             &call.who,
             &Attributes { verb, path: path.clone(), ..Attributes::default() },
         )?;
-        return admin::handle(api, action, call).await;
+        return admin::handle(api, action, call, body).await;
     }
     tokio::time::sleep(api.faults.latency()).await;
     api.faults.roll_error()?;
@@ -141,40 +142,40 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
         return Ok(document);
     }
     if let Some((review, namespace)) = review::find(&path) {
-        return answer_review(api, review, namespace, call).await;
+        return answer_review(api, review, namespace, call, body).await;
     }
     let target = Target::parse(api.store.kinds(), &path).ok_or_else(Status::no_such_path)?;
     access::authorize(&api.store, &call.who, &access::of_request(&target, &call))?;
-    dispatch(api, target, Call { form: form?, ..call }).await
+    dispatch(api, target, Call { form: form?, ..call }, body).await
 }
 
-async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call) -> Reply {
+async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call, body: Body) -> Reply {
     if call.method != Method::POST {
         return Err(Status::method_not_allowed());
     }
     access::authorize(&api.store, &call.who, &review.attributes(namespace))?;
-    let question = body::object(&call.headers, call.body).await?;
+    let question = body::object(&call.headers, body).await?;
     let answer = review.answer(&api.store, &api.tokens, &call.who, &question)?;
     Ok(represent::json(StatusCode::CREATED, &answer))
 }
 
-async fn dispatch(api: &Arc<Api>, target: Target, call: Call) -> Reply {
+async fn dispatch(api: &Arc<Api>, target: Target, call: Call, body: Body) -> Reply {
     let watching = call.flag("watch");
     if matches!(call.method, Method::PUT | Method::PATCH) && api.faults.roll_conflict() {
         return Err(Status::stale(target.kind, &target.name));
     }
     if !target.subresource.is_empty() {
-        return subresource::handle(api, target, call).await;
+        return subresource::handle(api, target, call, body).await;
     }
     match (call.method.clone(), target.name.is_empty()) {
         (Method::GET, _) if watching => watch::start(api, &target, &call),
         (Method::GET, true) => read::list(api, &target, &call),
         (Method::GET, false) => read::get(api, &target, &call),
-        (Method::POST, true) => write::create(api, target, call).await,
-        (Method::PUT, false) => write::replace(api, target, call).await,
-        (Method::PATCH, false) => write::patch(api, target, call).await,
-        (Method::DELETE, false) => write::delete(api, target, call).await,
-        (Method::DELETE, true) => write::delete_collection(api, target, call).await,
+        (Method::POST, true) => write::create(api, target, call, body).await,
+        (Method::PUT, false) => write::replace(api, target, call, body).await,
+        (Method::PATCH, false) => write::patch(api, target, call, body).await,
+        (Method::DELETE, false) => write::delete(api, target, call, body).await,
+        (Method::DELETE, true) => write::delete_collection(api, target, call, body).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

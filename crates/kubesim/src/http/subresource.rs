@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, Reply, body, log, read, represent, target::Target, write};
 use crate::{
-    access, clock,
+    access,
+    admission::Operation,
+    clock,
     controller::disruption,
     kind::{self, Kind},
     object::{self, text},
@@ -22,25 +24,27 @@ use crate::{
     status::{Cause, Status},
 };
 
-pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
+pub(crate) async fn handle(api: &Api, target: Target, call: Call, body: Body) -> Reply {
     let kind = target.kind;
     match target.subresource.as_str() {
         "status" if kind.status => match call.method {
             Method::GET => read::get(api, &target, &call),
-            Method::PUT => write::replace(api, target, call).await,
-            Method::PATCH => write::patch(api, target, call).await,
+            Method::PUT => write::replace(api, target, call, body).await,
+            Method::PATCH => write::patch(api, target, call, body).await,
             _ => Err(Status::method_not_allowed()),
         },
-        "scale" if kind.scale => scale(api, &target, call).await,
+        "scale" if kind.scale => scale(api, &target, call, body).await,
         "finalize" if *kind == kind::NAMESPACES && call.method == Method::PUT => {
-            write::replace(api, target, call).await
+            write::replace(api, target, call, body).await
         }
-        "binding" if *kind == kind::PODS && call.method == Method::POST => binding(api, &target, call).await,
+        "binding" if *kind == kind::PODS && call.method == Method::POST => {
+            binding(api, &target, call, body).await
+        }
         "eviction" if *kind == kind::PODS && call.method == Method::POST => {
-            eviction(api, &target, call).await
+            eviction(api, &target, call, body).await
         }
         "token" if *kind == kind::SERVICE_ACCOUNTS && call.method == Method::POST => {
-            token(api, &target, call).await
+            token(api, &target, call, body).await
         }
         "log" if *kind == kind::PODS && call.method == Method::GET => log::serve(api, &target, &call),
         _ => Err(Status::no_such_path()),
@@ -81,16 +85,18 @@ fn at<'a>(object: &'a Value, path: &[String]) -> &'a Value {
     path.iter().fold(object, |place, name| &place[name])
 }
 
-async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
+async fn scale(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
     if call.method == Method::GET {
         return Ok(represent::json(StatusCode::OK, &scale_of(target.kind, &*current(api, target)?)));
     }
     let media = body::media(&call.headers).to_owned();
-    let bytes = body::read(std::mem::take(&mut call.body)).await?;
+    let bytes = body::read(body).await?;
     let given = body::yaml(&bytes)?;
     let manager = Manager { name: call.manager(), subresource: "scale".to_owned() };
-    let done = api.store.update(target.kind, &target.key(), |seen| {
-        let scale = scale_of(target.kind, seen);
+    let mut warnings = Vec::new();
+    let done = loop {
+        let seen = current(api, target)?;
+        let scale = scale_of(target.kind, &seen);
         let wanted = match (&call.method, media.as_str()) {
             (&Method::PUT, _) => given.clone(),
             (&Method::PATCH, "application/json-patch+json") => patch::json(&scale, given.clone())?,
@@ -98,31 +104,42 @@ async fn scale(api: &Api, target: &Target, mut call: Call) -> Reply {
             _ => return Err(Status::method_not_allowed()),
         };
         let version = text(&wanted, "/metadata/resourceVersion");
-        if !version.is_empty() && version != text(seen, "/metadata/resourceVersion") {
-            return Err(Status::new(409, "StaleScale", Status::stale(target.kind, &target.name).message));
+        if !version.is_empty() && version != text(&seen, "/metadata/resourceVersion") {
+            return Err(Status::stale(target.kind, &target.name));
         }
-        let replicas = object::int(&wanted, "/spec/replicas").unwrap_or(0);
-        if replicas < 0 {
-            let cause =
-                Cause::invalid("spec.replicas", &replicas.to_string(), "must be greater than or equal to 0");
-            return Err(Status::invalid(target.kind, &target.name, &[cause]));
+        let what = write::attributes(target, &call, Operation::Update);
+        let wanted =
+            api.gate.admit(&what, Some(&wanted), Some(&scale), &mut warnings).await?.unwrap_or(wanted);
+        let value = scaled(target, &manager, &seen, &wanted)?;
+        if write::dry(&call) {
+            break Arc::new(value);
         }
-        let mut value = seen.clone();
-        let path =
-            target.kind.custom().and_then(|custom| custom.scale.as_ref()).map(|scale| &scale.spec_replicas);
-        let path: Vec<&str> =
-            path.map_or_else(|| vec!["spec", "replicas"], |path| path.iter().map(String::as_str).collect());
-        object::set(&mut value, &path, json!(replicas));
-        apply::record_update(target.kind, seen, &mut value, &manager, &clock::stamp());
-        Ok(Some(value))
-    });
-    let done = done.map_err(|mut status| {
-        if status.reason == "StaleScale" {
-            status.reason = "Conflict";
+        match api.store.swap(target.kind, &seen, value) {
+            Err(status) if status.reason == "Conflict" => {}
+            other => break other?,
         }
-        status
-    })?;
-    Ok(represent::json(StatusCode::OK, &scale_of(target.kind, &done)))
+    };
+    let mut response = represent::json(StatusCode::OK, &scale_of(target.kind, &done));
+    represent::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// The object with as many replicas as a scale wants.
+fn scaled(target: &Target, manager: &Manager, seen: &Value, wanted: &Value) -> Result<Value, Status> {
+    let replicas = object::int(wanted, "/spec/replicas").unwrap_or(0);
+    if replicas < 0 {
+        let why = "must be greater than or equal to 0";
+        let cause = Cause::invalid("spec.replicas", &replicas.to_string(), why);
+        return Err(Status::invalid(target.kind, &target.name, &[cause]));
+    }
+    let mut value = seen.clone();
+    let path =
+        target.kind.custom().and_then(|custom| custom.scale.as_ref()).map(|scale| &scale.spec_replicas);
+    let path: Vec<&str> =
+        path.map_or_else(|| vec!["spec", "replicas"], |path| path.iter().map(String::as_str).collect());
+    object::set(&mut value, &path, json!(replicas));
+    apply::record_update(target.kind, seen, &mut value, manager, &clock::stamp());
+    Ok(value)
 }
 
 fn success() -> Response<Body> {
@@ -131,8 +148,10 @@ fn success() -> Response<Body> {
     represent::json(StatusCode::CREATED, &body)
 }
 
-async fn binding(api: &Api, target: &Target, call: Call) -> Reply {
-    let wanted = body::object(&call.headers, call.body).await?;
+async fn binding(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
+    let wanted = body::object(&call.headers, body).await?;
+    let what = write::attributes(target, &call, Operation::Create);
+    let wanted = api.gate.admit(&what, Some(&wanted), None, &mut Vec::new()).await?.unwrap_or(wanted);
     let node = text(&wanted, "/target/name").to_owned();
     api.store
         .update(target.kind, &target.key(), |seen| {
@@ -147,23 +166,25 @@ async fn binding(api: &Api, target: &Target, call: Call) -> Reply {
         })
         .map_err(|mut status| {
             if status.reason == "AlreadyAssigned" {
-                status.reason = "Conflict";
+                status.reason = "Conflict".into();
             }
             status
         })?;
     Ok(success())
 }
 
-async fn token(api: &Api, target: &Target, call: Call) -> Reply {
-    let request = body::object(&call.headers, call.body).await?;
+async fn token(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
+    let request = body::object(&call.headers, body).await?;
     let account = current(api, target)?;
     let issued = access::issue_token(&api.tokens, &account, &request, clock::now());
     let issued = issued.ok_or_else(|| Status::internal("the token cannot be signed"))?;
     Ok(represent::json(StatusCode::CREATED, &issued))
 }
 
-async fn eviction(api: &Api, target: &Target, mut call: Call) -> Reply {
-    let given = body::object(&call.headers, std::mem::take(&mut call.body)).await?;
+async fn eviction(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
+    let given = body::object(&call.headers, body).await?;
+    let what = write::attributes(target, &call, Operation::Create);
+    api.gate.admit(&what, Some(&given), None, &mut Vec::new()).await?;
     let pod = current(api, target)?;
     if let Some(budget) = disruption::exhausted(&api.store, &pod) {
         let mut status = Status::new(

@@ -64,6 +64,9 @@ fn columns(kind: &Kind) -> &'static [Column] {
         }
         "endpoints" => &[("Name", false), ("Endpoints", false), ("Age", false)],
         "configmaps" => &[("Name", false), ("Data", false), ("Age", false)],
+        _ if kind.group == "admissionregistration.k8s.io" => {
+            &[("Name", false), ("Webhooks", false), ("Age", false)]
+        }
         "secrets" => &[("Name", false), ("Type", false), ("Data", false), ("Age", false)],
         _ => workload::columns(kind)
             .or_else(|| batch::columns(kind))
@@ -92,6 +95,9 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
                 items(s, "/addresses").iter().map(move |a| format!("{}:{port}", text(a, "/ip")))
             });
             vec![name, json!(list(addresses)), age]
+        }
+        _ if kind.group == "admissionregistration.k8s.io" => {
+            vec![name, json!(items(object, "/webhooks").len()), age]
         }
         "configmaps" => vec![name, json!(object["data"].as_object().map_or(0, Map::len)), age],
         "secrets" => {

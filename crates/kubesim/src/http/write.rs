@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, Reply, body, read, represent, target::Target};
 use crate::{
-    access, clock,
+    access,
+    admission::{Attributes, Operation},
+    clock,
     kind::{self, Kind},
     object::{self, Key},
     patch::{
@@ -30,7 +32,7 @@ pub(crate) fn unknown(call: &Call) -> Unknown {
     }
 }
 
-fn dry(call: &Call) -> bool {
+pub(super) fn dry(call: &Call) -> bool {
     call.param("dryRun") == "All"
 }
 
@@ -47,40 +49,28 @@ fn reply(
     response
 }
 
-pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
-    let value = body::object(&call.headers, std::mem::take(&mut call.body)).await?;
-    let (mut value, warnings) = prepare(&target, value, unknown(&call))?;
-    name_it(&mut value)?;
+pub(super) fn attributes<'a>(target: &'a Target, call: &'a Call, operation: Operation) -> Attributes<'a> {
+    Attributes {
+        operation,
+        kind: target.kind,
+        subresource: &target.subresource,
+        namespace: if *target.kind == kind::NAMESPACES { &target.name } else { &target.namespace },
+        name: &target.name,
+        who: &call.who,
+        dry: dry(call),
+    }
+}
+
+pub(crate) async fn create(api: &Api, target: Target, call: Call, body: Body) -> Reply {
+    let value = body::object(&call.headers, body).await?;
+    let (mut value, mut warnings) = prepare(&target, value, unknown(&call))?;
+    forget_system_fields(&mut value)?;
     validate::apply_defaults(target.kind, &mut value);
-    fresh_status(target.kind, &mut value);
-    validate::check(target.kind, &value)?;
-    access::check_escalation(&api.store, &call.who, target.kind, &value)?;
     let manager = Manager { name: call.manager(), subresource: String::new() };
     apply::record_update(target.kind, &Value::Null, &mut value, &manager, &clock::stamp());
-    if dry(&call) {
-        return Ok(reply(&target, &call, StatusCode::CREATED, &value, &warnings));
-    }
-    let made = store_new(api, target.kind, value)?;
+    let what = attributes(&target, &call, Operation::Create);
+    let made = api.gate.create(&what, value, &mut warnings).await?;
     Ok(reply(&target, &call, StatusCode::CREATED, &made, &warnings))
-}
-
-/// Into the store, in the version in which objects of the kind are kept.
-fn store_new(api: &Api, kind: &'static Kind, mut value: Value) -> Result<Arc<Value>, Status> {
-    if kind.custom().is_some() {
-        let definition = api.store.get(&kind::CUSTOM_RESOURCE_DEFINITIONS, &Key::new("", kind.id));
-        if definition.is_none_or(|definition| object::deleting(&definition)) {
-            let why = "create not allowed while custom resource definition is terminating";
-            return Err(Status::new(405, "MethodNotAllowed", why));
-        }
-    }
-    as_stored(api, kind, &mut value);
-    api.store.create(kind, value)
-}
-
-fn as_stored(api: &Api, kind: &Kind, value: &mut Value) {
-    if let Some(stored) = api.store.kinds().by_id(kind.id).filter(|_| !kind.is_stored()) {
-        value["apiVersion"] = json!(stored.api_version());
-    }
 }
 
 /// Typing, and agreement between the body and the path.
@@ -114,14 +104,10 @@ pub(crate) fn prepare(
     Ok((value, warnings))
 }
 
-fn name_it(value: &mut Value) -> Result<(), Status> {
+/// Fields that the server sets, whatever a client writes there.
+fn forget_system_fields(value: &mut Value) -> Result<(), Status> {
     if !object::text(value, "/metadata/resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
-    let base = object::text(value, "/metadata/generateName").to_owned();
-    if object::name(value).is_empty() && !base.is_empty() {
-        let base: String = base.chars().take(58).collect();
-        object::set(value, &["metadata", "name"], json!(format!("{base}{}", clock::suffix())));
     }
     for field in [
         "uid",
@@ -136,46 +122,15 @@ fn name_it(value: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// Clients do not set the status of new objects.
-fn fresh_status(kind: &Kind, value: &mut Value) {
-    if !kind.status {
-        return;
-    }
-    if kind.custom().is_some() {
-        return object::unset(value, &["status"]);
-    }
-    let status = match kind.id {
-        "pods" => json!({"phase": "Pending", "qosClass": qos(&value["spec"])}),
-        "namespaces" => json!({"phase": "Active"}),
-        "services" => json!({"loadBalancer": {}}),
-        // Nodes register themselves with what they are.
-        "nodes" => return,
-        _ => json!({}),
-    };
-    value["status"] = status;
-}
-
-pub(crate) fn qos(spec: &Value) -> &'static str {
-    let all = object::items(spec, "/containers");
-    let named = |c: &Value, list: &str| c["resources"][list].as_object().is_some_and(|m| !m.is_empty());
-    if all.iter().all(|c| !named(c, "requests") && !named(c, "limits")) {
-        "BestEffort"
-    } else if all.iter().all(|c| named(c, "limits") && c["resources"]["requests"] == c["resources"]["limits"])
-    {
-        "Guaranteed"
-    } else {
-        "Burstable"
-    }
-}
-
-/// Brings a new state of an existing object into the store, by the rules of its door (main, status).
-pub(crate) fn write_over(
+/// A new state of an existing object as it may come into the store, by the rules of its door (main, status).
+async fn change(
     api: &Api,
     target: &Target,
     call: &Call,
-    current: &Arc<Value>,
-    mut value: Value,
-) -> Result<Arc<Value>, Status> {
+    current: &Value,
+    value: Value,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
     let (kind, name) = (target.kind, &target.name);
     let given = object::text(&value, "/metadata/resourceVersion").to_owned();
     if !given.is_empty() && given != object::text(current, "/metadata/resourceVersion") {
@@ -189,10 +144,29 @@ pub(crate) fn write_over(
         );
         return Err(Status::conflict(kind, name, &why));
     }
+    let mut value = through_door(target, current, value);
+    let what = attributes(target, call, Operation::Update);
+    if let Some(changed) = api.gate.mutate(&what, &value, Some(current), warnings).await? {
+        let changed = validate::typing(kind, changed, validate::Unknown::Ignore)?.0;
+        value = through_door(target, current, changed);
+    }
+    if target.subresource.is_empty() {
+        validate::check(kind, &value)?;
+        validate::check_update(kind, current, &value)?;
+        access::check_escalation(&api.store, &call.who, kind, &value)?;
+    }
+    api.gate.validate(&what, Some(&value), Some(current), warnings).await?;
+    api.gate.as_stored(kind, &mut value);
+    Ok(value)
+}
+
+/// The part of the wanted state that this door lets through.
+fn through_door(target: &Target, current: &Value, mut value: Value) -> Value {
+    let kind = target.kind;
     match target.subresource.as_str() {
         "status" => {
             let (status, managed) = (value["status"].take(), value["metadata"]["managedFields"].take());
-            value = (**current).clone();
+            value = current.clone();
             value["status"] = status;
             if managed.is_array() {
                 value["metadata"]["managedFields"] = managed;
@@ -209,16 +183,20 @@ pub(crate) fn write_over(
             }
             validate::apply_defaults(kind, &mut value);
             keep_assigned(kind, current, &mut value);
-            validate::check(kind, &value)?;
-            validate::check_update(kind, current, &value)?;
-            access::check_escalation(&api.store, &call.who, kind, &value)?;
         }
     }
-    if dry(call) {
-        return Ok(Arc::new(value));
-    }
-    as_stored(api, kind, &mut value);
-    api.store.swap(kind, current, value)
+    value
+}
+
+/// Into the store, if nobody wrote in between.
+fn store_change(
+    api: &Api,
+    target: &Target,
+    call: &Call,
+    current: &Value,
+    value: Value,
+) -> Result<Arc<Value>, Status> {
+    if dry(call) { Ok(Arc::new(value)) } else { api.store.swap(target.kind, current, value) }
 }
 
 /// What the server assigned stays when a client leaves it out.
@@ -241,15 +219,16 @@ fn manager(call: &Call, target: &Target) -> Manager {
     Manager { name: call.manager(), subresource: target.subresource.clone() }
 }
 
-pub(crate) async fn replace(api: &Api, target: Target, mut call: Call) -> Reply {
-    let value = body::object(&call.headers, std::mem::take(&mut call.body)).await?;
+pub(crate) async fn replace(api: &Api, target: Target, call: Call, body: Body) -> Reply {
+    let value = body::object(&call.headers, body).await?;
     let (value, warnings) = prepare(&target, value, unknown(&call))?;
     let named = !object::text(&value, "/metadata/resourceVersion").is_empty();
     loop {
         let seen = current(api, &target)?;
-        let mut value = value.clone();
+        let (mut value, mut warnings) = (value.clone(), warnings.clone());
         apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
-        match write_over(api, &target, &call, &seen, value) {
+        let value = change(api, &target, &call, &seen, value, &mut warnings).await?;
+        match store_change(api, &target, &call, &seen, value) {
             // Without a version the last writer wins, also against a concurrent one.
             Err(status) if status.reason == "Conflict" && !named => {}
             Ok(done) => return Ok(reply(&target, &call, StatusCode::OK, &done, &warnings)),
@@ -265,12 +244,12 @@ const PATCHES: &str = "application/json-patch+json, application/merge-patch+json
 const CUSTOM_PATCHES: &str =
     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
-pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
+pub(crate) async fn patch(api: &Api, target: Target, call: Call, body: Body) -> Reply {
     let media = body::media(&call.headers).to_owned();
-    let bytes = body::read(std::mem::take(&mut call.body)).await?;
+    let bytes = body::read(body).await?;
     if media == "application/apply-patch+yaml" {
         let config = body::yaml(&bytes)?;
-        return server_side_apply(api, &target, &call, &config);
+        return server_side_apply(api, &target, &call, &config).await;
     }
     let wanted = body::json(&bytes)?;
     let mut tries = 0;
@@ -286,9 +265,10 @@ pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
             other if target.kind.custom().is_some() => return Err(body::unsupported(other, CUSTOM_PATCHES)),
             other => return Err(body::unsupported(other, PATCHES)),
         };
-        let (mut value, warnings) = prepare(&target, patched, unknown(&call))?;
+        let (mut value, mut warnings) = prepare(&target, patched, unknown(&call))?;
         apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
-        match write_over(api, &target, &call, &seen, value) {
+        let value = change(api, &target, &call, &seen, value, &mut warnings).await?;
+        match store_change(api, &target, &call, &seen, value) {
             Ok(done) => return Ok(reply(&target, &call, StatusCode::OK, &done, &warnings)),
             // Somebody wrote in between: the patch applies to the new state just as well, unless it names a version.
             Err(status)
@@ -303,7 +283,7 @@ pub(crate) async fn patch(api: &Api, target: Target, mut call: Call) -> Reply {
     }
 }
 
-fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) -> Reply {
+async fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) -> Reply {
     if call.param("fieldManager").is_empty() {
         return Err(Status::bad_request(
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
@@ -315,29 +295,28 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
     for _ in 0..10 {
         let seen = api.store.get(target.kind, &target.key());
         let live = seen.as_deref().unwrap_or(&Value::Null);
+        let mut warnings = warnings.clone();
         let mut value =
             apply::apply(target.kind, live, &config, &manager, call.flag("force"), &clock::stamp())?;
         let done = match &seen {
             Some(seen) => {
                 object::set(&mut value, &["metadata", "resourceVersion"], json!(given));
-                write_over(api, target, call, seen, value).map(|done| (StatusCode::OK, done))
+                let value = change(api, target, call, seen, value, &mut warnings).await?;
+                store_change(api, target, call, seen, value).map(|done| (StatusCode::OK, done))
             }
             None if !target.subresource.is_empty() => {
                 return Err(Status::not_found(target.kind, &target.name));
             }
             None => {
-                name_it(&mut value)?;
-                validate::apply_defaults(target.kind, &mut value);
-                fresh_status(target.kind, &mut value);
-                validate::check(target.kind, &value)?;
-                access::check_escalation(&api.store, &call.who, target.kind, &value)?;
-                let made = if dry(call) { Ok(Arc::new(value)) } else { store_new(api, target.kind, value) };
-                made.map(|done| (StatusCode::CREATED, done))
+                forget_system_fields(&mut value)?;
+                let what = attributes(target, call, Operation::Create);
+                api.gate.create(&what, value, &mut warnings).await.map(|done| (StatusCode::CREATED, done))
             }
         };
         match done {
             Ok((code, done)) => return Ok(reply(target, call, code, &done, &warnings)),
-            Err(status) if given.is_empty() && matches!(status.reason, "Conflict" | "AlreadyExists") => {}
+            Err(status)
+                if given.is_empty() && matches!(status.reason.as_ref(), "Conflict" | "AlreadyExists") => {}
             Err(status) => return Err(status),
         }
     }
@@ -363,11 +342,14 @@ pub(crate) fn delete_options(call: &Call, body: &Value) -> DeleteOptions {
     }
 }
 
-pub(crate) async fn delete(api: &Api, target: Target, mut call: Call) -> Reply {
-    let body = body::optional(&call.headers, std::mem::take(&mut call.body)).await?;
-    let options = delete_options(&call, &body);
+pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) -> Reply {
+    let given = body::optional(&call.headers, body).await?;
+    let options = delete_options(&call, &given);
     let key = target.key();
     let current = current(api, &target)?;
+    let mut warnings = Vec::new();
+    let what = attributes(&target, &call, Operation::Delete);
+    api.gate.admit(&what, None, Some(&current), &mut warnings).await?;
     if dry(&call) {
         return Ok(represent::json(StatusCode::OK, &represent::typed(target.kind, &current)));
     }
@@ -382,15 +364,24 @@ pub(crate) async fn delete(api: &Api, target: Target, mut call: Call) -> Reply {
             "details": {"name": target.name, "group": target.kind.group, "kind": target.kind.plural, "uid": object::uid(&last)},
         }),
     };
-    Ok(represent::json(StatusCode::OK, &body))
+    let mut response = represent::json(StatusCode::OK, &body);
+    represent::warn(&mut response, &warnings);
+    Ok(response)
 }
 
-pub(crate) async fn delete_collection(api: &Api, target: Target, mut call: Call) -> Reply {
-    let body = body::optional(&call.headers, std::mem::take(&mut call.body)).await?;
-    let (options, selector) = (delete_options(&call, &body), read::selector(&call)?);
+pub(crate) async fn delete_collection(api: &Api, target: Target, call: Call, body: Body) -> Reply {
+    let given = body::optional(&call.headers, body).await?;
+    let (options, selector) = (delete_options(&call, &given), read::selector(&call)?);
     let mut listing = api.store.list(target.kind, &target.namespace);
     listing.objects.retain(|o| selector.matches(o));
     for object in &listing.objects {
+        let mut what = attributes(&target, &call, Operation::Delete);
+        what.name = object::name(object);
+        what.namespace = object::namespace(object);
+        api.gate.admit(&what, None, Some(object), &mut Vec::new()).await?;
+        if dry(&call) {
+            continue;
+        }
         match api.store.delete(target.kind, &Key::of(object), &options) {
             Err(status) if status.code != 404 => return Err(status),
             _ => {}

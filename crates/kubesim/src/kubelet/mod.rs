@@ -89,7 +89,7 @@ impl Controller for Kubelet {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let letters = self.unread.remove(key).unwrap_or_default();
         let pod = self.store.get(&kind::PODS, key);
         let uid = pod.as_deref().map_or("", object::uid);

@@ -17,7 +17,7 @@ fn objects_come_back_with_identity_and_version() {
     assert!(!object::uid(&made).is_empty());
     assert_eq!(object::version(&made), store.version());
     let again = store.create(&kind::CONFIG_MAPS, config_map("a")).expect_err("twice");
-    assert_eq!((again.code, again.reason), (409, "AlreadyExists"));
+    assert_eq!((again.code, again.reason.as_ref()), (409, "AlreadyExists"));
 }
 
 #[test]

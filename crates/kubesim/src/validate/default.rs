@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     custom,
-    kind::Kind,
+    kind::{self, Kind},
     object::{self, default},
 };
 
@@ -52,6 +52,7 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
         }
         "secrets" => secret(object),
         "endpointslices.discovery.k8s.io" => default(object, &["addressType"], json!("IPv4")),
+        _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => webhooks(kind, object),
         _ => workload::apply(kind, object),
     }
 }
@@ -61,6 +62,29 @@ fn definition(object: &mut Value) {
     default(object, &["spec", "names", "singular"], json!(kind.to_lowercase()));
     default(object, &["spec", "names", "listKind"], json!(format!("{kind}List")));
     default(object, &["spec", "conversion", "strategy"], json!("None"));
+}
+
+fn webhooks(kind: &Kind, object: &mut Value) {
+    for hook in object["webhooks"].as_array_mut().into_iter().flatten() {
+        for (field, value) in [
+            ("failurePolicy", json!("Fail")),
+            ("matchPolicy", json!("Equivalent")),
+            ("namespaceSelector", json!({})),
+            ("objectSelector", json!({})),
+            ("timeoutSeconds", json!(10)),
+        ] {
+            default(hook, &[field], value);
+        }
+        if *kind == kind::MUTATING_WEBHOOKS {
+            default(hook, &["reinvocationPolicy"], json!("Never"));
+        }
+        if hook["clientConfig"]["service"].is_object() {
+            default(hook, &["clientConfig", "service", "port"], json!(443));
+        }
+        for rule in hook["rules"].as_array_mut().into_iter().flatten() {
+            default(rule, &["scope"], json!("*"));
+        }
+    }
 }
 
 fn secret(object: &mut Value) {

@@ -5,7 +5,7 @@ mod workload;
 use serde_json::Value;
 
 use crate::{
-    custom,
+    admission, custom,
     kind::{self, Kind},
     object::{self, items, text},
     quantity,
@@ -27,6 +27,9 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
         "customresourcedefinitions.apiextensions.k8s.io" => causes.extend(custom::check(value)),
         "pods" => pod_spec(&value["spec"], "spec", &mut causes),
         "services" => service(value, &mut causes),
+        _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => {
+            causes.extend(admission::check(value));
+        }
         _ => workload::check(kind, value, &mut causes),
     }
     answer(kind, value, &causes)

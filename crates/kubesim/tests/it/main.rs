@@ -4,6 +4,7 @@
 
 mod access;
 mod address;
+mod admission;
 mod autoscaler;
 mod clients;
 mod container;
@@ -24,4 +25,5 @@ mod stateful_set;
 mod stop;
 mod tls;
 mod watch;
+mod webhook;
 mod witness;

@@ -13,14 +13,17 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::{limit::Past, measure::Measured};
-use super::{Controller, Outcome, pod::Hands, recorder::Recorder};
+use super::{
+    Controller, Outcome,
+    pod::{Hands, Tools},
+};
 use crate::{
     clock,
     kind::{self, Kind},
     object::{self, Key, int, items, text},
     selector::Labels,
     status::Status,
-    store::{Event, Store},
+    store::Event,
 };
 
 /// How often windows of time are looked at again; the real controller looks every 15 seconds.
@@ -50,7 +53,7 @@ impl Controller for Autoscalers {
         queue.extend(all.iter().map(|a| Key::of(a)));
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let found = self.hands.store.get(&kind::AUTOSCALERS, key).filter(|a| !object::deleting(a));
         let Some(autoscaler) = found else {
             self.past.remove(key);
@@ -75,9 +78,9 @@ fn condition(name: &str, good: bool, reason: &str, message: &str) -> Value {
 }
 
 impl Autoscalers {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
-        let component = "horizontal-pod-autoscaler";
-        Self { hands: Hands { store, recorder, kind: &kind::AUTOSCALERS, component }, past: HashMap::new() }
+    pub(crate) fn new(tools: Tools) -> Self {
+        let hands = Hands::new(tools, &kind::AUTOSCALERS, "horizontal-pod-autoscaler");
+        Self { hands, past: HashMap::new() }
     }
 
     fn target(&self, autoscaler: &Value) -> Result<(&'static Kind, Arc<Value>), String> {

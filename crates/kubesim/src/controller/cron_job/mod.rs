@@ -13,14 +13,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::schedule::Schedule;
-use super::{Controller, Outcome, job::finished, pod::Hands, recorder::Recorder};
+use super::{
+    Controller, Outcome,
+    job::finished,
+    pod::{Hands, Tools},
+};
 use crate::{
     clock,
     kind::{self, Kind},
     object::{self, Key, int, items, text},
     status::Status,
-    store::{DeleteOptions, Event, Store},
-    validate,
+    store::{DeleteOptions, Event},
 };
 
 pub(crate) struct CronJobs {
@@ -42,7 +45,7 @@ impl Controller for CronJobs {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let found = self.hands.store.get(&kind::CRON_JOBS, key).filter(|c| !object::deleting(c));
         let Some(cron_job) = found else {
             self.skipped.remove(key);
@@ -58,7 +61,7 @@ impl Controller for CronJobs {
             return Ok(None);
         }
         match Schedule::of(&cron_job) {
-            Ok(schedule) => self.follow(key, &cron_job, &jobs, &schedule),
+            Ok(schedule) => self.follow(key, &cron_job, &jobs, &schedule).await,
             Err(error) => {
                 let message = format!("unparseable schedule: {}: {error}", cron_job["spec"]["schedule"]);
                 self.hands.warn(&cron_job, "UnparseableSchedule", message);
@@ -69,8 +72,8 @@ impl Controller for CronJobs {
 }
 
 impl CronJobs {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
-        let hands = Hands { store, recorder, kind: &kind::CRON_JOBS, component: "cronjob-controller" };
+    pub(crate) fn new(tools: Tools) -> Self {
+        let hands = Hands::new(tools, &kind::CRON_JOBS, "cronjob-controller");
         Self { hands, skipped: HashMap::new() }
     }
 
@@ -91,7 +94,13 @@ impl CronJobs {
         self.hands.report(key, |value| history::observe(value, jobs))
     }
 
-    fn follow(&mut self, key: &Key, cron_job: &Value, jobs: &[Arc<Value>], schedule: &Schedule) -> Outcome {
+    async fn follow(
+        &mut self,
+        key: &Key,
+        cron_job: &Value,
+        jobs: &[Arc<Value>],
+        schedule: &Schedule,
+    ) -> Outcome {
         let now = clock::now();
         let wait = |schedule: &Schedule| {
             let left = schedule.next(now)?.duration_since(now);
@@ -118,7 +127,7 @@ impl CronJobs {
         if text(cron_job, "/spec/concurrencyPolicy") == "Replace" {
             running.iter().try_for_each(|job| self.delete(cron_job, job))?;
         }
-        self.start(key, cron_job, schedule, at)?;
+        self.start(key, cron_job, schedule, at).await?;
         Ok(wait(schedule))
     }
 
@@ -128,10 +137,15 @@ impl CronJobs {
         }
     }
 
-    fn start(&self, key: &Key, cron_job: &Value, schedule: &Schedule, at: Timestamp) -> Result<(), Status> {
-        let mut job = history::job(cron_job, schedule, at);
-        validate::apply_defaults(&kind::JOBS, &mut job);
-        match self.hands.store.create(&kind::JOBS, job) {
+    async fn start(
+        &self,
+        key: &Key,
+        cron_job: &Value,
+        schedule: &Schedule,
+        at: Timestamp,
+    ) -> Result<(), Status> {
+        let job = history::job(cron_job, schedule, at);
+        match self.hands.make(&kind::JOBS, job).await {
             Ok(job) => {
                 let message = format!("Created job {}", object::name(&job));
                 self.hands.note(cron_job, "SuccessfulCreate", message);

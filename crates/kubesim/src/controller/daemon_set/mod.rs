@@ -16,8 +16,7 @@ use super::{
     Controller, Outcome,
     backoff::Backoff,
     claim::Claims,
-    pod::{self, Hands},
-    recorder::Recorder,
+    pod::{self, Hands, Tools},
     revision::{self, History},
 };
 use crate::{
@@ -25,7 +24,7 @@ use crate::{
     kind::{self, Kind},
     object::{self, Key, text},
     status::Status,
-    store::{DeleteOptions, Event, Store},
+    store::{DeleteOptions, Event},
 };
 
 pub(crate) struct DaemonSets {
@@ -52,7 +51,7 @@ impl Controller for DaemonSets {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(set) = self.hands.store.get(&kind::DAEMON_SETS, key) else {
             self.backoff.forget(key);
             return Ok(None);
@@ -69,7 +68,7 @@ impl Controller for DaemonSets {
         let now = clock::now();
         let mut wait = None;
         for step in plan::next(&set, &hash, &places, now) {
-            wait = [wait, self.take(key, &set, &hash, step)?].into_iter().flatten().min();
+            wait = [wait, self.take(key, &set, &hash, step).await?].into_iter().flatten().min();
         }
         let (places, _) = self.places(&set)?;
         self.report(key, &hash, &places)?;
@@ -84,12 +83,13 @@ impl Controller for DaemonSets {
 }
 
 impl DaemonSets {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
+    pub(crate) fn new(tools: Tools) -> Self {
+        let store = Arc::clone(&tools.store);
         let owner = &kind::DAEMON_SETS;
         let pods = Claims::new(Arc::clone(&store), owner, &kind::PODS);
-        let history = History::new(Arc::clone(&store), owner, revision::HASH);
+        let history = History::new(store, owner, revision::HASH);
         Self {
-            hands: Hands { store, recorder, kind: owner, component: "daemonset-controller" },
+            hands: Hands::new(tools, owner, "daemonset-controller"),
             backoff: Backoff::default(),
             pods,
             history,
@@ -97,9 +97,9 @@ impl DaemonSets {
     }
 
     /// A pod that has ended is taken away the later the more often that was so on its node.
-    fn take(&mut self, key: &Key, set: &Value, hash: &str, step: Step) -> Outcome {
+    async fn take(&mut self, key: &Key, set: &Value, hash: &str, step: Step) -> Outcome {
         match step {
-            Step::Create(node) => self.hands.create(set, place::pod(set, hash, &node)).map(|_| None),
+            Step::Create(node) => self.hands.create(set, place::pod(set, hash, &node)).await.map(|_| None),
             Step::Delete(pod) if pod::ended(&pod) => {
                 let (node, now) = (place::node_of(&pod), Instant::now());
                 let left = self.backoff.left(key, node, now);

@@ -10,13 +10,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{Controller, Outcome, claim::Claims, pod, pod::Hands, recorder::Recorder};
+use super::{
+    Controller, Outcome,
+    claim::Claims,
+    pod::{self, Hands, Tools},
+};
 use crate::{
     clock,
     kind::{self, Kind},
     object::{self, Key, int, text},
     status::Status,
-    store::{Change, DeleteOptions, Event, Store},
+    store::{Change, DeleteOptions, Event},
 };
 
 pub(crate) struct Deployments {
@@ -52,7 +56,7 @@ impl Controller for Deployments {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(seen) = self.hands.store.get(&kind::DEPLOYMENTS, key) else { return Ok(None) };
         if object::deleting(&seen) {
             return Ok(None);
@@ -65,7 +69,7 @@ impl Controller for Deployments {
         let steps = if follows {
             plan::follow_number(&deployment, rollout.new.as_deref(), &rollout.old)
         } else {
-            self.roll(&deployment, &mut rollout)?
+            self.roll(&deployment, &mut rollout).await?
         };
         for (name, replicas) in &steps {
             self.scale(&deployment, name, *replicas)?;
@@ -75,9 +79,9 @@ impl Controller for Deployments {
 }
 
 impl Deployments {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
-        let sets = Claims::new(Arc::clone(&store), &kind::DEPLOYMENTS, &kind::REPLICA_SETS);
-        let hands = Hands { store, recorder, kind: &kind::DEPLOYMENTS, component: "deployment-controller" };
+    pub(crate) fn new(tools: Tools) -> Self {
+        let sets = Claims::new(Arc::clone(&tools.store), &kind::DEPLOYMENTS, &kind::REPLICA_SETS);
+        let hands = Hands::new(tools, &kind::DEPLOYMENTS, "deployment-controller");
         Self { hands, sets }
     }
 
@@ -107,7 +111,7 @@ impl Deployments {
     }
 
     /// The next steps of a rollout, for which the new set is made when its time has come.
-    fn roll(&self, deployment: &Value, rollout: &mut Rollout) -> Result<Vec<plan::Step>, Status> {
+    async fn roll(&self, deployment: &Value, rollout: &mut Rollout) -> Result<Vec<plan::Step>, Status> {
         let recreate = text(deployment, "/spec/strategy/type") == "Recreate";
         if recreate {
             let downs = plan::stop_all(&rollout.old);
@@ -116,7 +120,7 @@ impl Deployments {
             }
         }
         if rollout.new.is_none() {
-            rollout.new = Some(self.create_set(deployment, &rollout.old)?);
+            rollout.new = Some(self.create_set(deployment, &rollout.old).await?);
         }
         let Some(new) = rollout.new.as_deref() else { return Ok(Vec::new()) };
         Ok(if recreate {
@@ -134,10 +138,10 @@ impl Deployments {
         old.iter().any(left)
     }
 
-    fn create_set(&self, deployment: &Value, old: &[Arc<Value>]) -> Result<Arc<Value>, Status> {
+    async fn create_set(&self, deployment: &Value, old: &[Arc<Value>]) -> Result<Arc<Value>, Status> {
         let key = Key::of(deployment);
         let set = revision::new_set(deployment, revision::highest(old) + 1);
-        match self.hands.store.create(&kind::REPLICA_SETS, set) {
+        match self.hands.make(&kind::REPLICA_SETS, set).await {
             // The name belongs to somebody else: another hash next time.
             Err(status) if status.reason == "AlreadyExists" => {
                 let collisions = int(deployment, "/status/collisionCount").unwrap_or(0) + 1;

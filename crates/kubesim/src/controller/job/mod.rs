@@ -16,15 +16,14 @@ use super::{
     Controller, Outcome,
     backoff::Backoff,
     claim::Claims,
-    pod::{self, Hands},
-    recorder::Recorder,
+    pod::{self, Hands, Tools},
 };
 use crate::{
     clock,
     kind::{self, Kind},
     object::{self, Key, text},
     status::Status,
-    store::{DeleteOptions, Event, Propagation, Store},
+    store::{DeleteOptions, Event, Propagation},
 };
 
 pub(crate) use self::verdict::finished;
@@ -55,7 +54,7 @@ impl Controller for Jobs {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(job) = self.hands.store.get(&kind::JOBS, key) else {
             self.backoff.forget(key);
             return self.free_orphans(&key.namespace).map(|()| None);
@@ -72,19 +71,19 @@ impl Controller for Jobs {
         if !matches!(managed, "" | "kubernetes.io/job-controller") {
             return Ok(None);
         }
-        self.step(key, pods)
+        self.step(key, pods).await
     }
 }
 
 impl Jobs {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
-        let pods = Claims::new(Arc::clone(&store), &kind::JOBS, &kind::PODS);
-        let hands = Hands { store, recorder, kind: &kind::JOBS, component: "job-controller" };
+    pub(crate) fn new(tools: Tools) -> Self {
+        let pods = Claims::new(Arc::clone(&tools.store), &kind::JOBS, &kind::PODS);
+        let hands = Hands::new(tools, &kind::JOBS, "job-controller");
         Self { hands, pods, backoff: Backoff::default() }
     }
 
     /// Counts what has ended, judges the job, and makes or takes away pods accordingly.
-    fn step(&mut self, key: &Key, pods: Vec<Arc<Value>>) -> Outcome {
+    async fn step(&mut self, key: &Key, pods: Vec<Arc<Value>>) -> Outcome {
         let now = clock::now();
         let before = self.hands.report(key, |job| verdict::begin(job, now))?;
         let over = tally::over(&before, &pods);
@@ -97,7 +96,7 @@ impl Jobs {
         self.free(over.iter().map(|o| &o.pod))?;
         let pods = if over.is_empty() { pods } else { self.pods.claim(&job, |_| true)? };
         let job = self.hands.report(key, |job| verdict::judge(job, &pods, now))?;
-        let wait = self.act(key, &job, &pods)?;
+        let wait = self.act(key, &job, &pods).await?;
         let pods = self.pods.claim(&job, |_| true)?;
         let job = self.hands.report(key, |job| {
             tally::status(job, &pods);
@@ -107,7 +106,7 @@ impl Jobs {
         Ok([wait, verdict::patience(&job, now)].into_iter().flatten().min())
     }
 
-    fn act(&self, key: &Key, job: &Value, pods: &[Arc<Value>]) -> Outcome {
+    async fn act(&self, key: &Key, job: &Value, pods: &[Arc<Value>]) -> Outcome {
         let active = || pods.iter().filter(|p| pod::active(p));
         if object::condition_true(job, "FailureTarget") {
             active().try_for_each(|pod| self.hands.delete(job, pod))?;
@@ -116,7 +115,7 @@ impl Jobs {
         } else {
             let plan = plan::balance(job, pods);
             plan.surplus.iter().try_for_each(|pod| self.drop(job, pod))?;
-            return self.fill(key, job, pods, &plan.missing);
+            return self.fill(key, job, pods, &plan.missing).await;
         }
         Ok(None)
     }
@@ -155,13 +154,13 @@ impl Jobs {
     }
 
     /// Makes pods, except where the last one failed just now; answers how long that is to be waited for.
-    fn fill(&self, key: &Key, job: &Value, pods: &[Arc<Value>], missing: &[Option<i64>]) -> Outcome {
+    async fn fill(&self, key: &Key, job: &Value, pods: &[Arc<Value>], missing: &[Option<i64>]) -> Outcome {
         let now = Instant::now();
         let mut wait: Option<Duration> = None;
         for index in missing {
             let left = self.backoff.left(key, &part(job, *index), now);
             if left.is_zero() {
-                self.hands.create(job, template::pod(job, *index, pods))?;
+                self.hands.create(job, template::pod(job, *index, pods)).await?;
             } else {
                 wait = Some(wait.map_or(left, |w| w.min(left)));
             }

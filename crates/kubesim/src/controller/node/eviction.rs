@@ -56,7 +56,7 @@ impl Controller for Evictions {
         queue.extend(pods.iter().filter(|p| text(p, "/spec/nodeName") == name).map(|p| Key::of(p)));
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(pod) = self.store.get(&kind::PODS, key) else { return Ok(None) };
         let Some((taints, since)) = self.tainted.get(text(&pod, "/spec/nodeName")) else { return Ok(None) };
         let Some(patience) = patience(taints, items(&pod, "/spec/tolerations")) else { return Ok(None) };

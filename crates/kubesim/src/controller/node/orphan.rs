@@ -54,7 +54,7 @@ impl Controller for Orphans {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(pod) = self.store.get(&kind::PODS, key) else { return Ok(None) };
         let name = text(&pod, "/spec/nodeName");
         let node = self.store.get(&kind::NODES, &Key::new("", name));

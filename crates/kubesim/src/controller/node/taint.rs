@@ -36,7 +36,7 @@ impl Controller for Taints {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(node) = self.store.get(&kind::NODES, key) else { return Ok(None) };
         let taints = wanted(&node, &clock::stamp());
         if taints != items(&node, "/spec/taints") {

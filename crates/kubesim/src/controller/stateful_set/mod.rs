@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Controller, Outcome,
     claim::Claims,
-    pod::{self, Hands},
-    recorder::Recorder,
+    pod::{self, Hands, Tools},
     revision::{self, History},
 };
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     kind::{self, Kind},
     object::{self, Key, int, text},
     status::Status,
-    store::{Event, Store},
+    store::Event,
 };
 
 pub(crate) struct StatefulSets {
@@ -64,7 +63,7 @@ impl Controller for StatefulSets {
         }
     }
 
-    fn reconcile(&mut self, key: &Key) -> Outcome {
+    async fn reconcile(&mut self, key: &Key) -> Outcome {
         let Some(set) = self.hands.store.get(&kind::STATEFUL_SETS, key) else { return Ok(None) };
         if object::deleting(&set) {
             return Ok(None);
@@ -74,7 +73,7 @@ impl Controller for StatefulSets {
         storage::retain(&self.hands.store, &set, &pods)?;
         let wait = pod::next_available(pods.values().map(Arc::as_ref), plan::min_ready(&set), clock::now());
         for step in plan::next(&set, &revisions.update, &pods, clock::now()) {
-            self.take(&set, &revisions, &pods, step)?;
+            self.take(&set, &revisions, &pods, step).await?;
         }
         let pods = self.pods(&set)?;
         self.report(key, &revisions, &pods)?;
@@ -89,15 +88,12 @@ impl Controller for StatefulSets {
 }
 
 impl StatefulSets {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
+    pub(crate) fn new(tools: Tools) -> Self {
+        let store = Arc::clone(&tools.store);
         let owner = &kind::STATEFUL_SETS;
         let pods = Claims::new(Arc::clone(&store), owner, &kind::PODS);
-        let history = History::new(Arc::clone(&store), owner, "controller.kubernetes.io/hash");
-        Self {
-            hands: Hands { store, recorder, kind: owner, component: "statefulset-controller" },
-            pods,
-            history,
-        }
+        let history = History::new(store, owner, "controller.kubernetes.io/hash");
+        Self { hands: Hands::new(tools, owner, "statefulset-controller"), pods, history }
     }
 
     fn revisions(&self, set: &Value) -> Result<Revisions, Status> {
@@ -113,14 +109,20 @@ impl StatefulSets {
         Ok(mine.into_iter().filter_map(|pod| Some((identity::ordinal(set, &pod)?, pod))).collect())
     }
 
-    fn take(&self, set: &Value, revisions: &Revisions, pods: &Pods, step: plan::Step) -> Result<(), Status> {
+    async fn take(
+        &self,
+        set: &Value,
+        revisions: &Revisions,
+        pods: &Pods,
+        step: plan::Step,
+    ) -> Result<(), Status> {
         match step {
             plan::Step::Create(ordinal) => {
                 let old = plan::keeps_current(set, ordinal);
                 let name = if old { &revisions.current } else { &revisions.update };
                 let pod = identity::pod(set, &revisions.template(name, set), name, ordinal);
-                storage::create(&self.hands, set, &pod)?;
-                self.hands.create(set, pod).map(|_| ())
+                storage::create(&self.hands, set, &pod).await?;
+                self.hands.create(set, pod).await.map(|_| ())
             }
             plan::Step::Delete(ordinal) => {
                 pods.get(&ordinal).map_or(Ok(()), |pod| self.hands.delete(set, pod))

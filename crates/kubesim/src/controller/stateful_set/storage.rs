@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Makes the claims of a pod that are not there yet; what is there is taken over with what is in it.
-pub(super) fn create(hands: &Hands, set: &Value, pod: &Value) -> Result<(), Status> {
+pub(super) async fn create(hands: &Hands, set: &Value, pod: &Value) -> Result<(), Status> {
     for template in items(set, "/spec/volumeClaimTemplates") {
         let name = claim_name(template, object::name(pod));
         let key = Key::new(object::namespace(set), &name);
@@ -27,8 +27,7 @@ pub(super) fn create(hands: &Hands, set: &Value, pod: &Value) -> Result<(), Stat
         for (label, value) in set["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten() {
             object::set(&mut claim, &["metadata", "labels", label], value.clone());
         }
-        object::set(&mut claim, &["status"], json!({"phase": "Pending"}));
-        hands.store.create(&kind::VOLUME_CLAIMS, claim)?;
+        hands.make(&kind::VOLUME_CLAIMS, claim).await?;
         let message = format!(
             "create Claim {name} Pod {} in StatefulSet {} success",
             object::name(pod),
