@@ -162,6 +162,10 @@ const FIELDS: [&str; 14] = [
 ];
 
 impl Fields {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let one = |part: &str| {
             let (field, equal, value) = match part.split_once("!=") {
@@ -212,6 +216,10 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.labels.matches(object::labels(object)) && self.fields.matches(object)
     }

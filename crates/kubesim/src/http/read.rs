@@ -11,7 +11,7 @@ use crate::{
     object::Key,
     selector::{Fields, Labels, Selector},
     status::Status,
-    store::Listing,
+    store::{Listing, Part},
 };
 
 pub(crate) fn get(api: &Api, target: &Target, call: &Call) -> Reply {
@@ -34,45 +34,96 @@ pub(crate) fn selector(call: &Call) -> Result<Selector, Status> {
 
 pub(crate) fn list(api: &Api, target: &Target, call: &Call) -> Reply {
     let selector = selector(call)?;
-    let (mut listing, after) = base(api, target, call)?;
-    listing.objects.retain(|o| after.as_ref().is_none_or(|key| Key::of(o) > *key) && selector.matches(o));
+    let from = Start::of(call)?;
     let limit = call.param("limit").parse::<usize>().unwrap_or(0);
-    let rest = (limit > 0 && listing.objects.len() > limit).then(|| {
-        let remaining = listing.objects.len() - limit;
-        listing.objects.truncate(limit);
-        let last = listing.objects.last().map(|o| Key::of(o)).unwrap_or_else(|| Key::new("", ""));
-        Rest { token: format!("{}/{}/{}", listing.version, last.namespace, last.name), remaining }
-    });
+    let (listing, rest) = if limit > 0 {
+        page(api, target, from, &selector, limit)?
+    } else {
+        let mut part = from.part(api, target, usize::MAX)?;
+        part.objects.retain(|o| selector.matches(o));
+        (Listing { version: part.version, objects: part.objects }, None)
+    };
+    let newest = call.param("resourceVersion");
+    if newest.parse::<u64>().is_ok_and(|v| v > listing.version) {
+        let message = format!("Too large resource version: {newest}, current: {}", listing.version);
+        return Err(Status::new(504, "Timeout", message));
+    }
     let body = represent::list(call.form, target.kind, &listing, rest, call.param("includeObject"));
     Ok(represent::text(StatusCode::OK, body))
 }
 
-/// The state that the list is of, and the last key that earlier pages already had.
-fn base(api: &Api, target: &Target, call: &Call) -> Result<(Listing, Option<Key>), Status> {
-    let token = call.param("continue");
-    if !token.is_empty() {
-        let wrong = || Status::bad_request("continue key is not valid");
-        let mut parts = token.splitn(3, '/');
-        let mut part = || parts.next().ok_or_else(wrong);
-        let (version, namespace, name) = (part()?.parse().map_err(|_| wrong())?, part()?, part()?);
-        let listing = api.store.list_at(target.kind, &target.namespace, version).map_err(|mut e| {
-            e.message =
-                "The provided continue parameter is too old to display a consistent list result.".to_owned();
-            e
-        })?;
-        return Ok((listing, Some(Key::new(namespace, name))));
+/// Where a list begins.
+struct Start {
+    /// The moment that it shows, if it is not this one.
+    version: Option<u64>,
+    /// The last key that earlier pages had.
+    after: Option<Key>,
+}
+
+impl Start {
+    fn of(call: &Call) -> Result<Self, Status> {
+        let token = call.param("continue");
+        if !token.is_empty() {
+            let wrong = || Status::bad_request("continue key is not valid");
+            let mut parts = token.splitn(3, '/');
+            let mut part = || parts.next().ok_or_else(wrong);
+            let (version, namespace, name) = (part()?.parse().map_err(|_| wrong())?, part()?, part()?);
+            return Ok(Self { version: Some(version), after: Some(Key::new(namespace, name)) });
+        }
+        let exact = call.param("resourceVersionMatch") == "Exact";
+        let version = call.param("resourceVersion").parse();
+        let wrong = |_| Status::bad_request("resourceVersionMatch needs a resourceVersion");
+        Ok(Self { version: exact.then_some(version).transpose().map_err(wrong)?, after: None })
     }
-    let version = call.param("resourceVersion");
-    if call.param("resourceVersionMatch") == "Exact" {
-        let version = version
-            .parse()
-            .map_err(|_| Status::bad_request("resourceVersionMatch needs a resourceVersion"))?;
-        return Ok((api.store.list_at(target.kind, &target.namespace, version)?, None));
+
+    fn part(&self, api: &Api, target: &Target, limit: usize) -> Result<Part, Status> {
+        let part = api.store.part(target.kind, &target.namespace, self.version, self.after.as_ref(), limit);
+        part.map_err(|mut status| {
+            if self.after.is_some() && status.code == 410 {
+                status.message =
+                    "The provided continue parameter is too old to display a consistent list result."
+                        .to_owned();
+            }
+            status
+        })
     }
-    let listing = api.store.list(target.kind, &target.namespace);
-    if version.parse::<u64>().is_ok_and(|v| v > listing.version) {
-        let message = format!("Too large resource version: {version}, current: {}", listing.version);
-        return Err(Status::new(504, "Timeout", message));
+}
+
+/// What a selector passes over is read in parts of this size.
+const SEARCHED: usize = 1000;
+
+fn page(
+    api: &Api,
+    target: &Target,
+    mut from: Start,
+    selector: &Selector,
+    limit: usize,
+) -> Result<(Listing, Option<Rest>), Status> {
+    let mut objects = Vec::new();
+    loop {
+        let size = if selector.is_empty() { limit } else { limit.max(SEARCHED) };
+        let part = from.part(api, target, size)?;
+        let (version, mut left) = (part.version, part.left + part.objects.len());
+        for object in part.objects {
+            from.after = Some(Key::of(&object));
+            left -= 1;
+            if selector.matches(&object) {
+                objects.push(object);
+            }
+            if objects.len() == limit {
+                break;
+            }
+        }
+        if left > 0 && objects.len() < limit {
+            from.version = Some(version);
+            continue;
+        }
+        // Nobody counts what a selector would still find.
+        let remaining = selector.is_empty().then_some(left);
+        let rest = from
+            .after
+            .filter(|_| left > 0)
+            .map(|last| Rest { token: format!("{version}/{}/{}", last.namespace, last.name), remaining });
+        return Ok((Listing { version, objects }, rest));
     }
-    Ok((listing, None))
 }

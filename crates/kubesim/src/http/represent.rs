@@ -101,14 +101,16 @@ fn list_metadata(version: u64) -> Map<String, Value> {
 /// The rest of a list that was cut at a limit.
 pub(crate) struct Rest {
     pub token: String,
-    pub remaining: usize,
+    pub remaining: Option<usize>,
 }
 
 pub(crate) fn list(form: Form, kind: &Kind, listing: &Listing, rest: Option<Rest>, include: &str) -> String {
     let mut metadata = list_metadata(listing.version);
     if let Some(rest) = rest {
         metadata.insert("continue".to_owned(), json!(rest.token));
-        metadata.insert("remainingItemCount".to_owned(), json!(rest.remaining));
+        if let Some(remaining) = rest.remaining {
+            metadata.insert("remainingItemCount".to_owned(), json!(remaining));
+        }
     }
     let objects = listing.objects.iter().map(Arc::as_ref);
     let (name, version) = match form {

@@ -2,6 +2,7 @@
 
 mod history;
 mod lifecycle;
+mod part;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,6 +16,7 @@ use self::history::History;
 pub(crate) use self::{
     history::{Change, Event},
     lifecycle::{Deletion, Options as DeleteOptions, Propagation},
+    part::Part,
 };
 use crate::{
     clock,
@@ -103,23 +105,6 @@ impl Store {
         let inner = self.read();
         let objects = inner.collections.get(kind.id).map(|c| in_namespace(&c.objects, namespace));
         Listing { version: inner.version, objects: objects.unwrap_or_default() }
-    }
-
-    /// Lists as of an older version, by undoing what happened since: pages of one list must be of one moment.
-    pub(crate) fn list_at(&self, kind: &Kind, namespace: &str, version: u64) -> Result<Listing, Status> {
-        let inner = self.read();
-        let Some(collection) = inner.collections.get(kind.id) else {
-            return Ok(Listing { version, objects: Vec::new() });
-        };
-        let since = collection.history.since(version)?;
-        let mut objects = collection.objects.clone();
-        for event in since.iter().rev() {
-            match &event.previous {
-                Some(old) => objects.insert(Key::of(old), Arc::clone(old)),
-                None => objects.remove(&Key::of(&event.object)),
-            };
-        }
-        Ok(Listing { version, objects: in_namespace(&objects, namespace) })
     }
 
     /// What happened to a collection after a version, with the version that this brings one to; or `Expired` when it is

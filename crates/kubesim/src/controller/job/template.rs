@@ -58,7 +58,7 @@ mod tests {
             "spec": {"backoffLimitPerIndex": 1, "template": {"spec": {"containers": [{"name": "c"}]}}},
         });
         let pod = pod(&job, Some(3), &[]);
-        assert!(object::name(&pod).starts_with("work-3-"));
+        assert_eq!(pod["metadata"]["generateName"], "work-3-");
         assert_eq!(pod["spec"]["hostname"], "work-3");
         assert_eq!((index::of_pod(&pod), object::label(&pod, index::LABEL)), (Some(3), Some("3")));
         assert_eq!(pod["spec"]["containers"][0]["env"][0]["name"], VARIABLE);
