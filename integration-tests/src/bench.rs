@@ -10,6 +10,7 @@ mod failover;
 mod idle;
 mod load;
 mod machine;
+mod pods;
 mod propagate;
 mod register;
 mod report;
@@ -58,6 +59,7 @@ enum Scenario {
     ColdStart,
     Failover,
     Idle,
+    Pods,
 }
 
 /// Processes that a scenario starts from this same program, so that their memory and CPU time count for themselves.
@@ -87,6 +89,7 @@ impl Scenario {
             Self::ColdStart => Box::pin(cold_start::run(lab, rounds)).await,
             Self::Failover => Box::pin(failover::run(lab, rounds)).await,
             Self::Idle => Box::pin(idle::run(lab, rounds)).await,
+            Self::Pods => Box::pin(pods::run(lab)).await,
         }
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct Serve {
     /// How many
     #[arg(long)]
     count: usize,
+    /// Nodes of each
+    #[arg(long)]
+    nodes: usize,
     /// Where their kubeconfigs are written
     #[arg(long)]
     directory: PathBuf,
@@ -57,6 +60,7 @@ pub(super) async fn serve(serve: Serve) -> Result<()> {
             name: name(number),
             http: false,
             pod_network: Some(format!("127.{}.0.0/16", 20 + number % 200).parse()?),
+            nodes: serve.nodes,
             node_pods: PODS,
             ..Config::default()
         };
@@ -76,11 +80,17 @@ pub(super) struct Clusters {
 }
 
 impl Clusters {
+    /// Of three nodes each.
     pub(super) async fn start(lab: &Lab, count: usize) -> Result<Self> {
+        Self::of(lab, count, 3).await
+    }
+
+    pub(super) async fn of(lab: &Lab, count: usize, nodes: usize) -> Result<Self> {
         let directory = lab.path().join("kubeconfigs");
         std::fs::create_dir_all(&directory)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve-clusters", "--count", &count.to_string(), "--directory"]).arg(&directory);
+        command.args(["serve-clusters", "--count", &count.to_string(), "--nodes", &nodes.to_string()]);
+        command.arg("--directory").arg(&directory);
         let process = Process::start(lab, "serve-clusters", command)?;
         wait_until(LONGEST, "clusters start", async || {
             let said = process.output();

@@ -32,6 +32,7 @@ pub(super) struct Row {
 pub(super) enum Target {
     Exactly(f64),
     Below(f64),
+    AtLeast(f64),
     RatioAtMost(f64),
     RatioAtLeast(f64),
     /// Not more than this above the floor.
@@ -104,6 +105,7 @@ impl Target {
         match self {
             Self::Exactly(value) => number(value),
             Self::Below(value) => format!("< {} {unit}", number(value)),
+            Self::AtLeast(value) => format!("≥ {} {unit}", number(value)),
             Self::RatioAtMost(ratio) => format!("≤ {} × floor", number(ratio)),
             Self::RatioAtLeast(ratio) => format!("≥ {} × floor", number(ratio)),
             Self::FloorPlus(more) => format!("≤ floor + {} {unit}", number(more)),
@@ -117,6 +119,7 @@ impl Target {
         match self {
             Self::Exactly(wanted) => (value - wanted).abs() < f64::EPSILON,
             Self::Below(limit) => value < limit,
+            Self::AtLeast(limit) => value >= limit,
             Self::RatioAtMost(limit) => ratio <= limit,
             Self::RatioAtLeast(limit) => ratio >= limit,
             Self::FloorPlus(more) => value <= floor + more,
