@@ -106,12 +106,14 @@ const APPS: (&str, &str) = ("apps", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
 const METRICS: (&str, &str) = ("metrics.k8s.io", "v1beta1");
 const ADMISSION: (&str, &str) = ("admissionregistration.k8s.io", "v1");
+const NETWORKING: (&str, &str) = ("networking.k8s.io", "v1");
 const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 
 use k8s_openapi::api::{
     admissionregistration::v1 as admission, apps::v1 as apps, autoscaling::v2 as autoscaling,
     batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-    policy::v1 as policy, rbac::v1 as rbac,
+    networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
+    scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
@@ -128,6 +130,10 @@ kinds! {
     SECRETS: "secrets", CORE, "Secret", ["secrets", "secret"], short [], namespaced, status false, scale false, actions [], all [], core::Secret;
     SERVICE_ACCOUNTS: "serviceaccounts", CORE, "ServiceAccount", ["serviceaccounts", "serviceaccount"], short ["sa"], namespaced, status false, scale false, actions [("token", "TokenRequest")], all [], core::ServiceAccount;
     VOLUME_CLAIMS: "persistentvolumeclaims", CORE, "PersistentVolumeClaim", ["persistentvolumeclaims", "persistentvolumeclaim"], short ["pvc"], namespaced, status true, scale false, actions [], all [], core::PersistentVolumeClaim;
+    VOLUMES: "persistentvolumes", CORE, "PersistentVolume", ["persistentvolumes", "persistentvolume"], short ["pv"], cluster, status true, scale false, actions [], all [], core::PersistentVolume;
+    POD_TEMPLATES: "podtemplates", CORE, "PodTemplate", ["podtemplates", "podtemplate"], short [], namespaced, status false, scale false, actions [], all [], core::PodTemplate;
+    QUOTAS: "resourcequotas", CORE, "ResourceQuota", ["resourcequotas", "resourcequota"], short ["quota"], namespaced, status true, scale false, actions [], all [], core::ResourceQuota;
+    LIMIT_RANGES: "limitranges", CORE, "LimitRange", ["limitranges", "limitrange"], short ["limits"], namespaced, status false, scale false, actions [], all [], core::LimitRange;
     REPLICA_SETS: "replicasets.apps", APPS, "ReplicaSet", ["replicasets", "replicaset"], short ["rs"], namespaced, status true, scale true, actions [], all ["all"], apps::ReplicaSet;
     DEPLOYMENTS: "deployments.apps", APPS, "Deployment", ["deployments", "deployment"], short ["deploy"], namespaced, status true, scale true, actions [], all ["all"], apps::Deployment;
     STATEFUL_SETS: "statefulsets.apps", APPS, "StatefulSet", ["statefulsets", "statefulset"], short ["sts"], namespaced, status true, scale true, actions [], all ["all"], apps::StatefulSet;
@@ -140,6 +146,12 @@ kinds! {
     NODE_METRICS: "nodes.metrics.k8s.io", METRICS, "NodeMetrics", ["nodes", "node"], short [], cluster, status false, scale false, actions [], all [], Value;
     ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;
     LEASES: "leases.coordination.k8s.io", ("coordination.k8s.io", "v1"), "Lease", ["leases", "lease"], short [], namespaced, status false, scale false, actions [], all [], coordination::Lease;
+    INGRESSES: "ingresses.networking.k8s.io", NETWORKING, "Ingress", ["ingresses", "ingress"], short ["ing"], namespaced, status true, scale false, actions [], all [], networking::Ingress;
+    INGRESS_CLASSES: "ingressclasses.networking.k8s.io", NETWORKING, "IngressClass", ["ingressclasses", "ingressclass"], short [], cluster, status false, scale false, actions [], all [], networking::IngressClass;
+    NETWORK_POLICIES: "networkpolicies.networking.k8s.io", NETWORKING, "NetworkPolicy", ["networkpolicies", "networkpolicy"], short ["netpol"], namespaced, status false, scale false, actions [], all [], networking::NetworkPolicy;
+    PRIORITY_CLASSES: "priorityclasses.scheduling.k8s.io", ("scheduling.k8s.io", "v1"), "PriorityClass", ["priorityclasses", "priorityclass"], short ["pc"], cluster, status false, scale false, actions [], all [], scheduling::PriorityClass;
+    RUNTIME_CLASSES: "runtimeclasses.node.k8s.io", ("node.k8s.io", "v1"), "RuntimeClass", ["runtimeclasses", "runtimeclass"], short [], cluster, status false, scale false, actions [], all [], node::RuntimeClass;
+    STORAGE_CLASSES: "storageclasses.storage.k8s.io", ("storage.k8s.io", "v1"), "StorageClass", ["storageclasses", "storageclass"], short ["sc"], cluster, status false, scale false, actions [], all [], storage::StorageClass;
     ROLES: "roles.rbac.authorization.k8s.io", RBAC, "Role", ["roles", "role"], short [], namespaced, status false, scale false, actions [], all [], rbac::Role;
     ROLE_BINDINGS: "rolebindings.rbac.authorization.k8s.io", RBAC, "RoleBinding", ["rolebindings", "rolebinding"], short [], namespaced, status false, scale false, actions [], all [], rbac::RoleBinding;
     CLUSTER_ROLES: "clusterroles.rbac.authorization.k8s.io", RBAC, "ClusterRole", ["clusterroles", "clusterrole"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRole;

@@ -27,6 +27,27 @@ pub(crate) fn milli(text: &str) -> Option<i128> {
     decimal(number, factor * 1000)
 }
 
+/// As the API writes an amount of thousandths: memory and storage by powers of 1024 where that is exact, everything else by
+/// powers of ten.
+pub(crate) fn text(name: &str, milli: i128) -> String {
+    if milli % 1000 != 0 {
+        return format!("{milli}m");
+    }
+    let mut whole = milli / 1000;
+    let binary = ["memory", "storage"].iter().any(|part| name.contains(part));
+    let (base, suffixes): (i128, &[&str]) = if binary {
+        (1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi"])
+    } else {
+        (1000, &["", "k", "M", "G", "T", "P"])
+    };
+    let mut power = 0;
+    while whole != 0 && whole % base == 0 && power + 1 < suffixes.len() {
+        whole /= base;
+        power += 1;
+    }
+    format!("{whole}{}", suffixes[power])
+}
+
 fn div_up(value: i128, by: i128) -> i128 {
     value.div_euclid(by) + i128::from(value.rem_euclid(by) != 0)
 }
@@ -55,7 +76,22 @@ fn decimal(number: &str, factor: i128) -> Option<i128> {
 
 #[cfg(test)]
 mod tests {
-    use super::milli;
+    use super::{milli, text};
+
+    #[test]
+    fn thousandths_become_quantities() {
+        for (name, amount, expected) in [
+            ("cpu", 250, "250m"),
+            ("cpu", 2000, "2"),
+            ("pods", 0, "0"),
+            ("requests.memory", 1_073_741_824_000, "1Gi"),
+            ("requests.memory", 1_500_000_000, "1500000"),
+            ("services", 3_000_000, "3k"),
+        ] {
+            assert_eq!(text(name, amount), expected, "{name} {amount}");
+            assert_eq!(milli(expected), Some(amount), "{expected}");
+        }
+    }
 
     #[test]
     fn quantities_become_thousandths() {

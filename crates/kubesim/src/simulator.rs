@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     Config, Faults, PodNetwork,
     access::{self, Tokens},
-    admission::Gate,
+    admission::{self, Gate},
     clock,
     controller::{self, node, pod::Tools, recorder::Recorder},
     http::{self, Api},
@@ -195,6 +195,7 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
         "status": {"loadBalancer": {}},
     })));
     first.extend(access::bootstrap_objects());
+    first.extend(admission::bootstrap_objects());
     for (kind, object) in first {
         match store.create(kind, object) {
             Err(status) if status.reason != "AlreadyExists" => return Err(Error::Furnish(status.message)),
@@ -238,7 +239,8 @@ fn run_controllers(
     tasks.spawn(controller::run(s(), controller::cron_job::CronJobs::new(tools())));
     tasks.spawn(controller::run(s(), controller::autoscaler::Autoscalers::new(tools())));
     tasks.spawn(controller::run(s(), controller::metric::Metrics { store: s() }));
-    tasks.spawn(controller::run(s(), controller::volume::Volumes { store: s() }));
+    tasks.spawn(controller::run(s(), controller::volume::Volumes::new(s())));
+    tasks.spawn(controller::run(s(), controller::quota::Quotas { store: s(), gate: Arc::clone(gate) }));
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));

@@ -54,13 +54,14 @@ fn named(kind: &str, name: &str, content: &Value) -> Value {
 const OWNED: [(&str, &[&str]); 1] = [("rbac.authorization.k8s.io", &["roles", "rolebindings"])];
 
 /// What those who work in a namespace use.
-const WORKED_WITH: [(&str, &[&str]); 7] = [
+const WORKED_WITH: [(&str, &[&str]); 8] = [
     (
         "",
         &[
             "configmaps",
             "endpoints",
             "events",
+            "limitranges",
             "persistentvolumeclaims",
             "pods",
             "pods/eviction",
@@ -68,6 +69,8 @@ const WORKED_WITH: [(&str, &[&str]); 7] = [
             "pods/log",
             "pods/portforward",
             "pods/status",
+            "resourcequotas",
+            "resourcequotas/status",
             "secrets",
             "serviceaccounts",
             "services",
@@ -95,6 +98,7 @@ const WORKED_WITH: [(&str, &[&str]); 7] = [
     ("policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
     ("coordination.k8s.io", &["leases"]),
     ("discovery.k8s.io", &["endpointslices"]),
+    ("networking.k8s.io", &["ingresses", "ingresses/status", "networkpolicies"]),
 ];
 
 fn rules(resources: &[(&str, &[&str])], verbs: &[&str]) -> Vec<Value> {

@@ -1,23 +1,27 @@
 //! What stands between a request and the store: webhooks that change objects or refuse them. Everything that is created passes here,
 //! whether a client or a controller makes it.
 
+mod builtin;
 mod caller;
 mod configuration;
 mod hook;
+mod limit_range;
+mod quota;
 mod review;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::{
+    builtin::objects as bootstrap_objects,
+    configuration::check,
+    review::{Attributes, Operation},
+};
 use self::{
     caller::Line,
     hook::Hook,
     review::{Answer, Question},
-};
-pub(crate) use self::{
-    configuration::check,
-    review::{Attributes, Operation},
 };
 use crate::{
     access, clock,
@@ -31,11 +35,12 @@ use crate::{
 /// The gate of one cluster.
 pub(crate) struct Gate {
     store: Arc<Store>,
+    turn: quota::Turn,
 }
 
 impl Gate {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store }
+        Self { store, turn: quota::Turn::default() }
     }
 
     /// Brings a new object into the store, or only tries to when the request is a dry run. What the caller set is typed already.
@@ -46,15 +51,18 @@ impl Gate {
         warnings: &mut Vec<String>,
     ) -> Result<Arc<Value>, Status> {
         validate::apply_defaults(what.kind, &mut value);
+        builtin::adapt(&self.store, what.kind, &mut value)?;
         fresh_status(what.kind, &mut value);
         if let Some(changed) = self.mutate(what, &value, None, warnings).await? {
             value = validate::typing(what.kind, changed, Unknown::Ignore)?.0;
             validate::apply_defaults(what.kind, &mut value);
+            builtin::adapt(&self.store, what.kind, &mut value)?;
             fresh_status(what.kind, &mut value);
         }
         name_it(&mut value);
         validate::check(what.kind, &value)?;
         access::check_escalation(&self.store, what.who, what.kind, &value)?;
+        builtin::check(&self.store, what.kind, &value)?;
         self.validate(what, Some(&value), None, warnings).await?;
         if what.dry { Ok(Arc::new(value)) } else { self.store_new(what.kind, value) }
     }
@@ -69,7 +77,15 @@ impl Gate {
             }
         }
         self.as_stored(kind, &mut value);
+        let _turn = self.turn.take();
+        quota::charge(&self.store, kind, &value)?;
         self.store.create(kind, value)
+    }
+
+    /// Counts anew what a quota is about.
+    pub(crate) fn count(&self, key: &Key) -> Result<(), Status> {
+        let _turn = self.turn.take();
+        quota::count(&self.store, key)
     }
 
     pub(crate) fn as_stored(&self, kind: &Kind, value: &mut Value) {
@@ -248,6 +264,11 @@ impl Gate {
             })
             .ok_or_else(|| format!("no endpoints available for service {name:?}"))
     }
+}
+
+/// Whether a quota says anything about objects of a kind.
+pub(crate) fn quota_concerns(quota: &Value, kind: &Kind) -> bool {
+    quota::concerns(quota, kind)
 }
 
 /// The rest of a name that the client left to the server.

@@ -17,6 +17,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod percent;
 pub(crate) mod pod;
+pub(crate) mod quota;
 pub(crate) mod recorder;
 pub(crate) mod replica_set;
 pub(crate) mod revision;

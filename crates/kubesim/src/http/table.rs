@@ -1,6 +1,7 @@
 //! Tables as `kubectl get` prints them: columns and cells by kind.
 
 mod batch;
+mod policy;
 mod resource;
 mod workload;
 
@@ -71,6 +72,7 @@ fn columns(kind: &Kind) -> &'static [Column] {
         _ => workload::columns(kind)
             .or_else(|| batch::columns(kind))
             .or_else(|| resource::columns(kind))
+            .or_else(|| policy::columns(kind))
             .unwrap_or(DEFAULT),
     }
 }
@@ -106,6 +108,7 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
         _ => workload::cells(kind, object, &name, &age)
             .or_else(|| batch::cells(kind, object, &name, &age))
             .or_else(|| resource::cells(kind, object, &name, &age))
+            .or_else(|| policy::cells(kind, object, &name, &age))
             .unwrap_or_else(|| vec![name, age]),
     }
 }

@@ -41,7 +41,6 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
             pod_spec(&mut object["spec"]);
             default(object, &["spec", "serviceAccountName"], json!("default"));
             default(object, &["spec", "enableServiceLinks"], json!(true));
-            default(object, &["spec", "priority"], json!(0));
             tolerations(&mut object["spec"]);
         }
         "services" => service(object),
@@ -51,6 +50,18 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
             default(object, &["spec", "finalizers"], json!(["kubernetes"]));
         }
         "secrets" => secret(object),
+        "limitranges" => limit_range(object),
+        "persistentvolumes" => {
+            default(object, &["spec", "persistentVolumeReclaimPolicy"], json!("Retain"));
+            default(object, &["spec", "volumeMode"], json!("Filesystem"));
+        }
+        "storageclasses.storage.k8s.io" => {
+            default(object, &["reclaimPolicy"], json!("Delete"));
+            default(object, &["volumeBindingMode"], json!("Immediate"));
+        }
+        "priorityclasses.scheduling.k8s.io" => {
+            default(object, &["preemptionPolicy"], json!("PreemptLowerPriority"));
+        }
         "endpointslices.discovery.k8s.io" => default(object, &["addressType"], json!("IPv4")),
         _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => webhooks(kind, object),
         _ => workload::apply(kind, object),
@@ -83,6 +94,20 @@ fn webhooks(kind: &Kind, object: &mut Value) {
         }
         for rule in hook["rules"].as_array_mut().into_iter().flatten() {
             default(rule, &["scope"], json!("*"));
+        }
+    }
+}
+
+/// What a container gets is no more than it may have, and it asks for what it gets.
+fn limit_range(object: &mut Value) {
+    for limit in object["spec"]["limits"].as_array_mut().into_iter().flatten() {
+        if limit["type"] != "Container" {
+            continue;
+        }
+        for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
+            for (name, value) in limit[from].as_object().cloned().into_iter().flatten() {
+                default(limit, &[to, &name], value);
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod pod;
 mod probe;
 mod process;
 mod protocol;
+mod quota;
 mod scale;
 mod stateful_set;
 mod stop;

@@ -75,20 +75,24 @@ fn targets(object: &Value) -> String {
     items(object, "/spec/metrics").iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn claim(object: &Value, age: &Value) -> Vec<Value> {
-    let mode = |m: &Value| match m.as_str().unwrap_or("") {
+/// How a volume may be used, as short as kubectl says it.
+pub(super) fn modes(modes: &[Value]) -> String {
+    let short = |mode: &Value| match mode.as_str().unwrap_or("") {
         "ReadWriteOnce" => "RWO",
         "ReadOnlyMany" => "ROX",
         "ReadWriteMany" => "RWX",
         "ReadWriteOncePod" => "RWOP",
         _ => "",
     };
-    let modes: Vec<&str> = items(object, "/status/accessModes").iter().map(mode).collect();
+    modes.iter().map(short).collect::<Vec<_>>().join(",")
+}
+
+fn claim(object: &Value, age: &Value) -> Vec<Value> {
     vec![
         json!(if object::deleting(object) { "Terminating" } else { text(object, "/status/phase") }),
         json!(text(object, "/spec/volumeName")),
         json!(text(object, "/status/capacity/storage")),
-        json!(modes.join(",")),
+        json!(modes(items(object, "/status/accessModes"))),
         json!(text(object, "/spec/storageClassName")),
         or(text(object, "/spec/volumeAttributesClassName"), "<unset>"),
         age.clone(),
