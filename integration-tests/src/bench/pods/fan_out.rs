@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail};
 use futures::{AsyncBufReadExt as _, StreamExt as _, future::try_join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    Api, Client, Resource as _,
+    api::{ListParams, Patch, PatchParams, WatchParams},
+    core::Request,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -24,8 +25,7 @@ pub(super) async fn measure(crowd: &Crowd) -> Result<Vec<Row>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace(0));
     let list = pods.list(&ListParams::default().limit(CHANGES)).await?;
     let version = list.metadata.resource_version.clone().context("a list without a version")?;
-    let path = format!("/api/v1/namespaces/{}/pods?watch=1&resourceVersion={version}", namespace(0));
-    let open = (0..WATCHERS).map(|_| watch(&client, &path));
+    let open = (0..WATCHERS).map(|_| watch(&client, &version));
     let watchers = try_join_all(open).await?;
     let cpu = crowd.process.cpu()?;
     let begin = Instant::now();
@@ -52,8 +52,9 @@ pub(super) async fn measure(crowd: &Crowd) -> Result<Vec<Row>> {
 
 type Lines = futures::stream::BoxStream<'static, std::io::Result<String>>;
 
-async fn watch(client: &Client, path: &str) -> Result<Lines> {
-    let request = axum::http::Request::get(path).body(Vec::new())?;
+async fn watch(client: &Client, version: &str) -> Result<Lines> {
+    let pods = Request::new(Pod::url_path(&(), Some(&namespace(0))));
+    let request = pods.watch(&WatchParams::default(), version)?;
     Ok(client.request_stream(request).await?.lines().boxed())
 }
 
