@@ -2,12 +2,14 @@
 
 mod admin;
 mod body;
+mod container;
 mod discovery;
 mod log;
 mod openapi;
 mod pod_words;
 mod read;
 mod represent;
+mod stream;
 mod subresource;
 mod table;
 mod target;
@@ -24,14 +26,6 @@ use std::{
     },
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{ConnectInfo, Query, Request, State},
-    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
-};
-use tokio_util::sync::CancellationToken;
-
 use self::represent::Form;
 use crate::{
     access::{
@@ -42,7 +36,14 @@ use crate::{
     kubelet::process::log::Logs,
     status::Status,
     store::Store,
+    task::Tasks,
     tls::Peer,
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts as _, Query, Request, State, ws::WebSocketUpgrade},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 
 pub(crate) struct Api {
@@ -50,7 +51,7 @@ pub(crate) struct Api {
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
     pub logs: Arc<Logs>,
-    pub stop: CancellationToken,
+    pub tasks: Tasks,
     pub requests: AtomicU64,
     pub watches: AtomicU64,
 }
@@ -61,10 +62,14 @@ pub(crate) type Reply = Result<Response<Body>, Status>;
 pub(crate) struct Call {
     pub method: Method,
     pub query: HashMap<String, String>,
+    /// The parameter that may be given more than once: the words of a command.
+    pub command: Vec<String>,
     pub headers: HeaderMap,
     pub who: Identity,
     pub form: Form,
     pub body: Body,
+    /// Set when the client wants to go on by WebSocket.
+    pub upgrade: Option<Box<WebSocketUpgrade>>,
 }
 
 impl Call {
@@ -114,15 +119,26 @@ pub(crate) fn failure(status: &Status) -> Response<Body> {
 }
 
 async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Some(public) = discovery::public(&path) {
         return Ok(public);
     }
     let who = access::authenticate(&api.store, &api.tokens, peer, &parts.headers)?;
-    let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
+    let parameters = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+    let Query(query) = parameters.map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
-    let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full, body };
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.ok().map(Box::new);
+    let call = Call {
+        method: parts.method,
+        command: query.iter().filter(|(name, _)| name == "command").map(|(_, word)| word.clone()).collect(),
+        query: query.into_iter().collect(),
+        headers: parts.headers,
+        who,
+        form: Form::Full,
+        body,
+        upgrade,
+    };
     if let Some(action) = path.strip_prefix("/sim/") {
         let verb = call.method.as_str().to_lowercase();
         access::authorize(

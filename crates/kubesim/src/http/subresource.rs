@@ -1,4 +1,4 @@
-//! Subresources: status, scale, binding, eviction, log, finalize.
+//! Subresources: status, scale, binding, eviction, log, finalize; those that stream have a folder of their own.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Api, Call, Reply, body, log, read, represent, target::Target, write};
+use super::{Api, Call, Reply, body, log, read, represent, stream, target::Target, write};
 use crate::{
     access, clock,
     controller::disruption,
@@ -22,7 +22,7 @@ use crate::{
     status::{Cause, Status},
 };
 
-pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
+pub(crate) async fn handle(api: &Arc<Api>, target: Target, call: Call) -> Reply {
     let kind = target.kind;
     match target.subresource.as_str() {
         "status" if kind.status => match call.method {
@@ -43,6 +43,7 @@ pub(crate) async fn handle(api: &Api, target: Target, call: Call) -> Reply {
             token(api, &target, call).await
         }
         "log" if *kind == kind::PODS && call.method == Method::GET => log::serve(api, &target, &call),
+        "exec" | "attach" | "portforward" if *kind == kind::PODS => stream::serve(api, &target, call),
         _ => Err(Status::no_such_path()),
     }
 }

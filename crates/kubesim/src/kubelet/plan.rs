@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::container::Role;
-use crate::object::{items, text};
+use crate::object::{annotation, items, text};
 
 /// The life that a pod is going to have.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +66,7 @@ pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
     let mut plan = Plan {
         startup: default_startup,
         address: None,
-        process: text(pod, "/spec/runtimeClassName") == "process",
+        process: is_process(pod),
         containers: containers(pod).map(|(role, c)| part(role, c)).collect(),
     };
     let annotations = pod["metadata"]["annotations"].as_object();
@@ -80,7 +80,6 @@ pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
         match key {
             "startup" => plan.startup = duration(value).unwrap_or(plan.startup),
             "address" => plan.address = Some(value),
-            "process" => plan.process = value == "true",
             _ => {
                 for ((role, _), part) in containers(pod).zip(&mut plan.containers) {
                     if concerns(role, key) {
@@ -99,6 +98,14 @@ pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
         }
     }
     plan
+}
+
+/// Whether the containers of a pod are real processes.
+pub(crate) fn is_process(pod: &Value) -> bool {
+    match annotation(pod, "sim.bcs/process") {
+        Some(said) => said == "true",
+        None => text(pod, "/spec/runtimeClassName") == "process",
+    }
 }
 
 /// The life of a container of which nothing is said.

@@ -22,6 +22,7 @@ mod protocol;
 mod scale;
 mod stateful_set;
 mod stop;
+mod stream;
 mod tls;
 mod watch;
 mod witness;

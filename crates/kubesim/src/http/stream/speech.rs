@@ -1,0 +1,122 @@
+//! `pods/exec` and `pods/attach`: speaking to a container.
+
+use std::sync::Arc;
+
+use axum::{extract::ws::WebSocket, http::StatusCode};
+use serde_json::Value;
+
+use super::{
+    super::{Api, Call, Reply, container, target::Target},
+    channel::{self, Streams, Version},
+    check_host, check_node, check_upgrade, not_spoken, refused, unknown, upgraded, verdict,
+};
+use crate::{
+    kind,
+    kubelet::{
+        session::{self, Command},
+        stdio::{Ending, Stdio},
+    },
+    object::{self, Key, text},
+    status::Status,
+};
+
+/// A container in one of its runs, and what is wanted of it.
+struct Session {
+    api: Arc<Api>,
+    pod: Arc<Value>,
+    container: String,
+    run: String,
+    streams: Streams,
+    /// None to attach to what runs there.
+    command: Option<Vec<String>>,
+}
+
+pub(super) fn serve(api: &Arc<Api>, target: &Target, call: Call, pod: &Arc<Value>) -> Reply {
+    let container = container::named(pod, call.param("container"))?.to_owned();
+    check_host(pod, &target.name)?;
+    check_upgrade(&call.headers)?;
+    let streams = streams(&call)?;
+    check_node(api, pod)?;
+    let status = session::status(pod, &container);
+    let runs = status["state"]["running"].is_object();
+    let absent = format!("container not found ({container:?})");
+    let Some(upgrade) = call.upgrade else {
+        return if runs { Err(not_spoken()) } else { Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)) };
+    };
+    let upgrade = upgrade.protocols(channel::NAMES);
+    let Some(version) = Version::agreed(&upgrade) else { return Ok(unknown(&upgrade, &channel::NAMES)) };
+    let session = Session {
+        api: Arc::clone(api),
+        pod: Arc::clone(pod),
+        run: text(status, "/containerID").to_owned(),
+        container,
+        streams,
+        command: (target.subresource == "exec").then_some(call.command),
+    };
+    match (runs, version) {
+        (true, _) => Ok(upgraded(upgrade, api, move |socket| session.hold(socket, version))),
+        // The newer protocol is carried on to the node only after the client was let in.
+        (false, Version::V5) => Ok(upgraded(upgrade, api, move |socket| {
+            let why = verdict::internal(&format!("unable to upgrade connection: {absent}"));
+            channel::carry(socket, version, streams, |_| std::future::ready(Some(why)))
+        })),
+        (false, Version::V4) => Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)),
+    }
+}
+
+fn streams(call: &Call) -> Result<Streams, Status> {
+    let tty = call.flag("tty");
+    // A terminal mixes both.
+    let stderr = call.flag("stderr") && !tty;
+    let streams = Streams { stdin: call.flag("stdin"), stdout: call.flag("stdout"), stderr, tty };
+    if streams.stdin || streams.stdout || streams.stderr {
+        return Ok(streams);
+    }
+    Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"))
+}
+
+impl Session {
+    async fn hold(self, socket: WebSocket, version: Version) {
+        let work = |stdio| async {
+            tokio::select! {
+                ending = self.work(stdio) => Some(verdict::of(&ending)),
+                cut = self.over() => cut.map(|ending| verdict::of(&ending)),
+            }
+        };
+        channel::carry(socket, version, self.streams, work).await;
+    }
+
+    async fn work(&self, stdio: Stdio) -> Ending {
+        let container = session::container(&self.pod, &self.container);
+        let Some(words) = self.command.clone() else {
+            let log = self.api.logs.find(object::uid(&self.pod), &self.container, false);
+            return match log {
+                Some(log) => session::attach(log, container, stdio).await,
+                None => session::silence(stdio).await,
+            };
+        };
+        let command = Command { words, stdin: self.streams.stdin, tty: self.streams.tty };
+        session::exec(&self.api.store, &self.pod, container, command, stdio).await
+    }
+
+    /// Waits until the run of the container is over. When its node is lost, nobody is there to say how it ended.
+    async fn over(&self) -> Option<Ending> {
+        let (mut pods, mut down) = (self.api.store.signal(&kind::PODS), self.api.faults.nodes_down());
+        let (key, node) = (Key::of(&self.pod), text(&self.pod, "/spec/nodeName"));
+        loop {
+            pods.mark_unchanged();
+            if down.borrow_and_update().contains(node) {
+                return None;
+            }
+            if !session::runs(&self.api.store, &key, &self.container, &self.run) {
+                return match self.command {
+                    Some(_) => Some(Ending::Exited(137)),
+                    // Who is attached hears the rest of what it wrote first.
+                    None if session::is_process(&self.pod) => std::future::pending().await,
+                    None => Some(Ending::Exited(0)),
+                };
+            }
+            tokio::select! { _ = pods.changed() => {}, _ = down.changed() => {} }
+        }
+    }
+}
