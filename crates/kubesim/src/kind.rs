@@ -113,9 +113,10 @@ use k8s_openapi::api::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
-const POD_ACTIONS: [(&str, &str); 6] = [
+const POD_ACTIONS: [(&str, &str); 7] = [
     ("attach", "PodAttachOptions"),
     ("binding", "Binding"),
+    ("ephemeralcontainers", "Pod"),
     ("eviction", "Eviction"),
     ("exec", "PodExecOptions"),
     ("log", "Pod"),

@@ -113,6 +113,7 @@ fn subresources(
         let verbs = match *name {
             "log" => vec!["get"],
             "finalize" => vec!["update"],
+            "ephemeralcontainers" => vec!["get", "patch", "update"],
             "attach" | "exec" | "portforward" => vec!["create", "get"],
             _ => vec!["create"],
         };

@@ -62,8 +62,8 @@ pub(crate) type Reply = Result<Response<Body>, Status>;
 pub(crate) struct Call {
     pub method: Method,
     pub query: HashMap<String, String>,
-    /// The parameter that may be given more than once: the words of a command.
-    pub command: Vec<String>,
+    /// All parameters, since some may be given more than once.
+    pub parameters: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub who: Identity,
     pub form: Form,
@@ -75,6 +75,11 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn param(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
+    }
+
+    /// Every value of a parameter, in order.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.parameters.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
@@ -125,14 +130,14 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
         return Ok(public);
     }
     let who = access::authenticate(&api.store, &api.tokens, peer, &parts.headers)?;
-    let parameters = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-    let Query(query) = parameters.map_err(|e| Status::bad_request(e.to_string()))?;
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+        .map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.ok().map(Box::new);
     let call = Call {
         method: parts.method,
-        command: query.iter().filter(|(name, _)| name == "command").map(|(_, word)| word.clone()).collect(),
-        query: query.into_iter().collect(),
+        query: parameters.iter().cloned().collect(),
+        parameters,
         headers: parts.headers,
         who,
         form: Form::Full,

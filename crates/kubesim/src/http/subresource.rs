@@ -25,12 +25,8 @@ use crate::{
 pub(crate) async fn handle(api: &Arc<Api>, target: Target, call: Call) -> Reply {
     let kind = target.kind;
     match target.subresource.as_str() {
-        "status" if kind.status => match call.method {
-            Method::GET => read::get(api, &target, &call),
-            Method::PUT => write::replace(api, target, call).await,
-            Method::PATCH => write::patch(api, target, call).await,
-            _ => Err(Status::method_not_allowed()),
-        },
+        "status" if kind.status => part(api, target, call).await,
+        "ephemeralcontainers" if *kind == kind::PODS => part(api, target, call).await,
         "scale" if kind.scale => scale(api, &target, call).await,
         "finalize" if *kind == kind::NAMESPACES && call.method == Method::PUT => {
             write::replace(api, target, call).await
@@ -45,6 +41,16 @@ pub(crate) async fn handle(api: &Arc<Api>, target: Target, call: Call) -> Reply 
         "log" if *kind == kind::PODS && call.method == Method::GET => log::serve(api, &target, &call),
         "exec" | "attach" | "portforward" if *kind == kind::PODS => stream::serve(api, &target, call),
         _ => Err(Status::no_such_path()),
+    }
+}
+
+/// A door to a part of the object, by which nothing else is changed.
+async fn part(api: &Api, target: Target, call: Call) -> Reply {
+    match call.method {
+        Method::GET => read::get(api, &target, &call),
+        Method::PUT => write::replace(api, target, call).await,
+        Method::PATCH => write::patch(api, target, call).await,
+        _ => Err(Status::method_not_allowed()),
     }
 }
 

