@@ -21,6 +21,7 @@ mod pod;
 mod probe;
 mod process;
 mod protocol;
+mod refusal;
 mod scale;
 mod stateful_set;
 mod stop;
