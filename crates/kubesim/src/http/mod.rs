@@ -26,7 +26,7 @@ use std::{
     },
 };
 
-use self::represent::Form;
+use self::{represent::Form, stream::Upgrade};
 use crate::{
     access::{
         self, Attributes, Identity, Tokens,
@@ -42,7 +42,7 @@ use crate::{
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, FromRequestParts as _, Query, Request, State, ws::WebSocketUpgrade},
+    extract::{ConnectInfo, Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 
@@ -68,8 +68,7 @@ pub(crate) struct Call {
     pub who: Identity,
     pub form: Form,
     pub body: Body,
-    /// Set when the client wants to go on by WebSocket.
-    pub upgrade: Option<Box<WebSocketUpgrade>>,
+    pub upgrade: Upgrade,
 }
 
 impl Call {
@@ -133,7 +132,7 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
     let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
         .map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.ok().map(Box::new);
+    let upgrade = Upgrade::of(&mut parts).await;
     let call = Call {
         method: parts.method,
         query: parameters.iter().cloned().collect(),

@@ -14,15 +14,15 @@ use crate::{
 };
 
 /// kubectl forwarding to a port of a pod.
-struct Forwarding {
-    child: Child,
+pub(crate) struct Forwarding {
+    pub(crate) child: Child,
     /// Where it listens.
-    address: String,
+    pub(crate) address: String,
     /// It ends when nobody reads what it says.
     _lines: Lines<BufReader<ChildStdout>>,
 }
 
-async fn forward(kubectl: &Kubectl, pod: &str, port: u16) -> Forwarding {
+pub(crate) async fn forward(kubectl: &Kubectl, pod: &str, port: u16) -> Forwarding {
     let (child, mut lines) = lines(kubectl.start(&["port-forward", pod, &format!(":{port}")]));
     let line = line(&mut lines).await;
     let address = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split(" -> ").next());
@@ -30,7 +30,7 @@ async fn forward(kubectl: &Kubectl, pod: &str, port: u16) -> Forwarding {
     Forwarding { child, address, _lines: lines }
 }
 
-async fn ask(address: &str, path: &str) -> Result<Value, String> {
+pub(crate) async fn ask(address: &str, path: &str) -> Result<Value, String> {
     let answer = reqwest::get(format!("http://{address}{path}")).await.map_err(|error| error.to_string())?;
     answer.json().await.map_err(|error| error.to_string())
 }

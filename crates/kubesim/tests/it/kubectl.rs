@@ -13,13 +13,20 @@ use crate::harness::{Raw, deployment, ready_pods, sim};
 
 pub(crate) struct Kubectl {
     dir: tempfile::TempDir,
+    /// Whether it streams over WebSockets, as it does by itself since 1.31.
+    websockets: bool,
 }
 
 impl Kubectl {
     pub(crate) fn new(sim: &Kubesim) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         sim.write_kubeconfig(dir.path().join("config")).expect("written");
-        Self { dir }
+        Self { dir, websockets: true }
+    }
+
+    /// As it was before 1.31, and as many programs in Go are still: it streams over SPDY.
+    pub(crate) fn without_websockets(self) -> Self {
+        Self { websockets: false, ..self }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -32,6 +39,8 @@ impl Kubectl {
             .args(args)
             .env("KUBECONFIG", self.path("config"))
             .env("HOME", self.dir.path())
+            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", self.websockets.to_string())
+            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", self.websockets.to_string())
             .env_remove("HTTP_PROXY")
             .env_remove("http_proxy")
             .stdin(Stdio::piped())

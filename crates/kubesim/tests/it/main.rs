@@ -23,6 +23,7 @@ mod process;
 mod protocol;
 mod refusal;
 mod scale;
+mod spdy;
 mod stateful_set;
 mod stop;
 mod stream;

@@ -48,7 +48,7 @@ pub(crate) async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
     lines.next_line().await.expect("a line").expect("a line")
 }
 
-async fn has_ended(pid: &str) {
+pub(crate) async fn has_ended(pid: &str) {
     eventually(|| async {
         // One that has ended and whose new parent has not noticed yet is as good as gone.
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

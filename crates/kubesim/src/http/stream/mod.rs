@@ -4,17 +4,18 @@ mod channel;
 mod forward;
 mod spdy;
 mod speech;
+mod upgrade;
 mod verdict;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::ws::{WebSocket, WebSocketUpgrade},
     http::{HeaderMap, Method, Response, StatusCode, header},
 };
 use serde_json::Value;
 
+pub(crate) use self::upgrade::Upgrade;
 use super::{Api, Call, Reply, target::Target};
 use crate::{access, object::text, status::Status};
 
@@ -58,43 +59,9 @@ fn check_node(api: &Api, pod: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// Another way to go on than by WebSocket.
-fn not_spoken() -> Status {
-    Status::bad_request(
-        "unable to upgrade: this server streams over WebSocket only, as kubectl 1.31 and later do, and not over SPDY",
-    )
-}
-
 /// What a node answers that cannot do what it was asked: plain text.
 fn refused(code: StatusCode, why: String) -> Response<Body> {
     let mut response = Response::new(Body::from(why));
     *response.status_mut() = code;
     response
-}
-
-/// None of the protocols that the client offers is known.
-fn unknown(upgrade: &WebSocketUpgrade, known: &[&str]) -> Response<Body> {
-    let offered: Vec<&str> = upgrade.requested_protocols().filter_map(|name| name.to_str().ok()).collect();
-    let why = format!(
-        "unable to upgrade: none of the subprotocols [{}] is one of [{}]",
-        offered.join(" "),
-        known.join(" ")
-    );
-    refused(StatusCode::FORBIDDEN, why)
-}
-
-/// Goes on by WebSocket, until the work is done or the simulator stops.
-fn upgraded<F>(
-    upgrade: WebSocketUpgrade,
-    api: &Api,
-    work: impl FnOnce(WebSocket) -> F + Send + 'static,
-) -> Response<Body>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let tasks = api.tasks.clone();
-    upgrade.on_upgrade(move |socket| {
-        tasks.spawn(work(socket));
-        std::future::ready(())
-    })
 }

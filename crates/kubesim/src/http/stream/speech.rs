@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::{extract::ws::WebSocket, http::StatusCode};
+use axum::http::StatusCode;
 use serde_json::Value;
 
 use super::{
     super::{Api, Call, Reply, container, target::Target},
     channel::{self, Streams, Version},
-    check_host, check_node, check_upgrade, not_spoken, refused, unknown, upgraded, verdict,
+    check_host, check_node, check_upgrade, refused,
+    upgrade::{self, Upgrade},
+    verdict,
 };
 use crate::{
     kind,
@@ -41,11 +43,6 @@ pub(super) fn serve(api: &Arc<Api>, target: &Target, call: Call, pod: &Arc<Value
     let runs = status["state"]["running"].is_object();
     let absent = format!("container not found ({container:?})");
     let words = call.all("command").map(str::to_owned).collect();
-    let Some(upgrade) = call.upgrade else {
-        return if runs { Err(not_spoken()) } else { Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)) };
-    };
-    let upgrade = upgrade.protocols(channel::NAMES);
-    let Some(version) = Version::agreed(&upgrade) else { return Ok(unknown(&upgrade, &channel::NAMES)) };
     let session = Session {
         api: Arc::clone(api),
         pod: Arc::clone(pod),
@@ -54,14 +51,28 @@ pub(super) fn serve(api: &Arc<Api>, target: &Target, call: Call, pod: &Arc<Value
         streams,
         command: (target.subresource == "exec").then_some(words),
     };
-    match (runs, version) {
-        (true, _) => Ok(upgraded(upgrade, api, move |socket| session.hold(socket, version))),
-        // The newer protocol is carried on to the node only after the client was let in.
-        (false, Version::V5) => Ok(upgraded(upgrade, api, move |socket| {
-            let why = verdict::internal(&format!("unable to upgrade connection: {absent}"));
-            channel::carry(socket, version, streams, |_| std::future::ready(Some(why)))
-        })),
-        (false, Version::V4) => Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)),
+    match call.upgrade {
+        Upgrade::Nothing => Err(upgrade::not_spoken(&call.headers)),
+        Upgrade::Spdy(_) if !runs => Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)),
+        Upgrade::Spdy(on) => {
+            let work = move |link| channel::streams::carry(link, streams, |stdio| session.verdict(stdio));
+            upgrade::spdy(on, &call.headers, &channel::NAMES, api, work)
+        }
+        Upgrade::WebSocket(websocket) => {
+            let websocket = websocket.protocols(channel::NAMES);
+            match Version::agreed(&websocket) {
+                None => Ok(upgrade::unknown(websocket.requested_protocols(), &channel::NAMES)),
+                Some(version) if runs => Ok(upgrade::websocket(websocket, api, move |socket| {
+                    channel::carry(socket, version, streams, |stdio| session.verdict(stdio))
+                })),
+                // The newer protocol is carried on to the node only after the client was let in.
+                Some(Version::V5) => Ok(upgrade::websocket(websocket, api, move |socket| {
+                    let why = verdict::internal(&format!("unable to upgrade connection: {absent}"));
+                    channel::carry(socket, Version::V5, streams, |_| std::future::ready(Some(why)))
+                })),
+                Some(Version::V4) => Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, absent)),
+            }
+        }
     }
 }
 
@@ -77,14 +88,13 @@ fn streams(call: &Call) -> Result<Streams, Status> {
 }
 
 impl Session {
-    async fn hold(self, socket: WebSocket, version: Version) {
-        let work = |stdio| async {
-            tokio::select! {
-                ending = self.work(stdio) => Some(verdict::of(&ending)),
-                cut = self.over() => cut.map(|ending| verdict::of(&ending)),
-            }
+    /// How it ends, in the words of the error channel; none when nobody is there any more to say it.
+    async fn verdict(self, stdio: Stdio) -> Option<Value> {
+        let ending = tokio::select! {
+            ending = self.work(stdio) => Some(ending),
+            cut = self.over() => cut,
         };
-        channel::carry(socket, version, self.streams, work).await;
+        ending.map(|ending| verdict::of(&ending))
     }
 
     async fn work(&self, stdio: Stdio) -> Ending {

@@ -17,7 +17,9 @@ use tokio::{
 
 use super::{
     super::{Api, Call, Reply, target::Target},
-    check_host, check_node, check_upgrade, not_spoken, refused, unknown, upgraded,
+    check_host, check_node, check_upgrade, refused,
+    spdy::Link,
+    upgrade::{self, Upgrade},
 };
 use crate::{
     object::{self, text},
@@ -46,15 +48,25 @@ pub(super) fn serve(api: &Arc<Api>, target: &Target, mut call: Call, pod: &Arc<V
         return Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, format!("pod not found ({name:?})")));
     };
     let goal = Goal { address, pod: target.name.clone(), uid: object::uid(pod).to_owned() };
-    let Some(upgrade) = call.upgrade.take() else { return Err(not_spoken()) };
-    let upgrade = upgrade.protocols(NAMES);
-    match upgrade.selected_protocol().map(|name| name.as_bytes() == TUNNEL.as_bytes()) {
-        Some(true) => Ok(upgraded(upgrade, api, |socket| tunnel::hold(socket, goal))),
-        Some(false) => {
-            let ports = ports(&call)?;
-            Ok(upgraded(upgrade, api, |socket| pair::hold(socket, goal, ports)))
+    match std::mem::replace(&mut call.upgrade, Upgrade::Nothing) {
+        Upgrade::Nothing => Err(upgrade::not_spoken(&call.headers)),
+        Upgrade::Spdy(on) => {
+            let work = |link: Link| link.serve(|opened| tunnel::hold(goal, opened));
+            upgrade::spdy(on, &call.headers, &["portforward.k8s.io"], api, work)
         }
-        None => Ok(unknown(&upgrade, &NAMES)),
+        Upgrade::WebSocket(websocket) => {
+            let websocket = websocket.protocols(NAMES);
+            match websocket.selected_protocol().map(|name| name.as_bytes() == TUNNEL.as_bytes()) {
+                Some(true) => Ok(upgrade::websocket(websocket, api, |socket| {
+                    Link::tunnel(socket).serve(|opened| tunnel::hold(goal, opened))
+                })),
+                Some(false) => {
+                    let ports = ports(&call)?;
+                    Ok(upgrade::websocket(websocket, api, |socket| pair::hold(socket, goal, ports)))
+                }
+                None => Ok(upgrade::unknown(websocket.requested_protocols(), &NAMES)),
+            }
+        }
     }
 }
 

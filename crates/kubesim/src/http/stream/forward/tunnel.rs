@@ -2,67 +2,30 @@
 
 use std::collections::HashMap;
 
-use axum::extract::ws::{Message, WebSocket};
-use bytes::Bytes;
-use futures::{
-    SinkExt as _, Stream, StreamExt as _, future,
-    stream::{self, FuturesUnordered},
-};
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
-use super::{
-    super::{
-        channel,
-        spdy::{self, Opened},
-    },
-    Goal,
-};
+use super::{super::spdy::Opened, Goal};
 
-/// SPDY inside of the messages of a WebSocket.
-pub(super) async fn hold(socket: WebSocket, goal: Goal) {
-    let (mut sink, messages) = socket.split();
-    let (frames, mut outgoing) = mpsc::channel::<Bytes>(16);
-    let incoming = stream::unfold(messages, |mut messages| async {
-        let message = messages.next().await?.ok()?;
-        Some((channel::bytes(message)?, messages))
-    });
-    let writing = async {
-        while let Some(frame) = outgoing.recv().await {
-            if sink.send(Message::Binary(frame)).await.is_err() {
-                return;
-            }
-        }
-    };
-    future::select(Box::pin(serve(incoming, frames, goal)), Box::pin(writing)).await;
-}
-
-/// Until the client goes.
-async fn serve(incoming: impl Stream<Item = Bytes>, frames: mpsc::Sender<Bytes>, goal: Goal) {
-    let (sender, mut opened) = mpsc::channel(16);
-    let reading = spdy::read(Box::pin(incoming), frames, sender);
-    let forwarding = async {
-        let (mut half, mut running) = (HashMap::<String, Opened>::new(), FuturesUnordered::new());
-        loop {
-            tokio::select! {
-                Some(stream) = opened.recv() => {
-                    let Some(port) = port(&stream) else {
-                        stream.output.refuse().await;
-                        continue;
-                    };
-                    let request = request(&stream);
-                    match half.remove(&request) {
-                        Some(other) => running.push(one(&goal, port, stream, other)),
-                        None => { half.insert(request, stream); }
-                    }
+/// Forwards for as long as the client opens streams.
+pub(super) async fn hold(goal: Goal, mut opened: mpsc::Receiver<Opened>) {
+    let (mut half, mut running) = (HashMap::<String, Opened>::new(), FuturesUnordered::new());
+    loop {
+        tokio::select! {
+            Some(stream) = opened.recv() => {
+                let Some(port) = port(&stream) else {
+                    stream.output.refuse().await;
+                    continue;
+                };
+                let request = request(&stream);
+                match half.remove(&request) {
+                    Some(other) => running.push(one(&goal, port, stream, other)),
+                    None => { half.insert(request, stream); }
                 }
-                Some(()) = running.next(), if !running.is_empty() => {}
-                else => return,
             }
+            Some(()) = running.next(), if !running.is_empty() => {}
+            else => return,
         }
-    };
-    let done = future::select(Box::pin(reading), Box::pin(forwarding)).await;
-    if let future::Either::Left((Err(error), _)) = done {
-        tracing::debug!(%error, "a client that forwards ports was not understood");
     }
 }
 

@@ -11,6 +11,7 @@ const SYN_STREAM: u16 = 1;
 const SYN_REPLY: u16 = 2;
 const RST_STREAM: u16 = 3;
 const PING: u16 = 6;
+const GOAWAY: u16 = 7;
 const FIN: u8 = 1;
 const CONTROL: u32 = 0x8000_0000;
 const VERSION: u16 = 3;
@@ -119,6 +120,11 @@ pub(super) fn reset(stream: u32, why: u32) -> Bytes {
 
 pub(super) fn ping(number: u32) -> Bytes {
     control(PING, 0, &[&number.to_be_bytes()])
+}
+
+/// No stream after this one is served any more.
+pub(super) fn goodbye(last: u32) -> Bytes {
+    control(GOAWAY, 0, &[&last.to_be_bytes(), &0_u32.to_be_bytes()])
 }
 
 #[cfg(test)]

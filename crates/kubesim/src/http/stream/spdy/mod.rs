@@ -4,6 +4,7 @@
 
 mod frame;
 mod header;
+mod link;
 
 use std::collections::HashMap;
 
@@ -12,11 +13,11 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::header::Headers;
 use self::{
     frame::{Decoder, Frame},
     header::Writer,
 };
+pub(super) use self::{header::Headers, link::Link};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -68,6 +69,12 @@ impl Output {
         let _ = self.frames.send(frame::data(self.stream, &[], true)).await;
     }
 
+    /// Nothing is served any more: the whole connection comes to its end.
+    pub(super) async fn say_goodbye(&self) {
+        let _ = self.frames.send(frame::goodbye(self.stream)).await;
+    }
+
+    /// The client may not use the stream.
     pub(super) async fn refuse(&self) {
         let _ = self.frames.send(frame::reset(self.stream, frame::REFUSED)).await;
     }
@@ -88,7 +95,7 @@ struct Connection {
 }
 
 /// Reads what the client sends until that ends or makes no sense: the streams that it opens are handed on.
-pub(super) async fn read(
+async fn read(
     mut incoming: impl Stream<Item = Bytes> + Unpin,
     frames: mpsc::Sender<Bytes>,
     opened: mpsc::Sender<Opened>,

@@ -1,5 +1,7 @@
 //! Channels over one WebSocket: every frame begins with the number of its channel.
 
+pub(super) mod streams;
+
 use std::{future::Future, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -46,10 +48,7 @@ impl Version {
         match (frame.first()?, &frame[1..]) {
             (&STDIN, []) => None,
             (&STDIN, _) => Some(Input::Bytes(frame.slice(1..))),
-            (&RESIZE, json) => {
-                let Measures { width, height } = serde_json::from_slice(json).ok()?;
-                Some(Input::Resize { columns: width, rows: height })
-            }
+            (&RESIZE, json) => serde_json::from_slice::<Measures>(json).ok().map(Measures::input),
             (&CLOSE, [STDIN]) if self == Self::V5 => Some(Input::End),
             _ => None,
         }
@@ -61,6 +60,12 @@ impl Version {
 struct Measures {
     width: u16,
     height: u16,
+}
+
+impl Measures {
+    fn input(self) -> Input {
+        Input::Resize { columns: self.width, rows: self.height }
+    }
 }
 
 /// What the client wants to be connected with.

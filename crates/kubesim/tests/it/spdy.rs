@@ -1,0 +1,66 @@
+//! Streams over SPDY, as kubectl before 1.31 and many programs in Go open them; also without TLS, where kubectl has no other way.
+
+use bcs_kubesim::Kubesim;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    forward::{ask, forward},
+    harness::{PODS, Raw, pod, ready},
+    kubectl::Kubectl,
+    stream::{RESTS, begin, line, lines, process},
+    witness::{pod_that, sim_with},
+};
+
+async fn plain(name: &str) -> Kubesim {
+    sim_with(name, |config| config.allow_processes = true).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_run_over_spdy_as_they_do_over_a_websocket() {
+    for tls in [false, true] {
+        let sim = if tls { crate::stream::sim("spdy-tls").await } else { plain("spdy").await };
+        let kubectl = Kubectl::new(&sim).without_websockets();
+        begin(&sim, &process("a", RESTS), ready).await;
+        let text = kubectl.ok(&["exec", "a", "--", "sh", "-c", "echo words; echo problem >&2"]).await;
+        assert_eq!(text, "words\nproblem\n");
+        let (success, text) = kubectl.run(&["exec", "a", "--", "sh", "-c", "exit 7"], "").await;
+        assert!(!success && text.contains("command terminated with exit code 7"), "{text}");
+        let typed = "words that go there and back\n".repeat(20_000);
+        let (success, text) = kubectl.run(&["exec", "-i", "a", "--", "cat"], &typed).await;
+        assert!(success && text == typed, "{} of {}", text.len(), typed.len());
+        let (success, text) = kubectl.run(&["exec", "a", "-c", "x", "--", "true"], "").await;
+        assert!(!success && text.contains("container x is not valid for pod a"), "{text}");
+        let (child, mut out) = lines(kubectl.start(&["exec", "a", "--", "sh", "-c", "echo $$; sleep 3600"]));
+        let pid = line(&mut out).await;
+        drop(child);
+        crate::stream::has_ended(&pid).await;
+        sim.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_are_attached_to_and_ports_forwarded_over_spdy() {
+    let sim = plain("older").await;
+    let kubectl = Kubectl::new(&sim).without_websockets();
+    let mut echo = process("echo", "while read line; do echo got $line; done; sleep 3600");
+    echo["spec"]["containers"][0]["stdin"] = json!(true);
+    Raw(&sim).post(PODS, &echo).await;
+    Raw(&sim).post(PODS, &pod("web", &json!({}))).await;
+    for name in ["echo", "web"] {
+        pod_that(&sim, name, ready).await;
+    }
+    let (mut child, mut out) = lines(kubectl.start(&["attach", "-i", "echo"]));
+    child.stdin.take().expect("an input").write_all(b"one\n").await.expect("typed");
+    assert_eq!(line(&mut out).await, "got one");
+    let open = forward(&kubectl, "pod/web", 8080).await;
+    for path in ["/a", "/b"] {
+        assert_eq!(ask(&open.address, path).await.expect("an answer")["path"], path);
+    }
+    let mut closed = forward(&kubectl, "pod/web", 81).await;
+    assert!(ask(&closed.address, "/").await.is_err());
+    let mut words = String::new();
+    closed.child.stderr.take().expect("an error output").read_to_string(&mut words).await.expect("words");
+    assert!(words.contains("connection refused"), "{words}");
+    sim.shutdown().await;
+}
