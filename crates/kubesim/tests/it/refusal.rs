@@ -44,6 +44,17 @@ async fn what_cannot_be_streamed_is_refused_in_the_words_of_a_real_server() {
     }
     let (code, _) = Raw(&sim).send("DELETE", &format!("{PODS}/pair/exec"), "application/json", "").await;
     assert_eq!(code, 405);
+    let (_, list) = Raw(&sim).get("/api/v1").await;
+    for (name, kind, verbs) in [
+        ("pods/attach", "PodAttachOptions", json!(["create", "get"])),
+        ("pods/ephemeralcontainers", "Pod", json!(["get", "patch", "update"])),
+        ("pods/exec", "PodExecOptions", json!(["create", "get"])),
+        ("pods/portforward", "PodPortForwardOptions", json!(["create", "get"])),
+    ] {
+        let entry = list["resources"].as_array().and_then(|all| all.iter().find(|r| r["name"] == name));
+        let found = entry.map(|entry| (&entry["kind"], &entry["verbs"]));
+        assert_eq!(found, Some((&json!(kind), &verbs)), "{name}");
+    }
     sim.faults().set_api_errors(1.0);
     assert_eq!(refused(&sim, "pair/exec?command=true&stdout=1").await.0, 500, "faults are of every request");
     sim.shutdown().await;

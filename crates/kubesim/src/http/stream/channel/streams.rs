@@ -105,3 +105,27 @@ async fn resize(stream: Option<Opened>, typed: mpsc::Sender<Input>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn measures_of_a_terminal_are_read_however_they_are_cut() {
+        let ((sender, input), (frames, _outgoing)) = (mpsc::channel(8), mpsc::channel(8));
+        let (typed, mut read) = mpsc::channel(8);
+        let stream = Opened::new(1, Default::default(), input, CancellationToken::new(), frames);
+        for piece in ["{\"Width\":80,\"Hei", "ght\":24}\n{\"Width\":97,", "\"Height\":31}"] {
+            sender.send(Bytes::from(piece)).await.expect("sent");
+        }
+        drop(sender);
+        resize(Some(stream), typed).await;
+        for (columns, rows) in [(80, 24), (97, 31)] {
+            assert_eq!(read.recv().await, Some(Input::Resize { columns, rows }));
+        }
+        assert_eq!(read.recv().await, None);
+    }
+}

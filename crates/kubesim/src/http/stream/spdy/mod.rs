@@ -41,6 +41,18 @@ pub(super) struct Opened {
     pub output: Output,
 }
 
+impl Opened {
+    pub(super) fn new(
+        stream: u32,
+        headers: Headers,
+        input: mpsc::Receiver<Bytes>,
+        gone: CancellationToken,
+        frames: mpsc::Sender<Bytes>,
+    ) -> Self {
+        Self { headers, input, gone, output: Output { stream, frames } }
+    }
+}
+
 /// What goes back on one stream.
 #[derive(Debug, Clone)]
 pub(super) struct Output {
@@ -143,8 +155,8 @@ impl Connection {
         let (sender, input) = mpsc::channel(64);
         let gone = CancellationToken::new();
         self.streams.insert(stream, Sending { input: (!last).then_some(sender), gone: gone.clone() });
-        let output = Output { stream, frames: self.frames.clone() };
-        self.opened.send(Opened { headers, input, gone, output }).await.map_err(|_| Error::Closed)
+        let opened = Opened::new(stream, headers, input, gone, self.frames.clone());
+        self.opened.send(opened).await.map_err(|_| Error::Closed)
     }
 
     async fn answer(&self, frame: Bytes) -> Result<(), Error> {
