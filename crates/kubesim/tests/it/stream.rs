@@ -1,7 +1,9 @@
 //! Commands in containers and attaching to them, as kubectl and plain clients do it.
 
+use std::time::Duration;
+
 use bcs_kubesim::Kubesim;
-use futures::SinkExt as _;
+use futures::{SinkExt as _, future};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -117,6 +119,25 @@ async fn a_command_is_killed_with_its_children_when_its_client_goes_away() {
     for pid in pids.split(' ') {
         has_ended(pid).await;
     }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_is_missed_also_by_a_command_that_does_not_read_what_it_types() {
+    let sim = sim("deaf").await;
+    begin(&sim, &process("a", RESTS), ready).await;
+    let one = |kubectl: Kubectl| async move {
+        let script = "echo $$; exec sleep 3600";
+        let (mut child, mut out) = lines(kubectl.start(&["exec", "-i", "a", "--", "sh", "-c", script]));
+        let pid = line(&mut out).await;
+        let mut input = child.stdin.take().expect("an input");
+        // As much as fits into everything on the way.
+        let more = async { while input.write_all(&[b'x'; 1 << 16]).await.is_ok() {} };
+        assert!(tokio::time::timeout(Duration::from_secs(1), more).await.is_err());
+        drop(child);
+        has_ended(&pid).await;
+    };
+    future::join(one(Kubectl::new(&sim)), one(Kubectl::new(&sim).without_websockets())).await;
     sim.shutdown().await;
 }
 

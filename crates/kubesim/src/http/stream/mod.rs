@@ -2,6 +2,7 @@
 
 mod channel;
 mod forward;
+mod socket;
 mod spdy;
 mod speech;
 mod upgrade;

@@ -2,27 +2,25 @@
 
 pub(super) mod streams;
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::{SinkExt as _, StreamExt as _, future};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _, future};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::socket;
 use crate::kubelet::stdio::{Input, Said, Stdio, Voice};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
-pub(super) const ERROR: u8 = 3;
+const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 /// The second byte says which channel ends.
 const CLOSE: u8 = 255;
-
-/// How long a client may take to say good-bye.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,16 +103,6 @@ pub(super) fn frame(channel: u8, bytes: &[u8]) -> Message {
     Message::Binary(frame.freeze())
 }
 
-/// The bytes of a message that has some; none when it is the last one.
-pub(super) fn bytes(message: Message) -> Option<Bytes> {
-    match message {
-        Message::Binary(bytes) => Some(bytes),
-        Message::Text(text) => Some(text.into()),
-        Message::Ping(_) | Message::Pong(_) => Some(Bytes::new()),
-        Message::Close(_) => None,
-    }
-}
-
 /// Connects the client with some work until either of them ends. The work is dropped when the client goes; when the work ends, the
 /// client hears its verdict, or nothing at all if there is none.
 pub(super) async fn carry<F>(
@@ -137,7 +125,7 @@ pub(super) async fn carry<F>(
             // Who can type nothing has come to the end already.
             let typed = Some(typed).filter(|_| streams.stdin || streams.tty);
             while let Some(Ok(message)) = frames.next().await {
-                let Some(bytes) = bytes(message) else { return };
+                let Some(bytes) = socket::bytes(message) else { return };
                 let input = version.read(&bytes).filter(|input| streams.takes(input));
                 if let (Some(input), Some(typed)) = (input, &typed) {
                     // Who reads no more misses nothing.
@@ -145,27 +133,16 @@ pub(super) async fn carry<F>(
                 }
             }
         };
-        let writing = async {
-            while let Some(Said { voice, bytes }) = said.recv().await {
-                let Some(channel) = streams.channel(voice) else { continue };
-                if sink.send(frame(channel, &bytes)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let working = future::join(work(Stdio { input, output }), writing);
-        tokio::select! { (verdict, ()) = working => verdict, () = reading => return }
+        let writing = socket::send_all(&mut sink, &mut said, |Said { voice, bytes }| {
+            streams.channel(voice).map(|channel| frame(channel, &bytes))
+        });
+        let working = future::try_join(work(Stdio { input, output }).map(Ok), writing);
+        tokio::select! { done = working => done, () = reading => return }
     };
-    let Some(verdict) = verdict else { return };
-    let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    for last in [frame(ERROR, verdict.to_string().as_bytes()), Message::Close(Some(close))] {
-        if sink.send(last).await.is_err() {
-            return;
-        }
+    let Ok((Some(verdict), ())) = verdict else { return };
+    if sink.send(frame(ERROR, verdict.to_string().as_bytes())).await.is_ok() {
+        socket::close(sink, frames).await;
     }
-    // Who closes first, while the other one still writes, breaks the connection before everything was read.
-    let farewell = async { while let Some(Ok(_)) = frames.next().await {} };
-    let _ = tokio::time::timeout(GOODBYE, farewell).await;
 }
 
 #[cfg(test)]

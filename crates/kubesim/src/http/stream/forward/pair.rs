@@ -1,16 +1,14 @@
 //! Ports over one WebSocket, with two channels for each of them: for what is carried, and for what goes wrong.
 
-use std::time::Duration;
-
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _, future};
+use futures::{FutureExt as _, StreamExt as _, future};
 use tokio::sync::mpsc;
 
-use super::{super::channel, Goal};
-
-/// How long a client may take to say good-bye.
-const GOODBYE: Duration = Duration::from_secs(5);
+use super::{
+    super::{channel, socket},
+    Goal,
+};
 
 pub(super) async fn hold(socket: WebSocket, goal: Goal, ports: Vec<u16>) {
     let (mut sink, mut messages) = socket.split();
@@ -19,7 +17,7 @@ pub(super) async fn hold(socket: WebSocket, goal: Goal, ports: Vec<u16>) {
     let done = {
         let reading = async {
             while let Some(Ok(message)) = messages.next().await {
-                let Some(bytes) = channel::bytes(message) else { return };
+                let Some(bytes) = socket::bytes(message) else { return };
                 let input = bytes.first().filter(|channel| *channel % 2 == 0);
                 if let Some(input) = input.and_then(|channel| inputs.get(usize::from(channel / 2))) {
                     // A port that is closed misses nothing.
@@ -27,27 +25,18 @@ pub(super) async fn hold(socket: WebSocket, goal: Goal, ports: Vec<u16>) {
                 }
             }
         };
-        let writing = async {
-            while let Some(message) = outgoing.recv().await {
-                if sink.send(message).await.is_err() {
-                    return;
-                }
-            }
-        };
+        let writing = socket::send_all(&mut sink, &mut outgoing, Some);
         let forwards = ports
             .into_iter()
             .zip(receivers)
             .zip((0_u8..).step_by(2))
             .map(|((port, input), channel)| one(&goal, port, input, channel, frames.clone()));
-        let forwarding = future::join_all(forwards);
+        let forwarding = future::join_all(forwards).map(Ok);
         drop(frames);
-        tokio::select! { _ = future::join(forwarding, writing) => true, () = reading => false }
+        tokio::select! { done = future::try_join(forwarding, writing) => done.is_ok(), () = reading => false }
     };
-    let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    if done && sink.send(Message::Close(Some(close))).await.is_ok() {
-        // Who closes first, while the other one still writes, breaks the connection before everything was read.
-        let farewell = async { while let Some(Ok(_)) = messages.next().await {} };
-        let _ = tokio::time::timeout(GOODBYE, farewell).await;
+    if done {
+        socket::close(sink, messages).await;
     }
 }
 

@@ -1,11 +1,11 @@
 //! What carries the frames of SPDY: a connection of their own, or the messages of a WebSocket.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use axum::extract::ws::{Message, WebSocket};
 use bytes::{Bytes, BytesMut};
 use futures::{
-    FutureExt as _, SinkExt as _, StreamExt as _, future,
+    FutureExt as _, StreamExt as _, future,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
@@ -16,10 +16,13 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{super::channel, Opened};
+use super::{
+    super::socket::{self, BEAT, GOODBYE},
+    Opened, frame,
+};
 
-/// How long a client may take to say good-bye.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// Pings of this side have even numbers.
+const OURS: u32 = 2;
 
 pub(crate) struct Link {
     /// What the client sends, however it is cut.
@@ -48,7 +51,12 @@ impl Link {
         });
         let write = |mut outgoing: mpsc::Receiver<Bytes>| {
             async move {
-                while let Some(frame) = outgoing.recv().await {
+                loop {
+                    let frame = match tokio::time::timeout(BEAT, outgoing.recv()).await {
+                        Ok(Some(frame)) => frame,
+                        Ok(None) => return,
+                        Err(_) => frame::ping(OURS),
+                    };
                     // TLS keeps what is not flushed.
                     if to.write_all(&frame).await.is_err() || to.flush().await.is_err() {
                         return;
@@ -64,15 +72,13 @@ impl Link {
         let (mut sink, messages) = socket.split();
         let incoming = stream::unfold(messages, |mut messages| async {
             let message = messages.next().await?.ok()?;
-            Some((channel::bytes(message)?, messages))
+            Some((socket::bytes(message)?, messages))
         });
         let write = |mut outgoing: mpsc::Receiver<Bytes>| {
             async move {
-                while let Some(frame) = outgoing.recv().await {
-                    if sink.send(Message::Binary(frame)).await.is_err() {
-                        return;
-                    }
-                }
+                // A client that has gone hears nothing more.
+                let _ =
+                    socket::send_all(&mut sink, &mut outgoing, |frame| Some(Message::Binary(frame))).await;
             }
             .boxed()
         };
