@@ -29,4 +29,5 @@ mod stop;
 mod stream;
 mod tls;
 mod watch;
+mod wire;
 mod witness;

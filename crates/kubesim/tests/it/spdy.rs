@@ -1,6 +1,7 @@
 //! Streams over SPDY, as kubectl before 1.31 and many programs in Go open them; also without TLS, where kubectl has no other way.
 
 use bcs_kubesim::Kubesim;
+use kube::api::AttachParams;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -8,7 +9,7 @@ use crate::{
     forward::{ask, forward},
     harness::{PODS, Raw, pod, ready},
     kubectl::Kubectl,
-    stream::{RESTS, begin, line, lines, process},
+    stream::{RESTS, begin, line, lines, pods, process},
     witness::{pod_that, sim_with},
 };
 
@@ -50,6 +51,11 @@ async fn containers_are_attached_to_and_ports_forwarded_over_spdy() {
     for name in ["echo", "web"] {
         pod_that(&sim, name, ready).await;
     }
+    // Who sends the token itself needs no TLS for a WebSocket.
+    let exec = pods(&sim).await.exec("web", ["echo", "words"], &AttachParams::default().stderr(false)).await;
+    let mut said = String::new();
+    exec.expect("runs").stdout().expect("an output").read_to_string(&mut said).await.expect("words");
+    assert_eq!(said, "words\n");
     let (mut child, mut out) = lines(kubectl.start(&["attach", "-i", "echo"]));
     child.stdin.take().expect("an input").write_all(b"one\n").await.expect("typed");
     assert_eq!(line(&mut out).await, "got one");

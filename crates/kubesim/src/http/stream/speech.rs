@@ -103,6 +103,8 @@ impl Session {
             let log = self.api.logs.find(object::uid(&self.pod), &self.container, false);
             return match log {
                 Some(log) => session::attach(log, container, stdio).await,
+                // It has gone together with its log.
+                None if session::is_process(&self.pod) => Ending::Exited(0),
                 None => session::silence(stdio).await,
             };
         };
