@@ -64,6 +64,21 @@ async fn an_ephemeral_container_is_added_to_a_pod_that_runs_and_ends_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kubectl_debugs_a_copy_of_a_pod_and_a_node() {
+    let sim = crate::harness::sim("copies").await;
+    let kubectl = Kubectl::new(&sim);
+    Raw(&sim).post(PODS, &pod("a", &json!({}))).await;
+    let node = pod_that(&sim, "a", ready).await["spec"]["nodeName"].as_str().expect("a node").to_owned();
+    kubectl.ok(&["debug", "a", "--copy-to=b", "--image=sh:1", "-c", "look", "--attach=false"]).await;
+    let copy = pod_that(&sim, "b", ready).await;
+    assert_eq!(copy["status"]["containerStatuses"].as_array().map(Vec::len), Some(2));
+    let text = kubectl.ok(&["debug", &format!("node/{node}"), "--image=sh:1", "--attach=false"]).await;
+    let name = text.split_whitespace().find(|word| word.starts_with("node-debugger-")).expect("a pod");
+    assert_eq!(pod_that(&sim, name, ready).await["spec"]["nodeName"], node.as_str());
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ephemeral_containers_have_a_door_of_their_own_and_only_grow() {
     let sim = crate::harness::sim("door").await;
     let raw = Raw(&sim);

@@ -1,6 +1,6 @@
 //! The real kubectl against the simulator.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{ffi::OsString, path::PathBuf, process::Stdio};
 
 use bcs_kubesim::Kubesim;
 use serde_json::{Value, json};
@@ -33,14 +33,22 @@ impl Kubectl {
         self.dir.path().join(name)
     }
 
+    /// What it finds in its environment.
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 4] {
+        let websockets = OsString::from(self.websockets.to_string());
+        [
+            ("KUBECONFIG", self.path("config").into()),
+            ("HOME", self.dir.path().into()),
+            ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets.clone()),
+            ("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets),
+        ]
+    }
+
     /// One that goes on until it is dropped.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let child = Command::new("kubectl")
             .args(args)
-            .env("KUBECONFIG", self.path("config"))
-            .env("HOME", self.dir.path())
-            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", self.websockets.to_string())
-            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", self.websockets.to_string())
+            .envs(self.variables())
             .env_remove("HTTP_PROXY")
             .env_remove("http_proxy")
             .stdin(Stdio::piped())

@@ -96,6 +96,12 @@ async fn kubectl_is_told_why_there_is_nobody_to_speak_to() {
 async fn a_simulated_container_has_a_few_programs_and_says_so_of_all_others() {
     let sim = crate::stream::sim("programs").await;
     let kubectl = Kubectl::new(&sim);
+    let mut pair = pod("pair", &json!({}));
+    pair["spec"]["containers"] =
+        json!([{"name": "main", "image": "web:1"}, {"name": "side", "image": "web:1"}]);
+    begin(&sim, &pair, ready).await;
+    let text = kubectl.ok(&["exec", "pair", "--", "hostname"]).await;
+    assert_eq!(text, "pair\nDefaulted container \"main\" out of: main, side\n");
     let mut web = pod("web", &json!({}));
     web["spec"]["containers"][0]["env"] = json!([{"name": "COLOUR", "value": "blue"}]);
     begin(&sim, &web, ready).await;

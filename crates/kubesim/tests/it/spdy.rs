@@ -40,6 +40,33 @@ async fn commands_run_over_spdy_as_they_do_over_a_websocket() {
     }
 }
 
+/// What is said in the terminal in which kubectl runs a shell, and how it ends.
+async fn in_terminal(kubectl: &Kubectl, typed: &str) -> (String, Option<i32>) {
+    let (mut terminal, inner) = pty_process::open().expect("a terminal");
+    terminal.resize(pty_process::Size::new(31, 97)).expect("resized");
+    let command = pty_process::Command::new("kubectl").args(["exec", "-it", "a", "--", "sh"]);
+    let mut child = command.envs(kubectl.variables()).kill_on_drop(true).spawn(inner).expect("kubectl");
+    terminal.write_all(typed.as_bytes()).await.expect("typed");
+    let mut said = Vec::new();
+    // A terminal that nobody holds any more ends with an error.
+    let _ = terminal.read_to_end(&mut said).await;
+    (String::from_utf8_lossy(&said).into_owned(), child.wait().await.expect("an end").code())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_of_kubectl_leads_to_one_in_the_container() {
+    let sim = crate::stream::sim("terminals").await;
+    begin(&sim, &process("a", RESTS), ready).await;
+    // The size travels on a way of its own.
+    let typed = "until [ \"$(stty size)\" = '31 97' ]; do sleep 0.01; done; tty; echo $TERM; exit 3\n";
+    for kubectl in [Kubectl::new(&sim), Kubectl::new(&sim).without_websockets()] {
+        let (said, code) = in_terminal(&kubectl, typed).await;
+        assert!(said.contains("/dev/pts/") && said.contains("xterm\r\n"), "{said}");
+        assert_eq!(code, Some(3), "{said}");
+    }
+    sim.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_are_attached_to_and_ports_forwarded_over_spdy() {
     let sim = plain("older").await;
