@@ -117,7 +117,15 @@ use k8s_openapi::api::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
-const POD_ACTIONS: [(&str, &str); 3] = [("binding", "Binding"), ("eviction", "Eviction"), ("log", "Pod")];
+const POD_ACTIONS: [(&str, &str); 7] = [
+    ("attach", "PodAttachOptions"),
+    ("binding", "Binding"),
+    ("ephemeralcontainers", "Pod"),
+    ("eviction", "Eviction"),
+    ("exec", "PodExecOptions"),
+    ("log", "Pod"),
+    ("portforward", "PodPortForwardOptions"),
+];
 
 kinds! {
     NAMESPACES: "namespaces", CORE, "Namespace", ["namespaces", "namespace"], short ["ns"], cluster, status true, scale false, actions [("finalize", "Namespace")], all [], core::Namespace;

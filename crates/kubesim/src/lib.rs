@@ -28,6 +28,9 @@
 //! processes, with their environment and `POD_IP`; the images mean nothing. `Config::allow_processes` must allow it. The
 //! processes end with the simulator, unless that is killed in a way that leaves it no time. Their logs are kept in part.
 //!
+//! Clients run commands in containers, attach to them, forward ports and add ephemeral containers, over WebSocket and SPDY. In a
+//! process the command is a process too; a simulated container has the programs in `kubelet/program.rs`, and no others.
+//!
 //! What is said of a pod holds for its app containers; images, latency and errors for all. `sim.bcs/<container>.crash-after`
 //! and the like say it of one container.
 //!
@@ -38,8 +41,8 @@
 //! and may do what roles and bindings allow; bodies may be JSON, YAML or, of published types, protobuf.
 //!
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
-//! needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses
-//! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
+//! needs it refuses every object), volumes (claims are bound to them, and they hold nothing), kube-proxy (cluster addresses
+//! answer nothing), probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
 //! service. Of the controllers: metrics of autoscalers other than Resource (and
 //! their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
 

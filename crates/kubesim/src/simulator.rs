@@ -125,7 +125,7 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
         faults,
         tokens: Tokens::new(token),
         logs,
-        stop: tasks.stop.clone(),
+        tasks: tasks.clone(),
         requests: AtomicU64::new(0),
         watches: AtomicU64::new(0),
     });

@@ -64,6 +64,7 @@ const WORKED_WITH: [(&str, &[&str]); 8] = [
             "limitranges",
             "persistentvolumeclaims",
             "pods",
+            "pods/attach",
             "pods/eviction",
             "pods/exec",
             "pods/log",
@@ -112,9 +113,8 @@ fn rules(resources: &[(&str, &[&str])], verbs: &[&str]) -> Vec<Value> {
 fn visible(mut rules: Vec<Value>) -> Vec<Value> {
     for rule in &mut rules {
         if let Some(names) = rule["resources"].as_array_mut() {
-            names.retain(|name| {
-                !["secrets", "pods/exec", "pods/eviction", "pods/portforward"].iter().any(|n| name == n)
-            });
+            let acts = ["secrets", "pods/attach", "pods/exec", "pods/eviction", "pods/portforward"];
+            names.retain(|name| !acts.iter().any(|n| name == n));
         }
     }
     rules

@@ -131,7 +131,7 @@ impl Watch {
             if !self.queue.is_empty() {
                 continue;
             }
-            let stop = self.api.stop.clone();
+            let stop = self.api.tasks.stop.clone();
             tokio::select! {
                 _ = self.changed.changed() => {}
                 _ = self.dropped.changed() => return None,

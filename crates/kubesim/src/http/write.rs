@@ -150,10 +150,14 @@ async fn change(
         let changed = validate::typing(kind, changed, validate::Unknown::Ignore)?.0;
         value = through_door(target, current, changed);
     }
-    if target.subresource.is_empty() {
-        validate::check(kind, &value)?;
-        validate::check_update(kind, current, &value)?;
-        access::check_escalation(&api.store, &call.who, kind, &value)?;
+    match target.subresource.as_str() {
+        "" => {
+            validate::check(kind, &value)?;
+            validate::check_update(kind, current, &value)?;
+            access::check_escalation(&api.store, &call.who, kind, &value)?;
+        }
+        "ephemeralcontainers" => validate::check_ephemeral(current, &value)?,
+        _ => {}
     }
     api.gate.validate(&what, Some(&value), Some(current), warnings).await?;
     api.gate.as_stored(kind, &mut value);
@@ -164,13 +168,10 @@ async fn change(
 fn through_door(target: &Target, current: &Value, mut value: Value) -> Value {
     let kind = target.kind;
     match target.subresource.as_str() {
-        "status" => {
-            let (status, managed) = (value["status"].take(), value["metadata"]["managedFields"].take());
-            value = current.clone();
-            value["status"] = status;
-            if managed.is_array() {
-                value["metadata"]["managedFields"] = managed;
-            }
+        "status" => value = with_part(current, value, &["status"]),
+        "ephemeralcontainers" => {
+            value = with_part(current, value, &["spec", "ephemeralContainers"]);
+            validate::apply_defaults(kind, &mut value);
         }
         "finalize" => {}
         _ => {
@@ -197,6 +198,21 @@ fn store_change(
     value: Value,
 ) -> Result<Arc<Value>, Status> {
     if dry(call) { Ok(Arc::new(value)) } else { api.store.swap(target.kind, current, value) }
+}
+
+/// The object as it was, but for one part.
+fn with_part(current: &Value, mut given: Value, path: &[&str]) -> Value {
+    let part = path.iter().fold(&mut given, |place, name| &mut place[*name]).take();
+    let managed = given["metadata"]["managedFields"].take();
+    let mut value = current.clone();
+    match part {
+        Value::Null => object::unset(&mut value, path),
+        part => object::set(&mut value, path, part),
+    }
+    if managed.is_array() {
+        value["metadata"]["managedFields"] = managed;
+    }
+    value
 }
 
 /// What the server assigned stays when a client leaves it out.

@@ -34,11 +34,18 @@ impl Life {
     pub(crate) fn start(&mut self, view: &View<'_>, images: &mut Images) -> Vec<Effect> {
         let mut effects = Vec::new();
         for index in 0..self.containers.len() {
+            // Those who are to find out what holds up the others wait for nobody.
+            if self.containers[index].role == Role::Ephemeral {
+                effects.extend(self.proceed(index, view, images));
+            }
+        }
+        for index in 0..self.containers.len() {
             let role = self.containers[index].role;
             if role == Role::App && !self.initialized {
                 self.initialize();
             }
-            if role == Role::Init && (self.initialized || self.containers[index].over().is_some()) {
+            let past = role == Role::Init && (self.initialized || self.containers[index].over().is_some());
+            if past || role == Role::Ephemeral {
                 continue;
             }
             effects.extend(self.proceed(index, view, images));
@@ -47,7 +54,7 @@ impl Life {
             let holds = match role {
                 Role::Init => true,
                 Role::Sidecar => !self.initialized && !container.started,
-                Role::App => false,
+                Role::App | Role::Ephemeral => false,
             };
             if busy || holds {
                 break;

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -70,6 +71,12 @@ impl Local {
                 self.life.exit(letter.index, exit, again, view).into_iter().collect()
             }
         }
+    }
+
+    /// Containers were added to the pod.
+    pub(super) fn grow(&mut self, pod: &Value) {
+        self.life.grow(pod);
+        self.handles.resize_with(self.life.containers.len(), Handle::default);
     }
 
     pub(super) fn close_ended(&mut self) {

@@ -11,9 +11,12 @@ pub(crate) mod network;
 mod plan;
 mod probe;
 pub(crate) mod process;
+mod program;
 mod restore;
 mod server;
+pub(crate) mod session;
 mod status;
+pub(crate) mod stdio;
 mod stop;
 pub(crate) mod usage;
 
@@ -189,6 +192,7 @@ impl Kubelet {
             return Ok(left);
         }
         local.rest = None;
+        local.grow(pod);
         let plan = plan::plan(pod, self.settings.startup);
         let deleting = object::deleting(pod);
         if local.silent {
