@@ -47,6 +47,7 @@ mod access;
 mod admission;
 mod clock;
 mod config;
+mod connection;
 mod controller;
 mod custom;
 mod expression;
@@ -71,7 +72,7 @@ mod validate;
 
 pub use self::{
     config::{Config, NodeProfile},
-    faults::Faults,
+    faults::{Crash, Current as CurrentFaults, Error as FaultError, Faults},
     kubelet::{
         network::{ParseError as PodNetworkError, PodNetwork},
         usage::Usage,

@@ -39,11 +39,11 @@ use crate::{
         review::{self, Review},
     },
     admission::Gate,
+    connection::Peer,
     faults::Faults,
     kubelet::process::log::Logs,
     status::Status,
     store::Store,
-    tls::Peer,
 };
 
 pub(crate) struct Api {
@@ -98,6 +98,10 @@ async fn serve(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response<Body> {
+    if !api.faults.reachable(&peer.line, request.uri().path()) {
+        // Nobody reads it: the connection is cut.
+        return Response::default();
+    }
     api.requests.fetch_add(1, Ordering::Relaxed);
     match answer(&api, &peer, request).await {
         Ok(response) => response,

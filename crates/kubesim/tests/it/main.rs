@@ -12,6 +12,7 @@ mod cron_job;
 mod custom;
 mod daemon_set;
 mod deployment;
+mod fault;
 mod harness;
 mod job;
 mod kubectl;
