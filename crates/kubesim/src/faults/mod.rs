@@ -12,7 +12,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 /// What is set now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Current {
     /// The share of requests that fail with 500.
     pub api_errors: f64,

@@ -8,6 +8,7 @@ mod admission;
 mod autoscaler;
 mod clients;
 mod container;
+mod controller_runtime;
 mod cron_job;
 mod custom;
 mod daemon_set;
