@@ -39,9 +39,9 @@
 //!
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
 //! needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses
-//! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
-//! service. Of the controllers: quotas and limit ranges, metrics of autoscalers other than Resource (and
-//! their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
+//! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do). Of the controllers: quotas and
+//! limit ranges, metrics of autoscalers other than Resource (and their version `autoscaling/v1`), preemption, affinity
+//! between pods, preferred affinity.
 
 mod access;
 mod admission;

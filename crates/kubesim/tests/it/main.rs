@@ -23,6 +23,7 @@ mod probe;
 mod process;
 mod protocol;
 mod scale;
+mod service;
 mod stateful_set;
 mod stop;
 mod tls;
