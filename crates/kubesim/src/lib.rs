@@ -37,6 +37,8 @@
 //! Who asks says so with the token of the administrator or of a service account, or (with [`Config::tls`]) with a certificate,
 //! and may do what roles and bindings allow; bodies may be JSON, YAML or, of published types, protobuf.
 //!
+//! What goes wrong is told by [`Faults`], or by `POST /sim/faults`: errors, partitions, lost nodes, slow starts, crashes.
+//!
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
 //! needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses
 //! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do). Of the controllers: quotas and
