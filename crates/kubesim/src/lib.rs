@@ -40,16 +40,18 @@
 //! Who asks says so with the token of the administrator or of a service account, or (with [`Config::tls`]) with a certificate,
 //! and may do what roles and bindings allow; bodies may be JSON, YAML or, of published types, protobuf.
 //!
+//! What goes wrong is told by [`Faults`], or by `POST /sim/faults`: errors, partitions, lost nodes, slow starts, crashes.
+//!
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
 //! needs it refuses every object), volumes (claims are bound to them, and they hold nothing), kube-proxy (cluster addresses
-//! answer nothing), probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
-//! service. Of the controllers: metrics of autoscalers other than Resource (and
-//! their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
+//! answer nothing), probes over TLS and gRPC (a connection must do). Of the controllers: metrics of autoscalers other than
+//! Resource (and their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
 
 mod access;
 mod admission;
 mod clock;
 mod config;
+mod connection;
 mod controller;
 mod custom;
 mod expression;
@@ -74,7 +76,7 @@ mod validate;
 
 pub use self::{
     config::{Config, NodeProfile},
-    faults::Faults,
+    faults::{Crash, Current as CurrentFaults, Error as FaultError, Faults},
     kubelet::{
         network::{ParseError as PodNetworkError, PodNetwork},
         usage::Usage,

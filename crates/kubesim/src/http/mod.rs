@@ -26,6 +26,13 @@ use std::{
     },
 };
 
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Query, Request, State},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
+};
+
 use self::{represent::Form, stream::Upgrade};
 use crate::{
     access::{
@@ -33,18 +40,12 @@ use crate::{
         review::{self, Review},
     },
     admission::Gate,
+    connection::Peer,
     faults::Faults,
     kubelet::process::log::Logs,
     status::Status,
     store::Store,
     task::Tasks,
-    tls::Peer,
-};
-use axum::{
-    Router,
-    body::Body,
-    extract::{ConnectInfo, Query, Request, State},
-    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 
 pub(crate) struct Api {
@@ -112,6 +113,10 @@ async fn serve(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response<Body> {
+    if !api.faults.reachable(&peer.line, request.uri().path()) {
+        // Nobody reads it: the connection is cut.
+        return Response::default();
+    }
     api.requests.fetch_add(1, Ordering::Relaxed);
     match answer(&api, &peer, request).await {
         Ok(response) => response,

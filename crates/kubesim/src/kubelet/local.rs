@@ -37,6 +37,8 @@ pub(super) enum News {
     Hooked(Result<(), String>),
     /// A process ended.
     Exited(Exit),
+    /// It has to end now.
+    Crashed(Exit),
 }
 
 /// News of one start of one container; old news are thrown away.
@@ -65,6 +67,14 @@ impl Local {
         match letter.news {
             News::Probed(which, answer) => self.life.probed(letter.index, which, answer, view),
             News::Begun(answer) => self.life.begun(letter.index, answer, view),
+            News::Crashed(exit) => {
+                if let Some(Handle::Process(process)) = self.handles.get(letter.index) {
+                    // Its end is heard as that of any process.
+                    process.kill();
+                    return Vec::new();
+                }
+                self.life.exit(letter.index, exit, Again::Policy, view).into_iter().collect()
+            }
             News::Hooked(answer) => self.life.hooked(letter.index, answer),
             News::Exited(exit) => {
                 let again = container.stop.as_ref().map_or(Again::Policy, |s| s.again);

@@ -44,6 +44,13 @@ pub(crate) enum Readiness {
     Never,
 }
 
+impl Plan<'_> {
+    /// All containers take so much longer to start.
+    pub(crate) fn slow_down(&mut self, longer: Duration) {
+        self.containers.iter_mut().for_each(|part| part.startup += longer);
+    }
+}
+
 impl Part {
     /// When and how the container ends by itself.
     pub(crate) fn end(&self) -> Option<(Duration, i32)> {
