@@ -95,7 +95,7 @@ impl Arguments {
 
 async fn fault(session: &Session, place: &Place, faults: &[String]) -> Result<(), Failure> {
     let asked = words::asked(faults).map_err(Failure::usage)?;
-    let server = place.named()?;
+    let server = place.named().await?;
     let done = server.set(&asked).await?;
     if !session.format().for_people() {
         return output::answer(session.format(), [format!("cluster/{}", server.name)], &done);
@@ -113,16 +113,16 @@ fn told(set: &CurrentFaults) -> String {
 }
 
 async fn status(session: &Session, place: &Place) -> Result<(), Failure> {
-    let named = place.one()?;
+    let named = place.one().await?;
     let single = named.is_some();
     let servers = match named {
         Some(server) => vec![server],
-        None => place.all()?,
+        None => place.all().await?,
     };
     let looks = servers.iter().map(async |server| {
         Ok::<_, Failure>(Shown {
             cluster: &server.name,
-            server: server.url.as_str().trim_end_matches('/'),
+            server: &server.url,
             faults: server.faults().await?,
             counts: server.counts().await?,
         })

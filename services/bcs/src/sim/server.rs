@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bcs_kubesim::CurrentFaults;
-use reqwest::{Method, StatusCode, Url};
+use hyper::{Method, Request, StatusCode, header};
+use kube::client::Body;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -16,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A cluster that says that it is simulated, once it was asked.
 pub(crate) struct Server {
     pub(crate) name: String,
-    pub(crate) url: Url,
-    token: String,
-    http: reqwest::Client,
+    /// Where it answers.
+    pub(crate) url: String,
+    client: kube::Client,
 }
 
 /// What is set now, and what that has done.
@@ -41,26 +42,23 @@ pub(crate) struct Counts {
 }
 
 impl Server {
-    pub(super) fn new(name: String, url: Url, token: String) -> Result<Self, Failure> {
-        // It is on this machine: no proxy has to do with it.
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
-        let http = http.map_err(|e| Failure::failed(format!("no HTTP client: {e}")))?;
-        Ok(Self { name, url, token, http })
+    pub(super) fn new(name: String, url: String, client: kube::Client) -> Self {
+        Self { name, url, client }
     }
 
     /// What is set.
     pub(crate) async fn faults(&self) -> Result<CurrentFaults, Failure> {
-        self.ask(Method::GET, "sim/faults", None).await
+        self.ask(Method::GET, "/sim/faults", None).await
     }
 
     pub(crate) async fn counts(&self) -> Result<Counts, Failure> {
-        self.ask(Method::GET, "sim/stats", None).await
+        self.ask(Method::GET, "/sim/stats", None).await
     }
 
     /// Lets this go wrong, if it is a simulated cluster.
     pub(crate) async fn set(&self, asked: &Asked) -> Result<Done, Failure> {
         self.faults().await?;
-        self.ask(Method::POST, "sim/faults", Some(asked)).await
+        self.ask(Method::POST, "/sim/faults", Some(asked)).await
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -69,14 +67,20 @@ impl Server {
         path: &str,
         body: Option<&Asked>,
     ) -> Result<T, Failure> {
-        let url = self.url.join(path).map_err(|e| Failure::failed(format!("{}: {e}", self.url)))?;
-        let mut request = self.http.request(method, url).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = request.send().await.map_err(|error| self.silent(&error))?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|error| self.silent(&error))?;
+        let body = body.map(serde_json::to_vec).transpose().map_err(|e| Failure::failed(e.to_string()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.unwrap_or_default()))
+            .map_err(|e| Failure::failed(format!("{}: {e}", self.url)))?;
+        let asked = async {
+            let answer = self.client.send(request).await?;
+            Ok::<_, kube::Error>((answer.status(), answer.into_body().collect_bytes().await?))
+        };
+        let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| self.silent("in time"))?;
+        let (status, bytes) = answer.map_err(|_| self.silent("at all"))?;
+        let text = String::from_utf8_lossy(&bytes);
         if status.is_success() {
             return serde_json::from_str(&text).map_err(|_| self.real());
         }
@@ -95,16 +99,14 @@ impl Server {
         })
     }
 
-    fn silent(&self, error: &reqwest::Error) -> Failure {
-        let (cluster, url) = (&self.name, self.url.as_str().trim_end_matches('/'));
-        let why = if error.is_timeout() { "in time" } else { "at all" };
+    fn silent(&self, how: &str) -> Failure {
+        let (cluster, url) = (&self.name, &self.url);
         Failure::failed(format!(
-            "cluster {cluster} does not answer {why} at {url}: is `bcs up` (or `bcs kubesim`) running?"
+            "cluster {cluster} does not answer {how} at {url}: is `bcs up` (or `bcs kubesim`) running?"
         ))
     }
 
     fn real(&self) -> Failure {
-        let url = self.url.as_str().trim_end_matches('/');
-        Failure::usage(format!("{url} is no simulated cluster{ONLY}"))
+        Failure::usage(format!("{} is no simulated cluster{ONLY}", self.url))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
+    io::ErrorKind,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use crate::{Running, bcs, run, text, until};
@@ -118,16 +120,20 @@ fn who_is_not_there_is_said_to_be_so() {
     fails(home.path(), 2, "sim status --kubeconfig nowhere.yaml", &["nowhere.yaml"]);
     let port = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("has one").port();
     let file = home.path().join("stopped.yaml");
-    std::fs::write(&file, config(&format!("http://127.0.0.1:{port}"))).expect("writes");
+    std::fs::write(&file, config(&format!("https://127.0.0.1:{port}"), "kubesim c")).expect("writes");
     let line = format!("sim status --kubeconfig {}", file.display());
     fails(home.path(), 1, &line, &["cluster c does not answer", "is `bcs up` (or `bcs kubesim`) running?"]);
 }
 
-fn config(server: &str) -> String {
+fn config(server: &str, authority: &str) -> String {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, authority);
+    let authority = params.self_signed(&KeyPair::generate().expect("a key")).expect("signed");
+    let authority = STANDARD.encode(authority.pem());
     let named = |kind: &str, value: Value| json!([{"name": "c", kind: value}]);
     json!({
         "current-context": "c",
-        "clusters": named("cluster", json!({"server": server})),
+        "clusters": named("cluster", json!({"server": server, "certificate-authority-data": authority})),
         "contexts": named("context", json!({"cluster": "c", "user": "c"})),
         "users": named("user", json!({"token": "hush-hush"})),
     })
@@ -138,27 +144,16 @@ fn config(server: &str) -> String {
 fn a_cluster_that_is_not_simulated_is_left_alone() {
     let home = tempfile::tempdir().expect("a directory");
     let real = home.path().join("real.yaml");
-    std::fs::write(&real, config("https://10.0.0.1:6443")).expect("writes");
+    std::fs::write(&real, config("https://10.0.0.1:6443", "kubesim c")).expect("writes");
     let line = format!("sim fault --kubeconfig {} api-errors=100%", real.display());
     let words =
         ["points at https://10.0.0.1:6443/, which is no simulated cluster", "only to those of `bcs up`"];
     fails(home.path(), 2, &line, &words);
-    // Something that answers on this machine, such as a proxy before a real cluster: it hears one question, and no wish.
-    let proxy = TcpListener::bind("127.0.0.1:0").expect("binds");
-    let address = proxy.local_addr().expect("has one");
-    std::fs::write(&real, config(&format!("http://{address}"))).expect("writes");
-    let heard = std::thread::spawn(move || {
-        let (mut stream, _) = proxy.accept().expect("accepts");
-        let (mut request, mut part) = (Vec::new(), [0; 1024]);
-        while !request.ends_with(b"\r\n\r\n") {
-            let count = stream.read(&mut part).expect("reads");
-            request.extend_from_slice(&part[..count]);
-        }
-        let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-        stream.write_all(answer.as_bytes()).expect("answers");
-        text(&request)
-    });
+    // A real one on this machine, such as kind makes them: it is not asked at all.
+    let kind = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = kind.local_addr().expect("has one");
+    std::fs::write(&real, config(&format!("https://{address}"), "kubernetes")).expect("writes");
     fails(home.path(), 2, &line, &["is no simulated cluster"]);
-    let heard = heard.join().expect("ends");
-    assert!(heard.starts_with("GET /sim/faults "), "{heard}");
+    kind.set_nonblocking(true).expect("is set");
+    assert!(kind.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
 }
