@@ -45,7 +45,7 @@
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
 //! needs it refuses every object), volumes (claims are bound to them, and they hold nothing), kube-proxy (cluster addresses
 //! answer nothing), probes over TLS and gRPC (a connection must do). Of the controllers: metrics of autoscalers other than
-//! Resource (and their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
+//! Resource, preemption, affinity between pods, preferred affinity.
 
 mod access;
 mod admission;
@@ -73,6 +73,7 @@ mod store;
 mod task;
 mod tls;
 mod validate;
+mod versions;
 
 pub use self::{
     config::{Config, NodeProfile},

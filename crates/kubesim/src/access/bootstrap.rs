@@ -54,7 +54,7 @@ fn named(kind: &str, name: &str, content: &Value) -> Value {
 const OWNED: [(&str, &[&str]); 1] = [("rbac.authorization.k8s.io", &["roles", "rolebindings"])];
 
 /// What those who work in a namespace use.
-const WORKED_WITH: [(&str, &[&str]); 8] = [
+const WORKED_WITH: [(&str, &[&str]); 9] = [
     (
         "",
         &[
@@ -99,6 +99,7 @@ const WORKED_WITH: [(&str, &[&str]); 8] = [
     ("policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
     ("coordination.k8s.io", &["leases"]),
     ("discovery.k8s.io", &["endpointslices"]),
+    ("events.k8s.io", &["events"]),
     ("networking.k8s.io", &["ingresses", "ingresses/status", "networkpolicies"]),
 ];
 

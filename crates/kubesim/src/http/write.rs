@@ -44,7 +44,7 @@ fn reply(
     warnings: &[String],
 ) -> Response<Body> {
     let include = call.param("includeObject");
-    let mut response = represent::json(code, &represent::one(call.form, target.kind, value, include));
+    let mut response = represent::json(code, &represent::one(call.form, target.shown, value, include));
     represent::warn(&mut response, warnings);
     response
 }
@@ -79,8 +79,12 @@ pub(crate) fn prepare(
     mut value: Value,
     unknown: Unknown,
 ) -> Result<(Value, Vec<String>), Status> {
-    validate::type_matches(target.kind, &mut value)?;
-    let (mut value, warnings) = validate::typing(target.kind, value, unknown)?;
+    validate::type_matches(target.shown, &mut value)?;
+    let (mut value, warnings) = validate::typing(target.shown, value, unknown)?;
+    if let Some(translation) = target.shown.translation() {
+        (translation.to_stored)(&mut value);
+        value["apiVersion"] = json!(target.kind.api_version());
+    }
     if target.kind.namespaced {
         let found = object::namespace(&value);
         if !found.is_empty() && found != target.namespace {
@@ -271,12 +275,12 @@ pub(crate) async fn patch(api: &Api, target: Target, call: Call, body: Body) -> 
     let mut tries = 0;
     loop {
         let seen = current(api, &target)?;
-        let shown = represent::typed(target.kind, &seen);
+        let shown = represent::typed(target.shown, &seen);
         let patched = match media.as_str() {
             "application/json-patch+json" => patch::json(&shown, wanted.clone())?,
             "application/merge-patch+json" => patch::merge(&shown, &wanted),
             "application/strategic-merge-patch+json" if target.kind.custom().is_none() => {
-                patch::strategic::merge(target.kind.schema(), &seen, &wanted)
+                patch::strategic::merge(target.shown.schema(), &shown, &wanted)
             }
             other if target.kind.custom().is_some() => return Err(body::unsupported(other, CUSTOM_PATCHES)),
             other => return Err(body::unsupported(other, PATCHES)),
@@ -367,14 +371,14 @@ pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) ->
     let what = attributes(&target, &call, Operation::Delete);
     api.gate.admit(&what, None, Some(&current), &mut warnings).await?;
     if dry(&call) {
-        return Ok(represent::json(StatusCode::OK, &represent::typed(target.kind, &current)));
+        return Ok(represent::json(StatusCode::OK, &represent::typed(target.shown, &current)));
     }
     let body = match api.store.delete(target.kind, &key, &options)? {
         // Pods answer themselves; the rest a status, as the real server does.
         Deletion::Done(last) if *target.kind == kind::PODS => {
-            represent::typed(target.kind, &last).into_owned()
+            represent::typed(target.shown, &last).into_owned()
         }
-        Deletion::Pending(left) => represent::typed(target.kind, &left).into_owned(),
+        Deletion::Pending(left) => represent::typed(target.shown, &left).into_owned(),
         Deletion::Done(last) => json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {"name": target.name, "group": target.kind.group, "kind": target.kind.plural, "uid": object::uid(&last)},
@@ -403,5 +407,5 @@ pub(crate) async fn delete_collection(api: &Api, target: Target, call: Call, bod
             _ => {}
         }
     }
-    Ok(represent::text(StatusCode::OK, represent::list(call.form, target.kind, &listing, None, "")))
+    Ok(represent::text(StatusCode::OK, represent::list(call.form, target.shown, &listing, None, "")))
 }

@@ -33,6 +33,7 @@ mod stateful_set;
 mod stop;
 mod stream;
 mod tls;
+mod versions;
 mod watch;
 mod webhook;
 mod wire;
