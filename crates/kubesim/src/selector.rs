@@ -1,8 +1,11 @@
 //! Label and field selectors: parsing their query syntax and matching objects.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::object;
+
+/// The labels of an object.
+pub(crate) type Map = serde_json::Map<String, Value>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Requirement {
@@ -47,7 +50,7 @@ impl Labels {
         Self(list)
     }
 
-    pub(crate) fn from_map(labels: Option<&Map<String, Value>>) -> Self {
+    pub(crate) fn from_map(labels: Option<&Map>) -> Self {
         let one =
             |(k, v): (&String, &Value)| Requirement::In(k.clone(), vec![v.as_str().unwrap_or("").to_owned()]);
         Self(labels.into_iter().flatten().map(one).collect())
@@ -57,7 +60,7 @@ impl Labels {
         self.0.is_empty()
     }
 
-    pub(crate) fn matches(&self, labels: Option<&Map<String, Value>>) -> bool {
+    pub(crate) fn matches(&self, labels: Option<&Map>) -> bool {
         let value = |key: &str| labels.and_then(|l| l.get(key)).and_then(Value::as_str);
         self.0.iter().all(|r| match r {
             Requirement::In(key, values) => value(key).is_some_and(|v| values.iter().any(|w| w == v)),
@@ -253,7 +256,7 @@ mod tests {
         }
     }
 
-    fn labels(object: &Value) -> Option<&Map<String, Value>> {
+    fn labels(object: &Value) -> Option<&Map> {
         object::labels(object)
     }
 
