@@ -56,6 +56,12 @@ impl Labels {
         Self(labels.into_iter().flatten().map(one).collect())
     }
 
+    /// Asks for one more label: this value, or any other than it.
+    pub(crate) fn add(&mut self, key: &str, value: &str, same: bool) {
+        let (key, values) = (key.to_owned(), vec![value.to_owned()]);
+        self.0.push(if same { Requirement::In(key, values) } else { Requirement::NotIn(key, values) });
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

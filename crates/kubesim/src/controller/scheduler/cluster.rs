@@ -1,4 +1,4 @@
-//! All nodes with all pods that have a place, and the search for a place for one more. Pure.
+//! All nodes, with all pods that have a place. Pure.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     node::{Facts, Node, Rank},
-    refusal::{Reasons, Refusal},
-    wish::Wish,
+    term::Namespaces,
+    wish::{Class, Wish},
 };
 use crate::object::Key;
 
@@ -17,6 +17,27 @@ use crate::object::Key;
 struct Placed {
     node: usize,
     wish: Arc<Wish>,
+    leaving: bool,
+}
+
+/// The placed pods of one class.
+#[derive(Debug)]
+struct Crowd {
+    wish: Arc<Wish>,
+    nodes: HashMap<usize, Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    all: i64,
+    leaving: i64,
+}
+
+/// What a new place changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub news: bool,
+    pub roomier: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -24,11 +45,15 @@ pub(super) struct Cluster {
     /// Numbers of nodes stay theirs.
     nodes: Vec<Node>,
     names: HashMap<String, usize>,
-    known: usize,
+    size: usize,
     pods: HashMap<Key, Placed>,
+    crowds: HashMap<Class, Crowd>,
+    /// The classes of placed pods that ask for neighbours.
+    asking: BTreeSet<Class>,
+    pub namespaces: Namespaces,
     /// The nodes that are open to every pod, the emptiest first, and the others.
-    open: BTreeSet<Rank>,
-    closed: BTreeSet<Rank>,
+    pub open: BTreeSet<Rank>,
+    pub closed: BTreeSet<Rank>,
 }
 
 impl Cluster {
@@ -58,7 +83,7 @@ impl Cluster {
             if after.2 {
                 lists[list(after.1)].insert(after.0);
             }
-            self.known = self.known + usize::from(after.2) - usize::from(before.2);
+            self.size = self.size + usize::from(after.2) - usize::from(before.2);
         }
         answer
     }
@@ -74,66 +99,88 @@ impl Cluster {
         self.change(at, |node| node.facts = None);
     }
 
-    /// Gives a pod a place; the number of the node where it had another one, or another wish.
-    pub(super) fn place(&mut self, pod: &Key, wish: Arc<Wish>, node: &str) -> Option<usize> {
+    /// Gives a pod a place, or other wishes, or lets it leave soon; whether that is news, and on which node there is more room now.
+    pub(super) fn place(&mut self, pod: &Key, wish: Arc<Wish>, node: &str, leaving: bool) -> Placement {
         let at = self.number(node);
-        if self.pods.get(pod).is_some_and(|known| known.node == at && known.wish.class == wish.class) {
-            return None;
+        let same =
+            |known: &Placed| known.node == at && known.wish.class == wish.class && known.leaving == leaving;
+        if self.pods.get(pod).is_some_and(same) {
+            return Placement::default();
         }
         let left = self.remove(pod);
+        let roomier = left.filter(|(node, old)| *node != at || old.class != wish.class).map(|(node, _)| node);
         self.change(at, |node| node.add(pod, &wish));
-        self.pods.insert(pod.clone(), Placed { node: at, wish });
-        left
+        let placed = Placed { node: at, wish, leaving };
+        self.crowd(&placed, 1);
+        self.pods.insert(pod.clone(), placed);
+        Placement { news: true, roomier }
     }
 
-    /// Takes a pod away; the number of its node.
-    pub(super) fn remove(&mut self, pod: &Key) -> Option<usize> {
-        let Placed { node, wish } = self.pods.remove(pod)?;
-        self.change(node, |node| node.remove(pod, &wish));
-        Some(node)
+    /// Takes a pod away; the number of its node, and what it wanted there.
+    pub(super) fn remove(&mut self, pod: &Key) -> Option<(usize, Arc<Wish>)> {
+        let placed = self.pods.remove(pod)?;
+        self.change(placed.node, |node| node.remove(pod, &placed.wish));
+        self.crowd(&placed, -1);
+        Some((placed.node, placed.wish))
     }
 
-    pub(super) fn refuse(&self, at: usize, wish: &Wish) -> Option<Refusal> {
-        self.nodes[at].refuse(wish)
-    }
-
-    /// The emptiest node that fits.
-    pub(super) fn pick(&self, wish: &Wish) -> Option<usize> {
-        let fits = |at: usize| self.refuse(at, wish).is_none();
-        if let Some(names) = &wish.names {
-            let named = names.iter().filter_map(|name| self.names.get(name)).copied();
-            return self.emptiest(named.filter(|at| fits(*at)));
-        }
-        let first = |list: &BTreeSet<Rank>| list.iter().find(|rank| fits(rank.3)).copied();
-        let open = first(&self.open);
-        let closed = if wish.tolerant { first(&self.closed) } else { None };
-        open.into_iter().chain(closed).min().map(|rank| rank.3)
-    }
-
-    /// The emptiest of some that fits.
-    pub(super) fn pick_of(&self, wish: &Wish, some: &[usize]) -> Option<usize> {
-        self.emptiest(some.iter().copied().filter(|at| self.refuse(*at, wish).is_none()))
-    }
-
-    /// The emptiest of some.
-    pub(super) fn emptiest(&self, some: impl Iterator<Item = usize>) -> Option<usize> {
-        some.min_by_key(|at| self.nodes[*at].rank(*at))
-    }
-
-    /// Why no node fits.
-    pub(super) fn explain(&self, wish: &Wish) -> String {
-        let mut reasons = Reasons::default();
-        for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.facts.is_some()) {
-            let named = wish.names.as_ref().is_none_or(|names| names.contains(&node.name));
-            match if named { self.refuse(at, wish) } else { Some(Refusal::Unnamed) } {
-                Some(Refusal::Resources) => {
-                    node.shortages(wish).iter().for_each(|reason| reasons.count(reason));
-                }
-                Some(refusal) => reasons.count(refusal.words()),
-                None => {}
+    fn crowd(&mut self, placed: &Placed, more: i64) {
+        let class = placed.wish.class;
+        let crowd = self.crowds.entry(class).or_insert_with(|| {
+            if !placed.wish.terms.is_empty() {
+                self.asking.insert(class);
             }
+            Crowd { wish: Arc::clone(&placed.wish), nodes: HashMap::new() }
+        });
+        let count = crowd.nodes.entry(placed.node).or_default();
+        count.all += more;
+        count.leaving += more * i64::from(placed.leaving);
+        if count.all == 0 {
+            crowd.nodes.remove(&placed.node);
         }
-        reasons.sentence(self.known)
+        if crowd.nodes.is_empty() {
+            self.crowds.remove(&class);
+            self.asking.remove(&class);
+        }
+    }
+
+    /// The nodes that there are, by their numbers.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.nodes.iter().enumerate().filter(|(_, node)| node.facts.is_some()).map(|(at, _)| at)
+    }
+
+    pub(super) fn known(&self) -> impl Iterator<Item = &Facts> {
+        self.nodes.iter().filter_map(|node| node.facts.as_deref())
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    #[cfg(test)]
+    pub(super) fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// The classes of placed pods that may mean something to a pod, with the nodes where they are: how many in all, and how many of them
+    /// stay.
+    pub(super) fn crowds<'a>(
+        &'a self,
+        wish: &Wish,
+    ) -> impl Iterator<Item = (&'a Wish, impl Iterator<Item = (&'a Facts, i64, i64)>)> {
+        let asks = !wish.terms.is_empty() || !wish.spread.is_empty();
+        let everyone = self.crowds.values().filter(move |_| asks);
+        let asking = self.asking.iter().filter(move |_| !asks).filter_map(|class| self.crowds.get(class));
+        everyone.chain(asking).map(|crowd| {
+            let at = |(at, count): (&usize, &Count)| {
+                Some((self.nodes[*at].facts.as_deref()?, count.all, count.all - count.leaving))
+            };
+            (&*crowd.wish, crowd.nodes.iter().filter_map(at))
+        })
     }
 }
 

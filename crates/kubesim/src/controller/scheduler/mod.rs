@@ -2,10 +2,15 @@
 //! who waits and when to look again.
 
 mod cluster;
+mod neighbours;
 mod node;
 mod queue;
 mod refusal;
 mod report;
+mod score;
+mod search;
+mod spread;
+mod term;
 mod wish;
 
 use std::{
@@ -24,12 +29,13 @@ use self::{
     node::Facts,
     queue::{Attempt, Queue},
     report::Report,
+    search::Search,
     wish::{Class, Wish},
 };
 use super::{Controller, Outcome, pod, recorder::Recorder};
 use crate::{
     kind::{self, Kind},
-    object::{self, Key, text},
+    object::{self, Key, items, text},
     store::{Change, Event, Store},
 };
 
@@ -43,8 +49,9 @@ pub(crate) struct Scheduler {
     wishes: HashMap<Class, Weak<Wish>>,
     /// The nodes that have more room than before.
     roomier: BTreeSet<usize>,
-    /// Whether a node changed in another way.
-    nodes_changed: bool,
+    /// Whether something happened that may help everybody, or those who care where others are.
+    stirred: bool,
+    sociable_stirred: bool,
     /// How much there is still to learn of what was there before: who is placed too early lands on a node that is full.
     unread: AtomicUsize,
 }
@@ -57,7 +64,8 @@ impl Scheduler {
             queue: Queue::default(),
             wishes: HashMap::new(),
             roomier: BTreeSet::new(),
-            nodes_changed: false,
+            stirred: false,
+            sociable_stirred: false,
             unread: AtomicUsize::new(0),
         }
     }
@@ -79,10 +87,22 @@ impl Scheduler {
         let name = object::name(&event.object);
         if event.change == Change::Deleted {
             self.cluster.forget(name);
-            self.nodes_changed = true;
+            self.stirred = true;
         } else if let Some(at) = self.cluster.learn(name, Facts::of(&event.object)) {
             self.roomier.insert(at);
-            self.nodes_changed = true;
+            self.stirred = true;
+        }
+    }
+
+    fn observe_namespace(&mut self, event: &Event) {
+        let name = object::name(&event.object);
+        let labels = object::labels(&event.object).filter(|_| event.change != Change::Deleted);
+        if self.cluster.namespaces.get(name) != labels {
+            match labels {
+                Some(labels) => drop(self.cluster.namespaces.insert(name.to_owned(), labels.clone())),
+                None => drop(self.cluster.namespaces.remove(name)),
+            }
+            self.sociable_stirred = true;
         }
     }
 
@@ -101,7 +121,7 @@ impl Scheduler {
             self.queue.add(key.clone(), wish, now);
         }
         if gone || node.is_empty() || pod::ended(pod) {
-            self.roomier.extend(self.cluster.remove(&key));
+            self.leave(&key);
         } else {
             self.settle(&key, pod, node);
         }
@@ -110,19 +130,45 @@ impl Scheduler {
     /// Notes that a pod has a place.
     fn settle(&mut self, key: &Key, pod: &Value, node: &str) {
         let wish = self.wish(pod);
-        self.roomier.extend(self.cluster.place(key, wish, node));
+        let placement = self.cluster.place(key, wish, node, object::deleting(pod));
+        self.roomier.extend(placement.roomier);
+        self.sociable_stirred |= placement.news;
+    }
+
+    /// Notes that a pod has none any more.
+    fn leave(&mut self, key: &Key) {
+        let Some((node, wish)) = self.cluster.remove(key) else { return };
+        self.roomier.insert(node);
+        self.sociable_stirred = true;
+        // Whoever was not wanted near it may be welcome on many nodes.
+        self.stirred |= !wish.terms.far.is_empty();
+    }
+
+    /// Lets those look again for whom something may have changed.
+    fn wake(&mut self, now: Instant) {
+        let roomier = std::mem::take(&mut self.roomier);
+        if !roomier.is_empty() {
+            // Who cares about others is stirred instead.
+            let fits =
+                |at: usize, wish: &Wish| !wish.sociable() && self.cluster.node(at).refuse(wish).is_none();
+            self.queue.hope(&roomier, fits, now);
+        }
+        let all = std::mem::take(&mut self.stirred);
+        if std::mem::take(&mut self.sociable_stirred) || all {
+            self.queue.stir(|wish| all || wish.sociable(), now);
+        }
     }
 
     fn attempt(&mut self, attempt: &Attempt, now: Instant) -> Outcome {
         let Attempt { pod, wish, hopes } = attempt;
-        let found = match hopes {
-            Some(hopes) => self.cluster.pick_of(wish, hopes),
-            None => self.cluster.pick(wish),
-        };
-        let Some(at) = found else {
+        let search = Search::new(&self.cluster, wish);
+        let Some(at) = search.pick(hopes.as_deref()) else {
             match hopes {
                 Some(_) => self.queue.disappointed(wish.class, now),
-                None => self.queue.refused(wish.class, self.cluster.explain(wish), now),
+                None => {
+                    let why = search.sentence(&search.refusals());
+                    self.queue.refused(wish.class, why, now);
+                }
             }
             return Ok(None);
         };
@@ -140,7 +186,7 @@ impl Scheduler {
 
 impl Controller for Scheduler {
     fn kinds(&self) -> Vec<&'static Kind> {
-        vec![&kind::NODES, &kind::PODS]
+        vec![&kind::NAMESPACES, &kind::NODES, &kind::PODS]
     }
 
     fn feed(&self, store: &Store) -> mpsc::UnboundedReceiver<Arc<Event>> {
@@ -151,10 +197,10 @@ impl Controller for Scheduler {
 
     /// There is one queue for all pods, which has an order of its own; whatever happened, the step is the same.
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
-        if *event.kind == kind::NODES {
-            self.observe_node(event);
-        } else {
-            self.observe_pod(event);
+        match event.kind.id {
+            "namespaces" => self.observe_namespace(event),
+            "nodes" => self.observe_node(event),
+            _ => self.observe_pod(event),
         }
         let unread = self.unread.get_mut();
         *unread = unread.saturating_sub(1);
@@ -165,13 +211,7 @@ impl Controller for Scheduler {
 
     async fn reconcile(&mut self, _: &Key) -> Outcome {
         let now = Instant::now();
-        let roomier = std::mem::take(&mut self.roomier);
-        if !roomier.is_empty() {
-            self.queue.hope(&roomier, |at, wish| self.cluster.refuse(at, wish).is_none(), now);
-        }
-        if std::mem::take(&mut self.nodes_changed) {
-            self.queue.stir(|_| true, now);
-        }
+        self.wake(now);
         for _ in 0..BATCH {
             if let Some(attempt) = self.queue.next(now) {
                 forgive(self.attempt(&attempt, now))?;
@@ -196,6 +236,7 @@ fn forgive(outcome: Outcome) -> Outcome {
 /// Whether a pod waits for this scheduler.
 fn waits(pod: &Value) -> bool {
     matches!(text(pod, "/spec/schedulerName"), "" | "default-scheduler")
+        && items(pod, "/spec/schedulingGates").is_empty()
         && !object::deleting(pod)
         && !pod::ended(pod)
 }

@@ -60,6 +60,15 @@ impl Facts {
             && object::labels(&self.object) == object::labels(&other.object)
     }
 
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        object::label(&self.object, key)
+    }
+
+    /// Whether a taint keeps a pod away.
+    pub(super) fn repels(&self, wish: &Wish) -> bool {
+        self.hard.iter().any(|taint| !wish.tolerates(taint))
+    }
+
     fn capacity(&self, name: &str) -> i128 {
         self.capacity.get(name).copied().unwrap_or(0)
     }
@@ -74,11 +83,11 @@ fn unready(node: &Value) -> Option<&'static str> {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Node {
     pub name: String,
     /// None while pods are there of which nobody knows the node.
-    pub facts: Option<Facts>,
+    pub facts: Option<Arc<Facts>>,
     pub pods: BTreeSet<Key>,
     used: HashMap<String, i128>,
     load: (i128, i128),
@@ -93,12 +102,12 @@ impl Node {
     /// Takes over what the object says; whether that is news.
     pub(super) fn learn(&mut self, facts: Facts) -> bool {
         let news = !self.facts.as_ref().is_some_and(|known| known.like(&facts));
-        self.facts = Some(facts);
+        self.facts = Some(Arc::new(facts));
         news
     }
 
     pub(super) fn open(&self) -> bool {
-        self.facts.as_ref().is_some_and(Facts::open)
+        self.facts.as_ref().is_some_and(|facts| facts.open())
     }
 
     pub(super) fn rank(&self, at: usize) -> Rank {
@@ -108,6 +117,19 @@ impl Node {
         };
         let soft = self.facts.as_ref().map_or(0, |facts| facts.soft.len());
         (soft, share(self.load.0, "cpu") + share(self.load.1, "memory"), self.pods.len(), at)
+    }
+
+    /// What share of the node nobody asked for.
+    pub(super) fn idleness(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a share of a million")]
+        let load = self.rank(0).1 as f64;
+        (1.0 - load / 2_000_000.0).max(0.0)
+    }
+
+    /// How many taints would rather not have the pod.
+    pub(super) fn unwelcome(&self, wish: &Wish) -> f64 {
+        let soft = self.facts.iter().flat_map(|facts| &facts.soft);
+        soft.filter(|taint| !wish.tolerates(taint)).map(|_| 1.0).sum()
     }
 
     pub(super) fn add(&mut self, pod: &Key, wish: &Wish) {
@@ -140,10 +162,10 @@ impl Node {
     /// What stands against a pod here, beside other pods.
     pub(super) fn refuse(&self, wish: &Wish) -> Option<Refusal> {
         let Some(facts) = &self.facts else { return Some(Refusal::Unknown) };
-        let barred = |taint: &Value| !wish.tolerates(taint);
-        if facts.cordoned && barred(&json!({"key": fit::UNSCHEDULABLE, "effect": "NoSchedule"})) {
+        let cordon = || json!({"key": fit::UNSCHEDULABLE, "effect": "NoSchedule"});
+        if facts.cordoned && !wish.tolerates(&cordon()) {
             Some(Refusal::Cordoned)
-        } else if facts.hard.iter().any(barred) {
+        } else if facts.repels(wish) {
             Some(Refusal::Taint)
         } else if !wish.choice.admits(&facts.object) {
             Some(Refusal::Choice)
@@ -164,6 +186,12 @@ impl Node {
 
     fn lacks(&self, facts: &Facts, name: &str, more: i128) -> bool {
         self.used.get(name).unwrap_or(&0) + more > facts.capacity(name)
+    }
+
+    /// Whether there were too little even if nobody else was there.
+    pub(super) fn too_small(&self, wish: &Wish) -> bool {
+        let Some(facts) = &self.facts else { return true };
+        wish.requests.iter().any(|(name, more)| *more > facts.capacity(name))
     }
 
     /// What there is too little of.

@@ -13,6 +13,13 @@ pub(super) enum Refusal {
     Unnamed,
     Ports,
     Resources,
+    /// Too many of its like would be in one domain, or the node is in none.
+    Spread,
+    NoDomain,
+    Affinity,
+    AntiAffinity,
+    /// Pods there do not want it.
+    Shunned,
 }
 
 impl Refusal {
@@ -25,6 +32,11 @@ impl Refusal {
             Self::Unnamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Self::Ports => "node(s) didn't have free ports for the requested pod ports",
             Self::Resources => "node(s) had too little of something",
+            Self::Spread => "node(s) didn't match pod topology spread constraints",
+            Self::NoDomain => "node(s) didn't match pod topology spread constraints (missing required label)",
+            Self::Affinity => "node(s) didn't match pod affinity rules",
+            Self::AntiAffinity => "node(s) didn't match pod anti-affinity rules",
+            Self::Shunned => "node(s) didn't satisfy existing pods anti-affinity rules",
         }
     }
 }

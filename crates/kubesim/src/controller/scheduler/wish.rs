@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
-use super::super::{fit, request};
+use super::{
+    super::{fit, request},
+    spread::Constraint,
+    term::Terms,
+};
 use crate::{
     clock,
     object::{self, int, items, text},
+    selector,
 };
 
 /// What a container that asks for nothing counts for when nodes are compared, as in the real scheduler: otherwise all such pods went to
@@ -19,6 +24,8 @@ pub(super) type Port = (String, String, i64);
 #[derive(Debug, Default)]
 pub(super) struct Wish {
     pub class: Class,
+    pub namespace: String,
+    pub labels: selector::Map,
     pub requests: Vec<(String, i128)>,
     /// Processors and memory that it counts for.
     pub load: (i128, i128),
@@ -29,7 +36,13 @@ pub(super) struct Wish {
     pub choice: fit::Choice,
     /// The only nodes that it may go to, if its affinity names them.
     pub names: Option<Vec<String>>,
+    /// Nodes that it would rather have.
+    pub nodes_liked: Vec<(i64, fit::Term)>,
+    pub terms: Terms,
+    pub spread: Vec<Constraint>,
     pub priority: i64,
+    /// Whether it may drive out pods of less priority.
+    pub preempts: bool,
 }
 
 /// Pods of one class want the same, so that they fit on the same nodes.
@@ -50,6 +63,8 @@ impl Wish {
         let tolerations = items(pod, "/spec/tolerations").to_vec();
         Self {
             class: class(pod),
+            namespace: object::namespace(pod).to_owned(),
+            labels: object::labels(pod).cloned().unwrap_or_default(),
             requests,
             load,
             ports: ports(pod),
@@ -57,13 +72,34 @@ impl Wish {
             tolerations,
             names: choice.names(),
             choice,
+            nodes_liked: nodes_liked(pod),
+            terms: Terms::of(pod),
+            spread: Constraint::all(pod),
+            preempts: text(pod, "/spec/preemptionPolicy") != "Never",
             priority: int(pod, "/spec/priority").unwrap_or(0),
         }
+    }
+
+    /// Whether other nodes than the emptiest may be better.
+    pub(super) fn picky(&self) -> bool {
+        let soft_spread = self.spread.iter().any(|constraint| !constraint.hard);
+        !self.nodes_liked.is_empty() || !self.terms.liked.is_empty() || soft_spread
+    }
+
+    /// Whether it matters to it where other pods are.
+    pub(super) fn sociable(&self) -> bool {
+        !self.terms.is_empty() || !self.spread.is_empty()
     }
 
     pub(super) fn tolerates(&self, taint: &Value) -> bool {
         self.tolerations.iter().any(|toleration| fit::tolerates(toleration, taint))
     }
+}
+
+fn nodes_liked(pod: &Value) -> Vec<(i64, fit::Term)> {
+    let affinity = &pod["spec"]["affinity"]["nodeAffinity"];
+    let terms = items(affinity, "/preferredDuringSchedulingIgnoredDuringExecution").iter();
+    terms.map(|t| (int(t, "/weight").unwrap_or(0), fit::Term::of(&t["preference"]))).collect()
 }
 
 fn of_lost_nodes(toleration: &Value) -> bool {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::search::Search, *};
 
 fn node(more: &Value) -> Facts {
     let base = json!({
@@ -20,6 +20,12 @@ fn wish(pod: &Value) -> Arc<Wish> {
 
 fn asks(requests: &Value) -> Value {
     json!({"spec": {"containers": [{"resources": {"requests": requests}}]}})
+}
+
+/// The number of the node that is found, or why none is.
+fn look(cluster: &Cluster, wish: &Wish) -> Result<usize, String> {
+    let search = Search::new(cluster, wish);
+    search.pick(None).ok_or_else(|| search.sentence(&search.refusals()))
 }
 
 fn key(name: &str) -> Key {
@@ -81,11 +87,9 @@ fn a_pod_goes_only_where_it_fits() {
         let mut cluster = Cluster::default();
         cluster.learn("n", node(&more));
         let resident = patched(&port("10.0.0.1", 80), &json!({"cpu": "1"}));
-        cluster.place(&key("resident"), wish(&resident), "n");
-        let wish = wish(&pod);
+        cluster.place(&key("resident"), wish(&resident), "n", false);
         let expected = refused.map(|reasons| format!("0/1 nodes are available: {reasons}."));
-        let found = cluster.pick(&wish).map_or_else(|| Some(cluster.explain(&wish)), |_| None);
-        assert_eq!(found, expected, "{what}");
+        assert_eq!(look(&cluster, &wish(&pod)), expected.map_or(Ok(0), Err), "{what}");
     }
 }
 
@@ -102,11 +106,18 @@ fn what_changes_nothing_for_pods_is_no_news() {
     assert_eq!(cluster.learn("n", node(&json!({"metadata": {"annotations": {"a": "b"}}}))), None);
     assert_eq!(cluster.learn("n", node(&json!({"status": {"allocatable": {"cpu": "3"}}}))), Some(0));
     let pod = wish(&asks(&json!({"cpu": "1"})));
-    assert_eq!(cluster.place(&key("a"), Arc::clone(&pod), "n"), None);
-    assert_eq!(cluster.place(&key("a"), pod, "n"), None, "the same again");
-    assert_eq!(cluster.place(&key("a"), wish(&asks(&json!({}))), "n"), Some(0), "it takes less");
+    let news = |news: bool, roomier: Option<usize>| Placement { news, roomier };
+    assert_eq!(cluster.place(&key("a"), Arc::clone(&pod), "n", false), news(true, None));
+    assert_eq!(cluster.place(&key("a"), Arc::clone(&pod), "n", false), news(false, None), "the same again");
+    assert_eq!(
+        cluster.place(&key("a"), pod, "n", true),
+        news(true, None),
+        "it takes as much while it leaves"
+    );
+    assert_eq!(cluster.place(&key("a"), wish(&asks(&json!({}))), "n", false), news(true, Some(0)));
     cluster.forget("n");
-    assert_eq!(cluster.explain(&wish(&json!({}))), "no nodes available to schedule pods");
+    let found = look(&cluster, &wish(&json!({})));
+    assert_eq!(found, Err("no nodes available to schedule pods".to_owned()));
 }
 
 #[derive(Debug, Clone)]
@@ -144,14 +155,15 @@ proptest! {
                         pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
                     }
                     let wish = wish(&pod);
+                    let search = Search::new(&cluster, &wish);
                     let fitting: Vec<usize> =
-                        (0..cluster.nodes.len()).filter(|at| cluster.refuse(*at, &wish).is_none()).collect();
+                        (0..cluster.nodes.len()).filter(|at| search.refuse(*at).is_none()).collect();
                     let best = fitting.iter().map(|at| cluster.nodes[*at].rank(*at)).min();
-                    let found = cluster.pick(&wish);
+                    let found = search.pick(None);
                     prop_assert_eq!(found.map(|at| cluster.nodes[at].rank(at)), best);
                     if let Some(at) = found {
                         let name = cluster.nodes[at].name.clone();
-                        cluster.place(&key(&number.to_string()), Arc::clone(&wish), &name);
+                        cluster.place(&key(&number.to_string()), Arc::clone(&wish), &name, false);
                         prop_assert!(!cluster.nodes[at].overfull(&wish), "nothing is placed beyond capacity");
                     }
                 }
