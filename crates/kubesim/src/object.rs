@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::kind::Kind;
 
 /// Where an object lives inside its collection; the order is that of lists.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub namespace: String,
     pub name: String,

@@ -1,8 +1,11 @@
 //! Label and field selectors: parsing their query syntax and matching objects.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::object;
+
+/// The labels of an object.
+pub(crate) type Map = serde_json::Map<String, Value>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Requirement {
@@ -47,17 +50,23 @@ impl Labels {
         Self(list)
     }
 
-    pub(crate) fn from_map(labels: Option<&Map<String, Value>>) -> Self {
+    pub(crate) fn from_map(labels: Option<&Map>) -> Self {
         let one =
             |(k, v): (&String, &Value)| Requirement::In(k.clone(), vec![v.as_str().unwrap_or("").to_owned()]);
         Self(labels.into_iter().flatten().map(one).collect())
+    }
+
+    /// Asks for one more label: this value, or any other than it.
+    pub(crate) fn add(&mut self, key: &str, value: &str, same: bool) {
+        let (key, values) = (key.to_owned(), vec![value.to_owned()]);
+        self.0.push(if same { Requirement::In(key, values) } else { Requirement::NotIn(key, values) });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn matches(&self, labels: Option<&Map<String, Value>>) -> bool {
+    pub(crate) fn matches(&self, labels: Option<&Map>) -> bool {
         let value = |key: &str| labels.and_then(|l| l.get(key)).and_then(Value::as_str);
         self.0.iter().all(|r| match r {
             Requirement::In(key, values) => value(key).is_some_and(|v| values.iter().any(|w| w == v)),
@@ -253,7 +262,7 @@ mod tests {
         }
     }
 
-    fn labels(object: &Value) -> Option<&Map<String, Value>> {
+    fn labels(object: &Value) -> Option<&Map> {
         object::labels(object)
     }
 

@@ -289,6 +289,13 @@ fn fresh_status(kind: &Kind, value: &mut Value) {
         return object::unset(value, &["status"]);
     }
     let status = match kind.id {
+        "pods" if !object::items(value, "/spec/schedulingGates").is_empty() => json!({
+            "phase": "Pending", "qosClass": qos(&value["spec"]),
+            "conditions": [{
+                "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }],
+        }),
         "pods" => json!({"phase": "Pending", "qosClass": qos(&value["spec"])}),
         "namespaces" => json!({"phase": "Active"}),
         "services" => json!({"loadBalancer": {}}),

@@ -1,24 +1,21 @@
 //! ResourceQuotas: how much of what a namespace may have. What an object takes is charged when it comes, and counted anew when
 //! something went.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
 use crate::{
-    controller::pod,
+    controller::{
+        pod,
+        request::{Amounts, of_pod, read},
+    },
     kind::{self, Kind},
     object::{self, Key, items, text},
     quantity,
     status::Status,
     store::Store,
 };
-
-/// Amounts by the names that quotas have for them, in thousandths.
-type Amounts = BTreeMap<String, i128>;
 
 /// Who charges or counts holds it: nothing comes between a look at what is used and what follows.
 #[derive(Default)]
@@ -151,11 +148,6 @@ fn limits(quota: &Value) -> Amounts {
     read(&quota["spec"]["hard"])
 }
 
-fn read(amounts: &Value) -> Amounts {
-    let all = amounts.as_object().into_iter().flatten();
-    all.filter_map(|(name, amount)| Some((name.clone(), quantity::milli(amount.as_str()?)?))).collect()
-}
-
 /// What an object takes.
 fn amounts(kind: &Kind, value: &Value) -> Amounts {
     const ONE: i128 = 1000;
@@ -201,27 +193,6 @@ fn amounts(kind: &Kind, value: &Value) -> Amounts {
         _ => {}
     }
     found
-}
-
-/// The sum over containers and sidecars, or the largest init container, whichever is more.
-fn of_pod(pod: &Value, of: &str) -> Amounts {
-    let own = |container: &Value| read(&container["resources"][of]);
-    let mut sum = Amounts::new();
-    let init = items(pod, "/spec/initContainers");
-    let (sidecars, starters): (Vec<&Value>, Vec<&Value>) =
-        init.iter().partition(|c| text(c, "/restartPolicy") == "Always");
-    for container in items(pod, "/spec/containers").iter().chain(sidecars) {
-        for (name, amount) in own(container) {
-            *sum.entry(name).or_default() += amount;
-        }
-    }
-    for container in starters {
-        for (name, amount) in own(container) {
-            let known = sum.entry(name).or_default();
-            *known = amount.max(*known);
-        }
-    }
-    sum
 }
 
 /// What every container must say because the quota counts it.

@@ -8,37 +8,101 @@ use crate::{
 };
 
 pub(crate) const NO_EXECUTE: &str = "NoExecute";
+pub(crate) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// Whether the pod's node selector and required node affinity let it onto the node.
-pub(crate) fn selects(pod: &Value, node: &Value) -> bool {
-    let plain = Labels::from_map(pod["spec"]["nodeSelector"].as_object());
-    let required = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    plain.matches(object::labels(node))
-        && (required.is_null() || items(required, "/nodeSelectorTerms").iter().any(|t| term(t, node)))
+/// Which nodes the pod's node selector and required node affinity let it onto.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    plain: Labels,
+    required: Option<Vec<Term>>,
+}
+
+impl Choice {
+    pub(crate) fn of(pod: &Value) -> Self {
+        let required =
+            &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let terms = || items(required, "/nodeSelectorTerms").iter().map(Term::of).collect();
+        Self {
+            plain: Labels::from_map(pod["spec"]["nodeSelector"].as_object()),
+            required: (!required.is_null()).then(terms),
+        }
+    }
+
+    pub(crate) fn admits(&self, node: &Value) -> bool {
+        (self.plain.is_empty() || self.plain.matches(object::labels(node)))
+            && self.required.as_ref().is_none_or(|terms| terms.iter().any(|term| term.admits(node)))
+    }
+
+    /// The nodes that the choice names one by one, if it does.
+    pub(crate) fn names(&self) -> Option<Vec<String>> {
+        let named = self.required.as_ref()?.iter().map(Term::names).collect::<Option<Vec<_>>>()?;
+        Some(named.concat())
+    }
 }
 
 /// All requirements of a term must hold; a term without any selects nothing.
-fn term(term: &Value, node: &Value) -> bool {
-    let (labels, fields) = (items(term, "/matchExpressions"), items(term, "/matchFields"));
-    let label = |r: &Value| requirement(r, object::label(node, text(r, "/key")));
-    let field = |r: &Value| requirement(r, (r["key"] == "metadata.name").then(|| object::name(node)));
-    !(labels.is_empty() && fields.is_empty()) && labels.iter().all(label) && fields.iter().all(field)
+#[derive(Debug)]
+pub(crate) struct Term {
+    labels: Vec<Requirement>,
+    fields: Vec<Requirement>,
 }
 
-fn requirement(requirement: &Value, found: Option<&str>) -> bool {
-    let values = items(requirement, "/values");
-    let listed = found.is_some_and(|f| values.iter().any(|v| v == f));
-    let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
-    let pair = number(found).zip(number(values.first().and_then(Value::as_str)));
-    match text(requirement, "/operator") {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => found.is_some(),
-        "DoesNotExist" => found.is_none(),
-        "Gt" => pair.is_some_and(|(found, limit)| found > limit),
-        "Lt" => pair.is_some_and(|(found, limit)| found < limit),
-        _ => false,
+impl Term {
+    pub(crate) fn of(term: &Value) -> Self {
+        let all = |pointer: &str| items(term, pointer).iter().map(Requirement::of).collect();
+        Self { labels: all("/matchExpressions"), fields: all("/matchFields") }
     }
+
+    pub(crate) fn admits(&self, node: &Value) -> bool {
+        let label = |r: &Requirement| r.holds(object::label(node, &r.key));
+        let field = |r: &Requirement| r.holds((r.key == "metadata.name").then(|| object::name(node)));
+        !(self.labels.is_empty() && self.fields.is_empty())
+            && self.labels.iter().all(label)
+            && self.fields.iter().all(field)
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        let named = |r: &&Requirement| r.key == "metadata.name" && r.operator == "In";
+        self.fields.iter().find(named).map(|r| r.values.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Requirement {
+    key: String,
+    operator: String,
+    values: Vec<String>,
+}
+
+impl Requirement {
+    fn of(requirement: &Value) -> Self {
+        let values = items(requirement, "/values").iter().filter_map(Value::as_str);
+        Self {
+            key: text(requirement, "/key").to_owned(),
+            operator: text(requirement, "/operator").to_owned(),
+            values: values.map(str::to_owned).collect(),
+        }
+    }
+
+    fn holds(&self, found: Option<&str>) -> bool {
+        let listed = found.is_some_and(|found| self.values.iter().any(|value| value == found));
+        let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
+        let pair = || number(found).zip(number(self.values.first().map(String::as_str)));
+        match self.operator.as_str() {
+            "In" => listed,
+            "NotIn" => !listed,
+            "Exists" => found.is_some(),
+            "DoesNotExist" => found.is_none(),
+            "Gt" => pair().is_some_and(|(found, limit)| found > limit),
+            "Lt" => pair().is_some_and(|(found, limit)| found < limit),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the pod's node selector and required node affinity let it onto the node.
+pub(crate) fn selects(pod: &Value, node: &Value) -> bool {
+    Choice::of(pod).admits(node)
 }
 
 /// The taints that keep the pod away from the node.
@@ -58,13 +122,6 @@ pub(crate) fn tolerates(toleration: &Value, taint: &Value) -> bool {
     let same_effect = effect.is_empty() || effect == text(taint, "/effect");
     let same_value = exists || text(toleration, "/value") == text(taint, "/value");
     same_key && same_effect && same_value
-}
-
-/// Whether a cordoned node is closed for this pod.
-pub(crate) fn cordoned(pod: &Value, node: &Value) -> bool {
-    let taint = serde_json::json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
-    node["spec"]["unschedulable"] == true
-        && !items(pod, "/spec/tolerations").iter().any(|t| tolerates(t, &taint))
 }
 
 #[cfg(test)]
@@ -96,12 +153,5 @@ mod tests {
             let pod = json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}});
             assert_eq!(selects(&pod, &node), expected, "{terms}");
         }
-    }
-
-    #[test]
-    fn cordoned_nodes_are_open_for_who_tolerates_it() {
-        let node = json!({"spec": {"unschedulable": true}});
-        let tolerant = json!({"spec": {"tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]}});
-        assert!(cordoned(&json!({}), &node) && !cordoned(&tolerant, &node));
     }
 }

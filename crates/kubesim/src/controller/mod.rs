@@ -20,6 +20,7 @@ pub(crate) mod pod;
 pub(crate) mod quota;
 pub(crate) mod recorder;
 pub(crate) mod replica_set;
+pub(crate) mod request;
 pub(crate) mod revision;
 pub(crate) mod scheduler;
 pub(crate) mod service;

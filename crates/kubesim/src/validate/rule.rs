@@ -1,6 +1,7 @@
 //! The rules that make an object invalid (422): names, labels, selectors, ports, immutable fields.
 
 mod ephemeral;
+mod gate;
 mod workload;
 
 use serde_json::Value;
@@ -27,7 +28,10 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
     }
     match kind.id {
         "customresourcedefinitions.apiextensions.k8s.io" => causes.extend(custom::check(value)),
-        "pods" => pod_spec(&value["spec"], "spec", &mut causes),
+        "pods" => {
+            pod_spec(&value["spec"], "spec", &mut causes);
+            gate::check(value, &mut causes);
+        }
         "services" => service(value, &mut causes),
         _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => {
             causes.extend(admission::check(value));
@@ -54,6 +58,9 @@ pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), 
     if let Some(custom) = kind.custom() {
         causes.extend(custom::check_change(custom, new, Some(old)));
     }
+    if *kind == kind::PODS {
+        gate::check_update(old, new, &mut causes);
+    }
     let mut fixed = |pointer: &str, field: &str| {
         if old.pointer(pointer) != new.pointer(pointer) {
             let value = new.pointer(pointer).map(Value::to_string).unwrap_or_default();
@@ -62,7 +69,7 @@ pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), 
     };
     match kind.id {
         "services" if !text(old, "/spec/clusterIP").is_empty() => fixed("/spec/clusterIP", "spec.clusterIP"),
-        "pods" if pod_core(old) != pod_core(new) => causes.push(Cause::forbidden(
+        "pods" if pod_core(old, old) != pod_core(old, new) => causes.push(Cause::forbidden(
             "spec",
             "pod updates may not change fields other than `spec.containers[*].image`,\
                       `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions \
@@ -77,9 +84,10 @@ fn answer(kind: &Kind, value: &Value, causes: &[Cause]) -> Result<(), Status> {
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid(kind, object::name(value), causes)) }
 }
 
-/// The part of a pod that never changes.
-fn pod_core(pod: &Value) -> Value {
+/// The part of a pod that never changes, seen from what it was.
+fn pod_core(old: &Value, pod: &Value) -> Value {
     let mut spec = pod["spec"].clone();
+    gate::leave_out(old, &mut spec);
     for field in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"] {
         object::unset(&mut spec, &[field]);
     }

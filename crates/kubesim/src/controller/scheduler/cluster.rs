@@ -1,0 +1,188 @@
+//! All nodes, with all pods that have a place. Pure.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    node::{Facts, Node, Rank},
+    term::Namespaces,
+    wish::{Class, Wish},
+};
+use crate::object::Key;
+
+/// A pod that has a place.
+#[derive(Debug)]
+struct Placed {
+    node: usize,
+    wish: Arc<Wish>,
+    leaving: bool,
+}
+
+/// The placed pods of one class.
+#[derive(Debug)]
+struct Crowd {
+    wish: Arc<Wish>,
+    nodes: HashMap<usize, Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    all: i64,
+    leaving: i64,
+}
+
+/// What a new place changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub news: bool,
+    pub roomier: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    /// Numbers of nodes stay theirs.
+    nodes: Vec<Node>,
+    names: HashMap<String, usize>,
+    size: usize,
+    pods: HashMap<Key, Placed>,
+    crowds: HashMap<Class, Crowd>,
+    /// The classes of placed pods that ask for neighbours.
+    asking: BTreeSet<Class>,
+    pub namespaces: Namespaces,
+    /// The nodes that are open to every pod, the emptiest first, and the others.
+    pub open: BTreeSet<Rank>,
+    pub closed: BTreeSet<Rank>,
+}
+
+impl Cluster {
+    pub(super) fn node(&self, at: usize) -> &Node {
+        &self.nodes[at]
+    }
+
+    fn number(&mut self, name: &str) -> usize {
+        if let Some(at) = self.names.get(name) {
+            return *at;
+        }
+        self.nodes.push(Node::named(name));
+        self.names.insert(name.to_owned(), self.nodes.len() - 1);
+        self.nodes.len() - 1
+    }
+
+    /// Changes a node and keeps it in its place of the order.
+    fn change<T>(&mut self, at: usize, change: impl FnOnce(&mut Node) -> T) -> T {
+        let node = &mut self.nodes[at];
+        let before = (node.rank(at), node.open(), node.facts.is_some());
+        let answer = change(node);
+        let after = (node.rank(at), node.open(), node.facts.is_some());
+        if before != after {
+            let list = |open: bool| if open { 0 } else { 1 };
+            let lists = [&mut self.open, &mut self.closed];
+            lists[list(before.1)].remove(&before.0);
+            if after.2 {
+                lists[list(after.1)].insert(after.0);
+            }
+            self.size = self.size + usize::from(after.2) - usize::from(before.2);
+        }
+        answer
+    }
+
+    /// Takes over what an object says; the number of its node, if that is news.
+    pub(super) fn learn(&mut self, name: &str, facts: Facts) -> Option<usize> {
+        let at = self.number(name);
+        self.change(at, |node| node.learn(facts)).then_some(at)
+    }
+
+    pub(super) fn forget(&mut self, name: &str) {
+        let at = self.number(name);
+        self.change(at, |node| node.facts = None);
+    }
+
+    /// Gives a pod a place, or other wishes, or lets it leave soon; whether that is news, and on which node there is more room now.
+    pub(super) fn place(&mut self, pod: &Key, wish: Arc<Wish>, node: &str, leaving: bool) -> Placement {
+        let at = self.number(node);
+        let same =
+            |known: &Placed| known.node == at && known.wish.class == wish.class && known.leaving == leaving;
+        if self.pods.get(pod).is_some_and(same) {
+            return Placement::default();
+        }
+        let left = self.remove(pod);
+        let roomier = left.filter(|(node, old)| *node != at || old.class != wish.class).map(|(node, _)| node);
+        self.change(at, |node| node.add(pod, &wish));
+        let placed = Placed { node: at, wish, leaving };
+        self.crowd(&placed, 1);
+        self.pods.insert(pod.clone(), placed);
+        Placement { news: true, roomier }
+    }
+
+    /// Takes a pod away; the number of its node, and what it wanted there.
+    pub(super) fn remove(&mut self, pod: &Key) -> Option<(usize, Arc<Wish>)> {
+        let placed = self.pods.remove(pod)?;
+        self.change(placed.node, |node| node.remove(pod, &placed.wish));
+        self.crowd(&placed, -1);
+        Some((placed.node, placed.wish))
+    }
+
+    fn crowd(&mut self, placed: &Placed, more: i64) {
+        let class = placed.wish.class;
+        let crowd = self.crowds.entry(class).or_insert_with(|| {
+            if !placed.wish.terms.is_empty() {
+                self.asking.insert(class);
+            }
+            Crowd { wish: Arc::clone(&placed.wish), nodes: HashMap::new() }
+        });
+        let count = crowd.nodes.entry(placed.node).or_default();
+        count.all += more;
+        count.leaving += more * i64::from(placed.leaving);
+        if count.all == 0 {
+            crowd.nodes.remove(&placed.node);
+        }
+        if crowd.nodes.is_empty() {
+            self.crowds.remove(&class);
+            self.asking.remove(&class);
+        }
+    }
+
+    /// The nodes that there are, by their numbers.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.nodes.iter().enumerate().filter(|(_, node)| node.facts.is_some()).map(|(at, _)| at)
+    }
+
+    pub(super) fn known(&self) -> impl Iterator<Item = &Facts> {
+        self.nodes.iter().filter_map(|node| node.facts.as_deref())
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    #[cfg(test)]
+    pub(super) fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// The classes of placed pods that may mean something to a pod, with the nodes where they are: how many in all, and how many of them
+    /// stay.
+    pub(super) fn crowds<'a>(
+        &'a self,
+        wish: &Wish,
+    ) -> impl Iterator<Item = (&'a Wish, impl Iterator<Item = (&'a Facts, i64, i64)>)> {
+        let asks = !wish.terms.is_empty() || !wish.spread.is_empty();
+        let everyone = self.crowds.values().filter(move |_| asks);
+        let asking = self.asking.iter().filter(move |_| !asks).filter_map(|class| self.crowds.get(class));
+        everyone.chain(asking).map(|crowd| {
+            let at = |(at, count): (&usize, &Count)| {
+                Some((self.nodes[*at].facts.as_deref()?, count.all, count.all - count.leaving))
+            };
+            (&*crowd.wish, crowd.nodes.iter().filter_map(at))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
