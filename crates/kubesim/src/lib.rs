@@ -58,6 +58,7 @@ mod kubelet;
 mod object;
 mod patch;
 mod persist;
+mod post;
 mod protobuf;
 mod quantity;
 mod schema;

@@ -22,6 +22,7 @@ mod process;
 mod protocol;
 mod quota;
 mod scale;
+mod scheduler;
 mod stateful_set;
 mod stop;
 mod tls;
