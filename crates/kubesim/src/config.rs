@@ -38,6 +38,8 @@ pub struct Config {
     /// How long a node may be silent before it counts as lost. Real clusters wait most of a minute; by default this one
     /// does not wait at all.
     pub node_grace: Duration,
+    /// The URLs of extenders of the scheduler, without their verbs (`filter`, `prioritize`); only plain HTTP.
+    pub scheduler_extenders: Vec<String>,
     /// Where the randomness of faults starts.
     pub seed: u64,
 }
@@ -61,6 +63,7 @@ impl Default for Config {
             node_profiles: Vec::new(),
             node_lease: Duration::from_secs(10),
             node_grace: Duration::ZERO,
+            scheduler_extenders: Vec::new(),
             seed: 0,
         }
     }

@@ -63,6 +63,7 @@ mod kubelet;
 mod object;
 mod patch;
 mod persist;
+mod post;
 mod protobuf;
 mod quantity;
 mod schema;

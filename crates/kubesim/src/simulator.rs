@@ -245,7 +245,8 @@ fn run_controllers(
     tasks.spawn(controller::run(s(), controller::metric::Metrics { store: s() }));
     tasks.spawn(controller::run(s(), controller::volume::Volumes::new(s())));
     tasks.spawn(controller::run(s(), controller::quota::Quotas { store: s(), gate: Arc::clone(gate) }));
-    tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r())));
+    let extenders = config.scheduler_extenders.clone();
+    tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r(), extenders)));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));
     tasks.spawn(controller::run(s(), controller::garbage::Garbage { store: s() }));

@@ -1,14 +1,9 @@
 //! Calls webhooks: always over TLS, and only those whose certificate the given authority signed.
 
-use std::{error::Error as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    body::{self, Body},
-    http::{Request, Uri, header},
-};
+use axum::http::Uri;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -20,8 +15,7 @@ use tokio_rustls::{
     },
 };
 
-/// An answer may be this large: a patch of a whole object, and a little more.
-const LIMIT: usize = 3 << 20;
+use crate::post;
 
 /// Where to call, and whom to believe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,28 +50,10 @@ impl Line {
         let stream = stream.map_err(|error| format!("dial tcp {authority}: {error}"))?;
         let stream =
             self.connector()?.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| words(&e))?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let request = Request::post(path)
-            .header(header::HOST, authority)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json")
-            .body(Body::from(question.to_string()))
-            .map_err(|error| error.to_string())?;
-        let answered = async {
-            let response = sender.send_request(request).await.map_err(|error| words(&error))?;
-            if !response.status().is_success() {
-                return Err(format!("the server answered {}", response.status()));
-            }
-            let bytes = body::to_bytes(Body::new(response.into_body()), LIMIT).await;
-            let bytes = bytes.map_err(|error| format!("the answer cannot be read: {error}"))?;
-            serde_json::from_slice(&bytes).map_err(|error| format!("the answer is not JSON: {error}"))
-        };
-        // The connection moves only while somebody drives it.
-        tokio::select! {
-            answer = answered => answer,
-            Err(error) = connection => Err(words(&error)),
-        }
+        post::ask(stream, &uri, question).await.map_err(|error| match error {
+            post::Error::Status(code) => format!("the server answered {code}"),
+            post::Error::Other(words) => words,
+        })
     }
 
     fn connector(&self) -> Result<TlsConnector, String> {
@@ -94,15 +70,4 @@ impl Line {
             .with_no_client_auth();
         Ok(TlsConnector::from(Arc::new(config)))
     }
-}
-
-/// An error with its causes: the first alone says little.
-fn words(error: &hyper::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        words = format!("{words}: {inner}");
-        cause = inner.source();
-    }
-    words
 }

@@ -27,6 +27,7 @@ mod protocol;
 mod quota;
 mod refusal;
 mod scale;
+mod scheduler;
 mod service;
 mod spdy;
 mod stateful_set;

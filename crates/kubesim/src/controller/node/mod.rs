@@ -73,7 +73,13 @@ fn node(name: &str, index: usize, profile: &NodeProfile) -> Value {
 const QUARANTINE: Duration = Duration::from_millis(200);
 
 /// Says why a pod is made to go, before it goes.
-fn disrupt(store: &Store, key: &object::Key, reason: &str, message: &str, fail: bool) -> Result<(), Status> {
+pub(super) fn disrupt(
+    store: &Store,
+    key: &object::Key,
+    reason: &str,
+    message: &str,
+    fail: bool,
+) -> Result<(), Status> {
     let condition =
         json!({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message});
     let done = store.update(&kind::PODS, key, |seen| {

@@ -50,6 +50,8 @@ pub(super) struct Cluster {
     crowds: HashMap<Class, Crowd>,
     /// The classes of placed pods that ask for neighbours.
     asking: BTreeSet<Class>,
+    /// Where room is kept for pods that have no place yet.
+    nominated: HashMap<Key, usize>,
     pub namespaces: Namespaces,
     /// The nodes that are open to every pod, the emptiest first, and the others.
     pub open: BTreeSet<Rank>,
@@ -61,7 +63,8 @@ impl Cluster {
         &self.nodes[at]
     }
 
-    fn number(&mut self, name: &str) -> usize {
+    /// The number of a node, known or not.
+    pub(super) fn number(&mut self, name: &str) -> usize {
         if let Some(at) = self.names.get(name) {
             return *at;
         }
@@ -124,6 +127,26 @@ impl Cluster {
         Some((placed.node, placed.wish))
     }
 
+    /// Keeps room on a node for a pod that waits for others to leave it.
+    pub(super) fn nominate(&mut self, pod: &Key, node: usize, wish: Arc<Wish>) {
+        self.denominate(pod);
+        self.nodes[node].keep_room(pod, wish);
+        self.nominated.insert(pod.clone(), node);
+    }
+
+    /// The node on which room was kept for a pod until now.
+    pub(super) fn denominate(&mut self, pod: &Key) -> Option<usize> {
+        let node = self.nominated.remove(pod)?;
+        self.nodes[node].keep_no_room(pod);
+        Some(node)
+    }
+
+    /// The pods of a node, what they want, and whether they leave.
+    pub(super) fn pods_of(&self, at: usize) -> impl Iterator<Item = (&Key, &Wish, bool)> {
+        let placed = |pod| self.pods.get(pod).map(|placed| (pod, &*placed.wish, placed.leaving));
+        self.nodes[at].pods.iter().filter_map(placed)
+    }
+
     fn crowd(&mut self, placed: &Placed, more: i64) {
         let class = placed.wish.class;
         let crowd = self.crowds.entry(class).or_insert_with(|| {
@@ -173,9 +196,9 @@ impl Cluster {
         wish: &Wish,
     ) -> impl Iterator<Item = (&'a Wish, impl Iterator<Item = (&'a Facts, i64, i64)>)> {
         let asks = !wish.terms.is_empty() || !wish.spread.is_empty();
-        let everyone = self.crowds.values().filter(move |_| asks);
-        let asking = self.asking.iter().filter(move |_| !asks).filter_map(|class| self.crowds.get(class));
-        everyone.chain(asking).map(|crowd| {
+        let everyone = asks.then(|| self.crowds.values()).into_iter().flatten();
+        let asking = (!asks).then(|| self.asking.iter()).into_iter().flatten();
+        everyone.chain(asking.filter_map(|class| self.crowds.get(class))).map(|crowd| {
             let at = |(at, count): (&usize, &Count)| {
                 Some((self.nodes[*at].facts.as_deref()?, count.all, count.all - count.leaving))
             };

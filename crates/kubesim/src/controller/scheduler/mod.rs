@@ -1,9 +1,12 @@
-//! The scheduler finds a node for every pod. Here it listens and acts; `cluster` knows who is where and finds the place, `queue` knows
-//! who waits and when to look again.
+//! The scheduler finds a node for every pod. Here it listens; `queue` knows who waits and when to look again, `attempt` tries one pod,
+//! `cluster` knows who is where, `search` finds the place in it, and `preempt` makes room.
 
+mod attempt;
 mod cluster;
+mod extender;
 mod neighbours;
 mod node;
+mod preempt;
 mod queue;
 mod refusal;
 mod report;
@@ -27,15 +30,15 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{
     cluster::Cluster,
     node::Facts,
-    queue::{Attempt, Queue},
+    queue::Queue,
     report::Report,
-    search::Search,
     wish::{Class, Wish},
 };
 use super::{Controller, Outcome, pod, recorder::Recorder};
 use crate::{
     kind::{self, Kind},
     object::{self, Key, items, text},
+    status::Status,
     store::{Change, Event, Store},
 };
 
@@ -44,6 +47,8 @@ const BATCH: usize = 128;
 
 pub(crate) struct Scheduler {
     report: Report,
+    /// The URLs of the extenders.
+    extenders: Vec<String>,
     cluster: Cluster,
     queue: Queue,
     wishes: HashMap<Class, Weak<Wish>>,
@@ -57,9 +62,10 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>) -> Self {
+    pub(crate) fn new(store: Arc<Store>, recorder: Arc<Recorder>, extenders: Vec<String>) -> Self {
         Self {
             report: Report { store, recorder },
+            extenders,
             cluster: Cluster::default(),
             queue: Queue::default(),
             wishes: HashMap::new(),
@@ -116,8 +122,14 @@ impl Scheduler {
         let node = text(pod, "/spec/nodeName");
         if gone || !node.is_empty() || !waits(pod) {
             self.queue.remove(&key, now);
+            self.roomier.extend(self.cluster.denominate(&key));
         } else {
             let wish = self.wish(pod);
+            let nominated = text(pod, "/status/nominatedNodeName");
+            if !nominated.is_empty() {
+                let at = self.cluster.number(nominated);
+                self.cluster.nominate(&key, at, Arc::clone(&wish));
+            }
             self.queue.add(key.clone(), wish, now);
         }
         if gone || node.is_empty() || pod::ended(pod) {
@@ -158,30 +170,6 @@ impl Scheduler {
             self.queue.stir(|wish| all || wish.sociable(), now);
         }
     }
-
-    fn attempt(&mut self, attempt: &Attempt, now: Instant) -> Outcome {
-        let Attempt { pod, wish, hopes } = attempt;
-        let search = Search::new(&self.cluster, wish);
-        let Some(at) = search.pick(hopes.as_deref()) else {
-            match hopes {
-                Some(_) => self.queue.disappointed(wish.class, now),
-                None => {
-                    let why = search.sentence(&search.refusals());
-                    self.queue.refused(wish.class, why, now);
-                }
-            }
-            return Ok(None);
-        };
-        let node = self.cluster.node(at).name.clone();
-        // If it is not the same any more, news of it is on the way.
-        self.queue.placed(pod, now);
-        let bound = self.report.bind(pod, wish.class, &node)?;
-        let node = text(&bound, "/spec/nodeName");
-        if !node.is_empty() {
-            self.settle(pod, &bound, node);
-        }
-        Ok(None)
-    }
 }
 
 impl Controller for Scheduler {
@@ -214,9 +202,10 @@ impl Controller for Scheduler {
         self.wake(now);
         for _ in 0..BATCH {
             if let Some(attempt) = self.queue.next(now) {
-                forgive(self.attempt(&attempt, now))?;
+                forgive(self.attempt(&attempt, now).await)?;
             } else if let Some((pod, why)) = self.queue.tell() {
-                forgive(self.report.refuse(&pod, "Unschedulable", &why).map(|()| None))?;
+                let node = why.nominated.map(|at| self.cluster.node(at).name.as_str());
+                forgive(self.report.refuse(&pod, &why, node))?;
             } else {
                 break;
             }
@@ -226,11 +215,8 @@ impl Controller for Scheduler {
 }
 
 /// A pod that went in the meantime needs nothing any more.
-fn forgive(outcome: Outcome) -> Outcome {
-    match outcome {
-        Err(status) if status.code == 404 => Ok(None),
-        other => other,
-    }
+fn forgive(outcome: Result<(), Status>) -> Result<(), Status> {
+    outcome.or_else(|status| if status.code == 404 { Ok(()) } else { Err(status) })
 }
 
 /// Whether a pod waits for this scheduler.

@@ -92,6 +92,8 @@ pub(super) struct Node {
     used: HashMap<String, i128>,
     load: (i128, i128),
     ports: Vec<Port>,
+    /// Pods for which room is kept.
+    expected: Vec<(Key, Arc<Wish>)>,
 }
 
 impl Node {
@@ -117,6 +119,20 @@ impl Node {
         };
         let soft = self.facts.as_ref().map_or(0, |facts| facts.soft.len());
         (soft, share(self.load.0, "cpu") + share(self.load.1, "memory"), self.pods.len(), at)
+    }
+
+    pub(super) fn keep_room(&mut self, pod: &Key, wish: Arc<Wish>) {
+        self.expected.push((pod.clone(), wish));
+    }
+
+    pub(super) fn keep_no_room(&mut self, pod: &Key) {
+        self.expected.retain(|(expected, _)| expected != pod);
+    }
+
+    /// Those for whom a pod has to leave room.
+    fn before(&self, wish: &Wish) -> impl Iterator<Item = &Wish> {
+        let priority = wish.priority;
+        self.expected.iter().map(|(_, expected)| &**expected).filter(move |e| e.priority >= priority)
     }
 
     /// What share of the node nobody asked for.
@@ -169,9 +185,9 @@ impl Node {
             Some(Refusal::Taint)
         } else if !wish.choice.admits(&facts.object) {
             Some(Refusal::Choice)
-        } else if wish.ports.iter().any(|port| self.ports.iter().any(|taken| clash(port, taken))) {
+        } else if wish.ports.iter().any(|port| self.taken(port, wish)) {
             Some(Refusal::Ports)
-        } else if self.full(facts) || wish.requests.iter().any(|(name, more)| self.lacks(facts, name, *more))
+        } else if self.full(facts, wish) || wish.requests.iter().any(|(n, a)| self.lacks(facts, wish, n, *a))
         {
             Some(Refusal::Resources)
         } else {
@@ -179,13 +195,22 @@ impl Node {
         }
     }
 
-    fn full(&self, facts: &Facts) -> bool {
-        let pods = i128::try_from(self.pods.len()).unwrap_or(i128::MAX);
+    fn taken(&self, port: &Port, wish: &Wish) -> bool {
+        let expected = self.before(wish).flat_map(|expected| &expected.ports);
+        self.ports.iter().chain(expected).any(|taken| clash(port, taken))
+    }
+
+    fn full(&self, facts: &Facts, wish: &Wish) -> bool {
+        let pods = i128::try_from(self.pods.len() + self.before(wish).count()).unwrap_or(i128::MAX);
         (pods + 1) * 1000 > facts.capacity("pods")
     }
 
-    fn lacks(&self, facts: &Facts, name: &str, more: i128) -> bool {
-        self.used.get(name).unwrap_or(&0) + more > facts.capacity(name)
+    fn lacks(&self, facts: &Facts, wish: &Wish, name: &str, more: i128) -> bool {
+        let asked = |expected: &Wish| -> i128 {
+            expected.requests.iter().filter(|(n, _)| n == name).map(|(_, amount)| amount).sum()
+        };
+        let expected: i128 = self.before(wish).map(asked).sum();
+        self.used.get(name).unwrap_or(&0) + expected + more > facts.capacity(name)
     }
 
     /// Whether there were too little even if nobody else was there.
@@ -197,8 +222,8 @@ impl Node {
     /// What there is too little of.
     pub(super) fn shortages(&self, wish: &Wish) -> Vec<String> {
         let Some(facts) = &self.facts else { return Vec::new() };
-        let pods = self.full(facts).then(|| "Too many pods".to_owned());
-        let short = wish.requests.iter().filter(|(name, more)| self.lacks(facts, name, *more));
+        let pods = self.full(facts, wish).then(|| "Too many pods".to_owned());
+        let short = wish.requests.iter().filter(|(name, more)| self.lacks(facts, wish, name, *more));
         pods.into_iter().chain(short.map(|(name, _)| format!("Insufficient {name}"))).collect()
     }
 
@@ -208,6 +233,6 @@ impl Node {
         let Some(facts) = &self.facts else { return false };
         let pods = i128::try_from(self.pods.len()).unwrap_or(i128::MAX);
         pods * 1000 > facts.capacity("pods")
-            || wish.requests.iter().any(|(name, _)| self.lacks(facts, name, 0))
+            || wish.requests.iter().any(|(name, _)| self.lacks(facts, wish, name, 0))
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::wish::{Class, Wish};
-use crate::object::Key;
+use super::wish::Wish;
+use crate::{clock, object::Key};
 
 /// How long a class rests after a search in vain, before the next one; it doubles every time.
 const REST: Duration = Duration::from_millis(100);
@@ -19,16 +19,30 @@ const REST_DOUBLINGS: u32 = 6;
 /// After this time everything is tried again, whatever happened or not.
 const FLUSH: Duration = Duration::from_secs(300);
 
+/// Pods that wait together: those of a class, except that each for which others leave waits alone.
+pub(super) type Group = u64;
+
 /// The order of tries: important ones first, then those that waited longest.
-type Turn = (Reverse<i64>, u64, Class);
+type Turn = (Reverse<i64>, u64, Group);
+
+/// What is written into a pod that waits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub reason: &'static str,
+    pub message: String,
+    /// The node that others leave for its sake.
+    pub nominated: Option<usize>,
+}
 
 #[derive(Debug)]
 struct Waiting {
     wish: Arc<Wish>,
     pods: BTreeMap<u64, Key>,
-    /// Why the last search was in vain. None: not tried yet.
-    verdict: Option<Arc<str>>,
-    /// Nodes that changed since, and would do.
+    /// Why the last search was in vain.
+    verdict: Option<Arc<Verdict>>,
+    /// Whether all nodes are to be looked at now.
+    due: bool,
+    /// Nodes that changed since the last search, and would do.
     hopes: BTreeSet<usize>,
     /// Whether something happened since that may help.
     stale: bool,
@@ -39,14 +53,38 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn new(wish: Arc<Wish>, now: Instant) -> Self {
+        Self {
+            wish,
+            pods: BTreeMap::new(),
+            verdict: None,
+            due: true,
+            hopes: BTreeSet::new(),
+            stale: false,
+            searches: 0,
+            rested_at: now,
+            turn: None,
+            timer: None,
+        }
+    }
+
+    fn everywhere(&self, now: Instant) -> bool {
+        self.due || (self.stale && self.rested_at <= now)
+    }
+
     fn ready(&self, now: Instant) -> bool {
-        self.verdict.is_none() || !self.hopes.is_empty() || (self.stale && self.rested_at <= now)
+        self.everywhere(now) || !self.hopes.is_empty()
+    }
+
+    fn nominated(&self) -> Option<usize> {
+        self.verdict.as_ref()?.nominated
     }
 }
 
 /// What to try next.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    pub group: Group,
     pub pod: Key,
     pub wish: Arc<Wish>,
     /// The only nodes that may do. None: all have to be looked at.
@@ -55,10 +93,10 @@ pub(super) struct Attempt {
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    classes: HashMap<Class, Waiting>,
-    members: HashMap<Key, (Class, u64)>,
+    groups: HashMap<Group, Waiting>,
+    members: HashMap<Key, (Group, u64)>,
     ready: BTreeSet<Turn>,
-    timers: BTreeSet<(Instant, Class)>,
+    timers: BTreeSet<(Instant, Group)>,
     /// Pods that have not been told yet why they wait.
     untold: BTreeSet<Key>,
     count: u64,
@@ -67,87 +105,82 @@ pub(super) struct Queue {
 impl Queue {
     /// A pod that waits from now on, or that wants something else from now on.
     pub(super) fn add(&mut self, pod: Key, wish: Arc<Wish>, now: Instant) {
-        let class = wish.class;
-        if self.members.get(&pod).is_some_and(|(known, _)| *known == class) {
+        let group = self.members.get(&pod).and_then(|(group, _)| self.groups.get(group));
+        if group.is_some_and(|waiting| waiting.wish.class == wish.class) {
             return;
         }
         self.remove(&pod, now);
         self.count += 1;
-        let waiting = self.classes.entry(class).or_insert_with(|| Waiting {
-            wish,
-            pods: BTreeMap::new(),
-            verdict: None,
-            hopes: BTreeSet::new(),
-            stale: false,
-            searches: 0,
-            rested_at: now,
-            turn: None,
-            timer: None,
-        });
-        waiting.pods.insert(self.count, pod.clone());
+        let number = self.count;
+        self.join(wish.class, wish, pod, number, now);
+    }
+
+    fn join(&mut self, group: Group, wish: Arc<Wish>, pod: Key, number: u64, now: Instant) {
+        let waiting = self.groups.entry(group).or_insert_with(|| Waiting::new(wish, now));
+        waiting.pods.insert(number, pod.clone());
         if waiting.verdict.is_some() {
             self.untold.insert(pod.clone());
         }
-        self.members.insert(pod, (class, self.count));
-        self.settle(class, now);
+        self.members.insert(pod, (group, number));
+        self.settle(group, now);
     }
 
     pub(super) fn remove(&mut self, pod: &Key, now: Instant) {
-        let Some((class, number)) = self.members.remove(pod) else { return };
+        let Some((group, number)) = self.members.remove(pod) else { return };
         self.untold.remove(pod);
-        if let Some(waiting) = self.classes.get_mut(&class) {
+        if let Some(waiting) = self.groups.get_mut(&group) {
             waiting.pods.remove(&number);
         }
-        self.settle(class, now);
+        self.settle(group, now);
     }
 
-    /// Puts a class where it belongs: among the ready ones, or where its rest ends.
-    fn settle(&mut self, class: Class, now: Instant) {
-        let Some(waiting) = self.classes.get_mut(&class) else { return };
+    /// Puts a group where it belongs: among the ready ones, or where its rest ends.
+    fn settle(&mut self, group: Group, now: Instant) {
+        let Some(waiting) = self.groups.get_mut(&group) else { return };
         if let Some(turn) = waiting.turn.take() {
             self.ready.remove(&turn);
         }
         if let Some(at) = waiting.timer.take() {
-            self.timers.remove(&(at, class));
+            self.timers.remove(&(at, group));
         }
         let Some((first, _)) = waiting.pods.first_key_value() else {
-            self.classes.remove(&class);
+            self.groups.remove(&group);
             return;
         };
         if waiting.ready(now) {
-            let turn = (Reverse(waiting.wish.priority), *first, class);
+            let turn = (Reverse(waiting.wish.priority), *first, group);
             waiting.turn = Some(turn);
             self.ready.insert(turn);
         } else {
             let at = if waiting.stale { waiting.rested_at } else { waiting.rested_at + FLUSH };
             waiting.timer = Some(at);
-            self.timers.insert((at, class));
+            self.timers.insert((at, group));
         }
     }
 
     pub(super) fn next(&mut self, now: Instant) -> Option<Attempt> {
-        while let Some((at, class)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, class));
-            if let Some(waiting) = self.classes.get_mut(&class) {
+        while let Some((at, group)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, group));
+            if let Some(waiting) = self.groups.get_mut(&group) {
                 waiting.timer = None;
                 waiting.stale = true;
             }
-            self.settle(class, now);
+            self.settle(group, now);
         }
-        let (_, number, class) = self.ready.first()?;
-        let waiting = self.classes.get(class)?;
-        let everywhere = waiting.verdict.is_none() || (waiting.stale && waiting.rested_at <= now);
+        let (_, number, group) = self.ready.first()?;
+        let waiting = self.groups.get(group)?;
         Some(Attempt {
+            group: *group,
             pod: waiting.pods.get(number)?.clone(),
             wish: Arc::clone(&waiting.wish),
-            hopes: (!everywhere).then(|| waiting.hopes.iter().copied().collect()),
+            hopes: (!waiting.everywhere(now)).then(|| waiting.hopes.iter().copied().collect()),
         })
     }
 
     /// The first pod of a class got a place: the next one may get one as well.
     pub(super) fn placed(&mut self, pod: &Key, now: Instant) {
-        if let Some((class, _)) = self.members.get(pod)
-            && let Some(waiting) = self.classes.get_mut(class)
+        if let Some((group, _)) = self.members.get(pod)
+            && let Some(waiting) = self.groups.get_mut(group)
         {
             waiting.searches = 0;
         }
@@ -155,25 +188,38 @@ impl Queue {
     }
 
     /// No hope came true.
-    pub(super) fn disappointed(&mut self, class: Class, now: Instant) {
-        if let Some(waiting) = self.classes.get_mut(&class) {
+    pub(super) fn disappointed(&mut self, group: Group, now: Instant) {
+        if let Some(waiting) = self.groups.get_mut(&group) {
             waiting.hopes.clear();
         }
-        self.settle(class, now);
+        self.settle(group, now);
     }
 
-    /// No node does, for this reason.
-    pub(super) fn refused(&mut self, class: Class, why: String, now: Instant) {
-        let Some(waiting) = self.classes.get_mut(&class) else { return };
+    /// No node does, for this reason. Whether that is to be asked `again` although nothing may have happened.
+    pub(super) fn refused(&mut self, group: Group, why: Verdict, again: bool, now: Instant) {
+        let Some(waiting) = self.groups.get_mut(&group) else { return };
         waiting.hopes.clear();
-        waiting.stale = false;
+        waiting.due = false;
+        waiting.stale = again;
         waiting.rested_at = now + REST * 2_u32.pow(waiting.searches.min(REST_DOUBLINGS));
         waiting.searches += 1;
-        if waiting.verdict.as_deref() != Some(why.as_str()) {
+        if waiting.verdict.as_deref() != Some(&why) {
             self.untold.extend(waiting.pods.values().cloned());
-            waiting.verdict = Some(why.into());
+            waiting.verdict = Some(Arc::new(why));
         }
-        self.settle(class, now);
+        self.settle(group, now);
+    }
+
+    /// Others leave a node for the sake of a pod: from now on it waits for that, alone.
+    pub(super) fn nominated(&mut self, pod: &Key, why: Verdict, now: Instant) {
+        let Some((group, number)) = self.members.get(pod).copied() else { return };
+        let Some(wish) = self.groups.get(&group).map(|waiting| Arc::clone(&waiting.wish)) else { return };
+        let alone = wish.class ^ clock::fnv(format!("{}/{}", pod.namespace, pod.name).as_bytes());
+        if alone != group {
+            self.remove(pod, now);
+            self.join(alone, wish, pod.clone(), number, now);
+        }
+        self.refused(alone, why, false, now);
     }
 
     /// These nodes have more room: for whom?
@@ -184,33 +230,35 @@ impl Queue {
         now: Instant,
     ) {
         let mut better = Vec::new();
-        for (class, waiting) in self.classes.iter_mut().filter(|(_, waiting)| waiting.verdict.is_some()) {
+        for (group, waiting) in self.groups.iter_mut().filter(|(_, waiting)| !waiting.due) {
             let before = waiting.hopes.len();
             waiting.hopes.extend(nodes.iter().filter(|node| fits(**node, &waiting.wish)));
-            if waiting.hopes.len() > before {
-                better.push(*class);
+            // It may have what it waited for, or somebody else has it and it must look elsewhere.
+            waiting.due = waiting.nominated().is_some_and(|node| nodes.contains(&node));
+            if waiting.due || waiting.hopes.len() > before {
+                better.push(*group);
             }
         }
-        better.into_iter().for_each(|class| self.settle(class, now));
+        better.into_iter().for_each(|group| self.settle(group, now));
     }
 
     /// Something changed that may help these, or gives them another reason to wait.
     pub(super) fn stir(&mut self, concerns: impl Fn(&Wish) -> bool, now: Instant) {
         let mut stirred = Vec::new();
-        for (class, waiting) in &mut self.classes {
-            if waiting.verdict.is_some() && !waiting.stale && concerns(&waiting.wish) {
+        for (group, waiting) in &mut self.groups {
+            if !waiting.due && !waiting.stale && concerns(&waiting.wish) {
                 waiting.stale = true;
-                stirred.push(*class);
+                stirred.push(*group);
             }
         }
-        stirred.into_iter().for_each(|class| self.settle(class, now));
+        stirred.into_iter().for_each(|group| self.settle(group, now));
     }
 
     /// A pod that has to be told why it waits.
-    pub(super) fn tell(&mut self) -> Option<(Key, Arc<str>)> {
+    pub(super) fn tell(&mut self) -> Option<(Key, Arc<Verdict>)> {
         loop {
             let pod = self.untold.pop_first()?;
-            let waiting = self.members.get(&pod).and_then(|(class, _)| self.classes.get(class));
+            let waiting = self.members.get(&pod).and_then(|(group, _)| self.groups.get(group));
             if let Some(why) = waiting.and_then(|waiting| waiting.verdict.clone()) {
                 return Some((pod, why));
             }

@@ -100,9 +100,10 @@ impl<'a> Search<'a> {
         Refusals(all.collect())
     }
 
-    /// The same as a sentence.
-    pub(super) fn sentence(&self, refusals: &Refusals) -> String {
+    /// The same as a sentence, with what extenders have against the others.
+    pub(super) fn sentence(&self, refusals: &Refusals, opinions: &[String]) -> String {
         let mut reasons = Reasons::default();
+        opinions.iter().for_each(|opinion| reasons.count(opinion));
         for (at, refusal) in &refusals.0 {
             self.tell(&mut reasons, self.cluster.node(*at), *refusal);
         }

@@ -25,7 +25,7 @@ fn asks(requests: &Value) -> Value {
 /// The number of the node that is found, or why none is.
 fn look(cluster: &Cluster, wish: &Wish) -> Result<usize, String> {
     let search = Search::new(cluster, wish);
-    search.pick(None).ok_or_else(|| search.sentence(&search.refusals()))
+    search.pick(None).ok_or_else(|| search.sentence(&search.refusals(), &[]))
 }
 
 fn key(name: &str) -> Key {

@@ -64,7 +64,7 @@ fn fitting(cluster: &Cluster, pod: &Value) -> Vec<usize> {
 fn sentence(cluster: &Cluster, pod: &Value) -> String {
     let wish = Wish::of(pod);
     let search = Search::new(cluster, &wish);
-    search.sentence(&search.refusals())
+    search.sentence(&search.refusals(), &[])
 }
 
 fn picked(cluster: &Cluster, pod: &Value) -> Option<usize> {
