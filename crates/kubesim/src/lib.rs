@@ -54,6 +54,7 @@ mod config;
 mod connection;
 mod controller;
 mod custom;
+mod exchange;
 mod expression;
 mod faults;
 mod http;
@@ -63,9 +64,9 @@ mod kubelet;
 mod object;
 mod patch;
 mod persist;
-mod post;
 mod protobuf;
 mod quantity;
+mod remote;
 mod schema;
 mod selector;
 mod simulator;
@@ -83,6 +84,7 @@ pub use self::{
         network::{ParseError as PodNetworkError, PodNetwork},
         usage::Usage,
     },
+    remote::{Remote, RemoteError},
     simulator::{Error, Kubesim, Stats, start},
     tls::Certified,
 };

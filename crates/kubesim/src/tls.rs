@@ -13,9 +13,9 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_rustls::{
-    TlsAcceptor,
+    TlsAcceptor, TlsConnector,
     rustls::{
-        RootCertStore, ServerConfig,
+        ClientConfig, RootCertStore, ServerConfig,
         crypto::ring,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
         server::WebPkiClientVerifier,
@@ -28,6 +28,30 @@ use crate::task::Tasks;
 
 /// Whoever does not begin to speak TLS within this time is not waited for.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How the names of authorities begin.
+const OURS: &str = "kubesim ";
+
+/// Whether a certificate (as PEM) is of an authority that a simulator made.
+pub(crate) fn is_ours(pem: &[u8]) -> bool {
+    let read = CertificateDer::from_pem_slice(pem).ok();
+    read.and_then(|certificate| subject(&certificate)).is_some_and(|subject| subject.name.starts_with(OURS))
+}
+
+/// For a client that trusts whom these authorities (as PEM) vouch for, and nobody else.
+pub(crate) fn trusting(pem: &[u8]) -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -58,7 +82,7 @@ pub struct Certified {
 impl Authority {
     pub(crate) fn new(cluster: &str) -> Result<Self, Error> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("kubesim {cluster}"));
+        params.distinguished_name.push(DnType::CommonName, format!("{OURS}{cluster}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use crate::account::Account;
 use bcs_engines::{
     Engine, Kind, News, Observed,
     kubernetes::{Kubernetes, connect},
@@ -34,6 +35,7 @@ pub(crate) struct Lab {
     pub(crate) engine: Kubernetes,
     pub(crate) client: Client,
     pub(crate) key: WorkloadKey,
+    account: Account,
     _folder: tempfile::TempDir,
 }
 
@@ -56,7 +58,7 @@ impl Lab {
 
     /// For faults that nobody can ask of a real cluster.
     pub(crate) async fn open_simulated() -> Self {
-        Self::simulated(bcs_kubesim::Config::default()).await
+        Self::simulated(bcs_kubesim::Config { tls: true, ..Default::default() }).await
     }
 
     async fn simulated(config: bcs_kubesim::Config) -> Self {
@@ -70,7 +72,7 @@ impl Lab {
     /// A simulated cluster whose pods take their time to start, as real ones do.
     pub(crate) async fn open_slow() -> Self {
         let pod_startup = std::time::Duration::from_secs(3);
-        Self::simulated(bcs_kubesim::Config { pod_startup, ..Default::default() }).await
+        Self::simulated(bcs_kubesim::Config { pod_startup, tls: true, ..Default::default() }).await
     }
 
     async fn at(sim: Option<Kubesim>, file: PathBuf, folder: tempfile::TempDir) -> Self {
@@ -78,20 +80,22 @@ impl Lab {
         let options = KubeConfigOptions::default();
         let config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
+        let client = Client::try_from(config).expect("a client");
+        let id = Clock::system().fresh_id().simple().to_string();
+        let (account, rights) = Account::make(client.clone(), &file, folder.path(), &id[20..]).await;
         let spec = ClusterSpec {
             engine: EngineKind::Kubernetes,
-            kubeconfig: SecretRef { file },
+            kubeconfig: SecretRef { file: rights },
             context: None,
             agent: AgentPlace::Direct,
         };
         let (engine, _) = connect::connect(&spec, Clock::system()).await.expect("connects");
-        let id = Clock::system().fresh_id().simple().to_string();
         let key = WorkloadKey {
             project: name(&format!("it-{}", &id[20..])),
             app: name("shop"),
             revision: name("r1"),
         };
-        Self { sim, engine, client: Client::try_from(config).expect("a client"), key, _folder: folder }
+        Self { sim, engine, client, key, account, _folder: folder }
     }
 
     pub(crate) fn revision(&self, revision: &str) -> WorkloadKey {
@@ -117,6 +121,7 @@ impl Lab {
     pub(crate) async fn close(self) {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         let _ = namespaces.delete(self.key.project.as_str(), &DeleteParams::default()).await;
+        self.account.forget().await;
         if let Some(sim) = self.sim {
             sim.shutdown().await;
         }

@@ -1,21 +1,14 @@
 //! Calls webhooks: always over TLS, and only those whose certificate the given authority signed.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::http::Uri;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{
-        ClientConfig, RootCertStore,
-        crypto::ring,
-        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-    },
-};
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::post;
+use crate::{exchange, tls};
 
 /// Where to call, and whom to believe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +41,12 @@ impl Line {
             None => TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443))).await,
         };
         let stream = stream.map_err(|error| format!("dial tcp {authority}: {error}"))?;
-        let stream =
-            self.connector()?.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
-        post::ask(stream, &uri, question).await.map_err(|error| match error {
-            post::Error::Status(code) => format!("the server answered {code}"),
-            post::Error::Other(words) => words,
+        let pem = STANDARD.decode(&self.authority).map_err(|error| format!("caBundle: {error}"))?;
+        let tls = tls::trusting(&pem).map_err(|error| format!("caBundle: {error}"))?;
+        let stream = tls.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
+        exchange::ask(stream, &uri, question).await.map_err(|error| match error {
+            exchange::Error::Status(code) => format!("the server answered {code}"),
+            exchange::Error::Other(words) => words,
         })
-    }
-
-    fn connector(&self) -> Result<TlsConnector, String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("caBundle: {error}");
-        let pem = STANDARD.decode(&self.authority).map_err(|error| wrong(&error))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
     }
 }

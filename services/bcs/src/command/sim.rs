@@ -95,15 +95,15 @@ impl Arguments {
 
 async fn fault(session: &Session, place: &Place, faults: &[String]) -> Result<(), Failure> {
     let asked = words::asked(faults).map_err(Failure::usage)?;
-    let server = place.named().await?;
+    let server = place.named()?;
     let done = server.set(&asked).await?;
     if !session.format().for_people() {
-        return output::answer(session.format(), [format!("cluster/{}", server.name)], &done);
+        return output::answer(session.format(), [format!("cluster/{}", server.name())], &done);
     }
     if !done.crashed.is_empty() {
-        output::line(format!("cluster {}: crashed {}", server.name, done.crashed.join(", ")));
+        output::line(format!("cluster {}: crashed {}", server.name(), done.crashed.join(", ")));
     }
-    output::line(format!("cluster {}: {}", server.name, told(&done.set)));
+    output::line(format!("cluster {}: {}", server.name(), told(&done.set)));
     Ok(())
 }
 
@@ -113,16 +113,16 @@ fn told(set: &CurrentFaults) -> String {
 }
 
 async fn status(session: &Session, place: &Place) -> Result<(), Failure> {
-    let named = place.one().await?;
+    let named = place.one()?;
     let single = named.is_some();
     let servers = match named {
         Some(server) => vec![server],
-        None => place.all().await?,
+        None => place.all()?,
     };
     let looks = servers.iter().map(async |server| {
         Ok::<_, Failure>(Shown {
-            cluster: &server.name,
-            server: &server.url,
+            cluster: server.name(),
+            server: server.url(),
             faults: server.faults().await?,
             counts: server.counts().await?,
         })
@@ -132,7 +132,7 @@ async fn status(session: &Session, place: &Place) -> Result<(), Failure> {
         output::line(rows(&shown));
         return Ok(());
     }
-    let names = servers.iter().map(|server: &Server| format!("cluster/{}", server.name));
+    let names = servers.iter().map(|server: &Server| format!("cluster/{}", server.name()));
     match shown.first().filter(|_| single) {
         Some(one) => output::answer(session.format(), names, one),
         None => output::answer(session.format(), names, &shown),

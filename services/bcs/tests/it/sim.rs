@@ -147,7 +147,7 @@ fn a_cluster_that_is_not_simulated_is_left_alone() {
     std::fs::write(&real, config("https://10.0.0.1:6443", "kubesim c")).expect("writes");
     let line = format!("sim fault --kubeconfig {} api-errors=100%", real.display());
     let words =
-        ["points at https://10.0.0.1:6443/, which is no simulated cluster", "only to those of `bcs up`"];
+        ["points at https://10.0.0.1:6443, which is no simulated cluster", "only to those of `bcs up`"];
     fails(home.path(), 2, &line, &words);
     // A real one on this machine, such as kind makes them: it is not asked at all.
     let kind = TcpListener::bind("127.0.0.1:0").expect("binds");

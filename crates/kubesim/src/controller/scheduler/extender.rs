@@ -7,7 +7,7 @@ use axum::http::Uri;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
-use crate::post;
+use crate::exchange;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -43,14 +43,14 @@ async fn ask(extender: &str, verb: &str, pod: &Value, nodes: &[&str]) -> Result<
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await;
         let stream = stream.map_err(|error| format!("dial tcp {authority}: {error}"))?;
-        Ok(post::ask(stream, &uri, &question).await)
+        Ok(exchange::ask(stream, &uri, &question).await)
     };
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(post::Error::Status(code)))) => {
+        Ok(Ok(Err(exchange::Error::Status(code)))) => {
             Err(format!("failed {verb} with extender at URL {url}, code {}", code.as_u16()))
         }
-        Ok(Ok(Err(post::Error::Other(why))) | Err(why)) => Err(format!("Post {url:?}: {why}")),
+        Ok(Ok(Err(exchange::Error::Other(why))) | Err(why)) => Err(format!("Post {url:?}: {why}")),
         Err(_) => Err(format!("Post {url:?}: context deadline exceeded")),
     }
 }
