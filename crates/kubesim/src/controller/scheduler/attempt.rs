@@ -34,6 +34,7 @@ impl Scheduler {
     pub(super) async fn attempt(&mut self, attempt: &Attempt, now: Instant) -> Result<(), Status> {
         let Attempt { group, pod, wish, hopes } = attempt;
         let nominated = self.cluster.denominate(pod);
+        self.cluster.remember(wish);
         let opinions = match self.find(attempt).await {
             Found::Place(at) => {
                 self.roomier.extend(nominated.filter(|node| *node != at));

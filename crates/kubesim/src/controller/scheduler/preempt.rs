@@ -101,7 +101,7 @@ fn on_node(
         return None;
     }
     let mut trial =
-        Trial { search, node: search.cluster.node(at).clone(), neighbours: search.neighbours.clone() };
+        Trial { search, node: search.cluster.node(at).clone(), neighbours: (*search.neighbours).clone() };
     victims.iter().for_each(|victim| trial.shift(victim, -1));
     if let Some(refusal) = trial.refusal() {
         search.tell(reasons, &trial.node, refusal);
@@ -145,7 +145,7 @@ impl Trial<'_> {
         }
         if let Some(facts) = &self.node.facts {
             let count = (sign, if victim.leaving { 0 } else { sign });
-            let namespaces = &self.search.cluster.namespaces;
+            let namespaces = self.search.cluster.namespaces();
             self.neighbours.shift(self.search.wish, victim.wish, facts, count, namespaces);
         }
     }
