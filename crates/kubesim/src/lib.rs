@@ -40,8 +40,7 @@
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
 //! needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses
 //! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
-//! service. Of the controllers: metrics of autoscalers other than Resource (and
-//! their version `autoscaling/v1`), preemption, affinity between pods, preferred affinity.
+//! service. Of the controllers: metrics of autoscalers other than Resource (and their version `autoscaling/v1`).
 
 mod access;
 mod admission;
