@@ -7,6 +7,7 @@ use crate::{
     custom::Custom,
     schema::{self, Schema},
     validate::typed,
+    versions::{self, Translation},
 };
 
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Published {
     pub check: fn(&Value) -> Result<Value, typed::Error>,
     /// Adds the schema of the type to a document, and refers to it.
     pub describe: fn(&mut SchemaGenerator) -> schemars::Schema,
+    /// How a version that is not stored says what is.
+    pub translation: Option<&'static Translation>,
 }
 
 impl PartialEq for Kind {
@@ -61,7 +64,7 @@ impl Kind {
 
     pub(crate) fn schema(&'static self) -> Schema {
         let root = match &self.shape {
-            Shape::Published(_) => schema::root(self.id),
+            Shape::Published(_) => schema::root(self),
             Shape::Custom(custom) => Some(&custom.schema),
         };
         root.map_or_else(Schema::unknown, |root| Schema::new(schema::components(), root))
@@ -76,7 +79,17 @@ impl Kind {
 
     /// Whether objects are stored in this version.
     pub(crate) fn is_stored(&self) -> bool {
-        self.custom().is_none_or(|custom| custom.stored)
+        match &self.shape {
+            Shape::Published(published) => published.translation.is_none(),
+            Shape::Custom(custom) => custom.stored,
+        }
+    }
+
+    pub(crate) fn translation(&self) -> Option<&'static Translation> {
+        match &self.shape {
+            Shape::Published(published) => published.translation,
+            Shape::Custom(_) => None,
+        }
     }
 }
 
@@ -87,16 +100,19 @@ pub(crate) fn published() -> &'static [&'static Kind] {
 
 macro_rules! kinds {
     ($($name:ident: $id:literal, $gv:expr, $kind:literal, [$plural:literal, $singular:literal], short $short:expr,
-       $scope:ident, status $status:literal, scale $scale:literal, actions $actions:expr, all $all:expr, $type:ty;)*) => {
+       $scope:ident, status $status:literal, scale $scale:literal, actions $actions:expr, all $all:expr, $type:ty $(, as $from:expr)?;)*) => {
         $(pub(crate) static $name: Kind = Kind {
             id: $id, group: $gv.0, version: $gv.1, kind: $kind, plural: $plural, singular: $singular, short: &$short,
             categories: &$all, namespaced: kinds!(@ $scope), status: $status, scale: $scale, actions: &$actions,
             shape: Shape::Published(Published {
                 check: typed::decode::<$type>, describe: |generator| generator.subschema_for::<$type>(),
+                translation: kinds!(@ translation $($from)?),
             }),
         };)*
         static ALL: [&Kind; [$($id),*].len()] = [$(&$name),*];
     };
+    (@ translation) => { None };
+    (@ translation $from:expr) => { Some(&$from) };
     (@ namespaced) => { true };
     (@ cluster) => { false };
 }
@@ -110,14 +126,32 @@ const NETWORKING: (&str, &str) = ("networking.k8s.io", "v1");
 const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 
 use k8s_openapi::api::{
-    admissionregistration::v1 as admission, apps::v1 as apps, autoscaling::v2 as autoscaling,
-    batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-    networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
-    scheduling::v1 as scheduling, storage::v1 as storage,
+    admissionregistration::v1 as admission,
+    apps::v1 as apps,
+    autoscaling::{v1 as autoscaling_v1, v2 as autoscaling},
+    batch::v1 as batch,
+    coordination::v1 as coordination,
+    core::v1 as core,
+    discovery::v1 as discovery,
+    events::v1 as events,
+    networking::v1 as networking,
+    node::v1 as node,
+    policy::v1 as policy,
+    rbac::v1 as rbac,
+    scheduling::v1 as scheduling,
+    storage::v1 as storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 
-const POD_ACTIONS: [(&str, &str); 3] = [("binding", "Binding"), ("eviction", "Eviction"), ("log", "Pod")];
+const POD_ACTIONS: [(&str, &str); 7] = [
+    ("attach", "PodAttachOptions"),
+    ("binding", "Binding"),
+    ("ephemeralcontainers", "Pod"),
+    ("eviction", "Eviction"),
+    ("exec", "PodExecOptions"),
+    ("log", "Pod"),
+    ("portforward", "PodPortForwardOptions"),
+];
 
 kinds! {
     NAMESPACES: "namespaces", CORE, "Namespace", ["namespaces", "namespace"], short ["ns"], cluster, status true, scale false, actions [("finalize", "Namespace")], all [], core::Namespace;
@@ -142,6 +176,8 @@ kinds! {
     JOBS: "jobs.batch", BATCH, "Job", ["jobs", "job"], short [], namespaced, status true, scale false, actions [], all ["all"], batch::Job;
     CRON_JOBS: "cronjobs.batch", BATCH, "CronJob", ["cronjobs", "cronjob"], short ["cj"], namespaced, status true, scale false, actions [], all ["all"], batch::CronJob;
     AUTOSCALERS: "horizontalpodautoscalers.autoscaling", ("autoscaling", "v2"), "HorizontalPodAutoscaler", ["horizontalpodautoscalers", "horizontalpodautoscaler"], short ["hpa"], namespaced, status true, scale false, actions [], all ["all"], autoscaling::HorizontalPodAutoscaler;
+    OLD_AUTOSCALERS: "horizontalpodautoscalers.autoscaling", ("autoscaling", "v1"), "HorizontalPodAutoscaler", ["horizontalpodautoscalers", "horizontalpodautoscaler"], short ["hpa"], namespaced, status true, scale false, actions [], all ["all"], autoscaling_v1::HorizontalPodAutoscaler, as versions::AUTOSCALER;
+    NEW_EVENTS: "events", ("events.k8s.io", "v1"), "Event", ["events", "event"], short ["ev"], namespaced, status false, scale false, actions [], all [], events::Event, as versions::EVENT;
     POD_METRICS: "pods.metrics.k8s.io", METRICS, "PodMetrics", ["pods", "pod"], short [], namespaced, status false, scale false, actions [], all [], Value;
     NODE_METRICS: "nodes.metrics.k8s.io", METRICS, "NodeMetrics", ["nodes", "node"], short [], cluster, status false, scale false, actions [], all [], Value;
     ENDPOINT_SLICES: "endpointslices.discovery.k8s.io", ("discovery.k8s.io", "v1"), "EndpointSlice", ["endpointslices", "endpointslice"], short [], namespaced, status false, scale false, actions [], all [], discovery::EndpointSlice;

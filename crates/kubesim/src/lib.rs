@@ -28,6 +28,9 @@
 //! processes, with their environment and `POD_IP`; the images mean nothing. `Config::allow_processes` must allow it. The
 //! processes end with the simulator, unless that is killed in a way that leaves it no time. Their logs are kept in part.
 //!
+//! Clients run commands in containers, attach to them, forward ports and add ephemeral containers, over WebSocket and SPDY. In a
+//! process the command is a process too; a simulated container has the programs in `kubelet/program.rs`, and no others.
+//!
 //! What is said of a pod holds for its app containers; images, latency and errors for all. `sim.bcs/<container>.crash-after`
 //! and the like say it of one container.
 //!
@@ -37,15 +40,18 @@
 //! Who asks says so with the token of the administrator or of a service account, or (with [`Config::tls`]) with a certificate,
 //! and may do what roles and bindings allow; bodies may be JSON, YAML or, of published types, protobuf.
 //!
+//! What goes wrong is told by [`Faults`], or by `POST /sim/faults`: errors, partitions, lost nodes, slow starts, crashes.
+//!
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
-//! needs it refuses every object), volumes (claims are objects only), exec and port-forward, kube-proxy (cluster addresses
-//! answer nothing), ephemeral containers, probes over TLS and gRPC (a connection must do), more than one EndpointSlice per
-//! service. Of the controllers: metrics of autoscalers other than Resource (and their version `autoscaling/v1`).
+//! needs it refuses every object), volumes (claims are bound to them, and they hold nothing), kube-proxy (cluster addresses
+//! answer nothing), probes over TLS and gRPC (a connection must do). Of the controllers: metrics of autoscalers other than
+//! Resource.
 
 mod access;
 mod admission;
 mod clock;
 mod config;
+mod connection;
 mod controller;
 mod custom;
 mod expression;
@@ -68,10 +74,11 @@ mod store;
 mod task;
 mod tls;
 mod validate;
+mod versions;
 
 pub use self::{
     config::{Config, NodeProfile},
-    faults::Faults,
+    faults::{Crash, Current as CurrentFaults, Error as FaultError, Faults},
     kubelet::{
         network::{ParseError as PodNetworkError, PodNetwork},
         usage::Usage,

@@ -10,25 +10,24 @@ use std::{
     },
 };
 
-use axum::{
-    Router,
-    extract::connect_info::{Connected, IntoMakeServiceWithConnectInfo},
-    serve::{IncomingStream, Listener},
-};
+use axum::{extract::connect_info::IntoMakeServiceWithConnectInfo, serve::Listener};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::{
     Config, Faults, PodNetwork,
     access::{self, Tokens},
     admission::{self, Gate},
     clock,
+    connection::{Cuttable, Peer},
     controller::{self, node, pod::Tools, recorder::Recorder},
+    faults::Order,
     http::{self, Api},
     kind,
     kinds::Kinds,
     kubelet::{
-        Kubelet, Settings,
+        Kubelet, Settings, Trouble,
         process::log::Logs,
         usage::{self, Usage},
     },
@@ -36,7 +35,7 @@ use crate::{
     persist::{self, Identity},
     store::Store,
     task::Tasks,
-    tls::{self, Authority, Certified, Door, Peer},
+    tls::{self, Authority, Certified, Door},
 };
 
 /// Why a simulator did not start, or its kubeconfig was not written.
@@ -115,25 +114,30 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
         _ => Arc::new(Store::new(Kinds::default(), 0, Vec::new())),
     };
     furnish(&store, &config, address)?;
-    let faults = Arc::new(Faults::new(Arc::clone(&store), config.seed));
+    let (faults, crashes) = Faults::new(Arc::clone(&store), config.seed);
+    let faults = Arc::new(faults);
     let logs = Arc::new(Logs::default());
     let gate = Arc::new(Gate::new(Arc::clone(&store)));
-    run_controllers(&store, &gate, &faults, &tasks, &config, network, &logs);
+    run_controllers(&store, &gate, (&faults, crashes), &tasks, &config, network, &logs);
     let api = Arc::new(Api {
         store,
         gate,
         faults,
         tokens: Tokens::new(token),
         logs,
-        stop: tasks.stop.clone(),
+        tasks: tasks.clone(),
         requests: AtomicU64::new(0),
         watches: AtomicU64::new(0),
     });
     let router = http::router(Arc::clone(&api));
     let service = router.into_make_service_with_connect_info::<Peer>();
+    let lines = api.faults.lines();
     match &authority {
-        Some(authority) => serve(&tasks, Door::new(listener, authority, &tasks).map_err(untrusted)?, service),
-        None => serve(&tasks, listener, service),
+        Some(authority) => {
+            let door = Door::new(listener, authority, &tasks).map_err(untrusted)?;
+            serve(&tasks, Cuttable::new(door, lines, |subject| subject), service);
+        }
+        None => serve(&tasks, Cuttable::new(listener, lines, |_| None), service),
     }
     Ok(Kubesim { name: config.name, address, network, authority, api, tasks })
 }
@@ -143,12 +147,11 @@ fn untrusted(error: tls::Error) -> Error {
     Error::Tls(format!("{error}{source}"))
 }
 
-fn serve<L>(tasks: &Tasks, listener: L, service: IntoMakeServiceWithConnectInfo<Router, Peer>)
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-    Peer: for<'a> Connected<IncomingStream<'a, L>>,
-{
+fn serve<L: Listener>(
+    tasks: &Tasks,
+    listener: Cuttable<L>,
+    service: IntoMakeServiceWithConnectInfo<axum::Router, Peer>,
+) {
     let stop = tasks.stop.clone();
     tasks.spawn_to_end(async move {
         let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
@@ -213,7 +216,7 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
 fn run_controllers(
     store: &Arc<Store>,
     gate: &Arc<Gate>,
-    faults: &Faults,
+    (faults, crashes): (&Faults, mpsc::UnboundedReceiver<Order>),
     tasks: &Tasks,
     config: &Config,
     network: PodNetwork,
@@ -230,7 +233,8 @@ fn run_controllers(
         allow_processes: config.allow_processes,
         logs: Arc::clone(logs),
     };
-    let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, faults.nodes_down());
+    let trouble = Trouble { down: faults.nodes_down(), starts: faults.starts(), crashes };
+    let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, trouble);
     tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(tools())));
     tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(tools())));
     tasks.spawn(controller::run(s(), controller::stateful_set::StatefulSets::new(tools())));

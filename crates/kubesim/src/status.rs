@@ -33,6 +33,16 @@ impl Cause {
         }
     }
 
+    pub(crate) fn forbidden(field: &str, why: &str) -> Self {
+        let message = format!("Forbidden: {why}");
+        Self { reason: "FieldValueForbidden", field: field.to_owned(), message }
+    }
+
+    pub(crate) fn duplicate(field: &str, value: &str) -> Self {
+        let message = format!("Duplicate value: {value:?}");
+        Self { reason: "FieldValueDuplicate", field: field.to_owned(), message }
+    }
+
     pub(crate) fn required(field: &str, why: &str) -> Self {
         let message =
             if why.is_empty() { "Required value".to_owned() } else { format!("Required value: {why}") };

@@ -2,10 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
+use axum::serve::Listener;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -114,25 +111,9 @@ pub(crate) struct Subject {
     pub groups: Vec<String>,
 }
 
-/// The other end of a connection.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Peer(pub Option<Subject>);
-
-impl Connected<IncomingStream<'_, Door>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(_: IncomingStream<'_, TcpListener>) -> Self {
-        Self::default()
-    }
-}
-
 /// Connections that have agreed on TLS. Those that are slow to do so hold up nobody else.
 pub(crate) struct Door {
-    open: mpsc::Receiver<(TlsStream<TcpStream>, Peer)>,
+    open: mpsc::Receiver<(TlsStream<TcpStream>, Option<Subject>)>,
 }
 
 impl Door {
@@ -148,7 +129,7 @@ impl Door {
                 greeters.spawn(async move {
                     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         // Nobody takes it when the server stops.
-                        Ok(Ok(stream)) => drop(sender.send(peer(stream)).await),
+                        Ok(Ok(stream)) => drop(sender.send(shown(stream)).await),
                         Ok(Err(error)) => tracing::debug!(%error, "a client does not agree on TLS"),
                         Err(_) => tracing::debug!("a client does not begin to speak TLS"),
                     }
@@ -159,10 +140,10 @@ impl Door {
     }
 }
 
-fn peer(stream: TlsStream<TcpStream>) -> (TlsStream<TcpStream>, Peer) {
-    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let subject = shown.and_then(|certificate| subject(certificate));
-    (stream, Peer(subject))
+fn shown(stream: TlsStream<TcpStream>) -> (TlsStream<TcpStream>, Option<Subject>) {
+    let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let subject = first.and_then(|certificate| subject(certificate));
+    (stream, subject)
 }
 
 fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
@@ -174,7 +155,8 @@ fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
 
 impl Listener for Door {
     type Io = TlsStream<TcpStream>;
-    type Addr = Peer;
+    /// Whom the certificate of the client names, if it showed one.
+    type Addr = Option<Subject>;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.open.recv().await {
@@ -185,7 +167,7 @@ impl Listener for Door {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(Peer::default())
+        Ok(None)
     }
 }
 

@@ -1,8 +1,17 @@
 //! Clusters as their API servers show them, and `bcs kubesim` as a process.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
+use hyper::Request;
+use kube::{
+    Client,
+    client::Body,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -15,6 +24,7 @@ pub struct ApiServer {
     pub url: String,
     /// What it takes as proof of who asks.
     pub token: String,
+    kubeconfig: PathBuf,
 }
 
 impl ApiServer {
@@ -28,38 +38,47 @@ impl ApiServer {
             let value = line.map(|(_, value)| value.trim().trim_matches('"').to_owned());
             value.with_context(|| format!("{}: has no {key}", kubeconfig.display()))
         };
-        Ok(Self { url: value("server:")?, token: value("token:")? })
+        Ok(Self { url: value("server:")?, token: value("token:")?, kubeconfig: kubeconfig.to_owned() })
+    }
+
+    async fn send(&self, method: &str, path: &str, body: String) -> Result<(u16, String)> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let mut config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        config.proxy_url = None;
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let answer = Client::try_from(config)?.send(request.body(Body::from(body.into_bytes()))?).await?;
+        let code = answer.status().as_u16();
+        Ok((code, String::from_utf8_lossy(&answer.into_body().collect_bytes().await?).into_owned()))
     }
 
     /// What lies at `path`, such as `/api/v1/pods`.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let client = reqwest::Client::new();
-        let answer = client.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await?;
-        Ok(answer.error_for_status()?.json().await?)
+        match self.send("GET", path, String::new()).await? {
+            (200, text) => Ok(serde_json::from_str(&text)?),
+            (code, text) => bail!("GET {path}: {code} {text}"),
+        }
     }
 
     /// Deletes what lies at `path`.
     pub async fn delete(&self, path: &str) -> Result<()> {
-        let request = reqwest::Client::new().delete(format!("{}{path}", self.url)).bearer_auth(&self.token);
-        request.send().await?.error_for_status()?;
-        Ok(())
+        match self.send("DELETE", path, String::new()).await? {
+            (200..300, _) => Ok(()),
+            (code, text) => bail!("DELETE {path}: {code} {text}"),
+        }
     }
 
     /// Changes the faults of a simulated cluster, such as `{"api_errors": 0.05}`.
     pub async fn faults(&self, faults: Value) -> Result<()> {
-        let client = reqwest::Client::new();
-        let body = faults.to_string();
-        let request = client.post(format!("{}/sim/faults", self.url)).bearer_auth(&self.token);
-        let answer = request.header("content-type", "application/json").body(body).send().await?;
-        if !answer.status().is_success() {
-            bail!("faults {faults} were refused: {}", answer.text().await?);
+        match self.send("POST", "/sim/faults", faults.to_string()).await? {
+            (200..300, _) => Ok(()),
+            (_, text) => bail!("faults {faults} were refused: {text}"),
         }
-        Ok(())
     }
 
     /// No faults any more.
     pub async fn no_faults(&self) -> Result<()> {
-        self.faults(json!({ "api_errors": 0.0, "conflicts": 0.0, "latency_ms": 0, "nodes_down": [] })).await
+        self.faults(json!({ "reset": true })).await
     }
 }
 

@@ -23,7 +23,7 @@ async fn a_kubeconfig_that_is_no_good_is_refused_with_its_field() -> Result<(), 
         let up = Up::start(lab, Options::default()).await?;
         let sim = Kubesim::start(lab, "sim-c", 1).await?;
         let good = std::fs::read_to_string(&sim.kubeconfig)?;
-        let nowhere = good.replace(&sim.server.url, &format!("http://127.0.0.1:{}", free_port()?));
+        let nowhere = good.replace(&sim.server.url, &format!("https://127.0.0.1:{}", free_port()?));
         let refused = good.replace(&sim.server.token, "hush-hush");
         import(&up, lab, "missing", None, &["does not exist"]).await?;
         import(&up, lab, "garbage", Some("clusters: hush-hush"), &["no kubeconfig"]).await?;

@@ -20,6 +20,7 @@ mod raw;
 mod replicas;
 mod restart;
 mod secure;
+mod sim;
 mod stalled;
 mod story;
 mod traffic;

@@ -12,16 +12,29 @@ use tokio::process::Command;
 use crate::secure::add_context;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bus.md");
-const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop.yaml");
+pub(crate) const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop.yaml");
 
 /// The code behind the marker `<!-- run:<language> -->`.
 pub(crate) fn example(language: &str) -> Result<String> {
-    let page = std::fs::read_to_string(PAGE).context(PAGE)?;
+    example_of(PAGE, language)
+}
+
+/// The same, of another page.
+pub(crate) fn example_of(file: &str, language: &str) -> Result<String> {
+    let page = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
     let marker = format!("<!-- run:{language} -->");
-    let (_, rest) = page.split_once(&marker).with_context(|| format!("{PAGE} has no {marker}"))?;
+    let (_, rest) = page.split_once(&marker).with_context(|| format!("{file} has no {marker}"))?;
     let (fence, code) = rest.trim_start().split_once('\n').context("no code behind the marker")?;
     ensure!(fence.starts_with("```"), "{fence:?} is no fence");
     Ok(code.split_once("\n```").context("the fence is open")?.0.to_owned())
+}
+
+/// Where programs are found, `bcs` among them.
+pub(crate) fn path_with_bcs() -> Result<OsString> {
+    let bcs = bcs()?;
+    let beside = bcs.parent().context("bcs lies nowhere")?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(beside).chain(std::env::split_paths(&path)))?)
 }
 
 /// Runs a program against an open platform with the shop on it.
@@ -34,12 +47,8 @@ async fn run(lab: &Lab, program: &OsStr, file: &str, code: &str) -> Result<()> {
 async fn run_on(lab: &Lab, up: &Up, program: &OsStr, (file, code): (&str, &str)) -> Result<()> {
     let script = lab.path().join(file);
     std::fs::write(&script, code)?;
-    let bcs = bcs()?;
-    let beside = bcs.parent().context("bcs lies nowhere")?.to_owned();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(beside).chain(std::env::split_paths(&path)))?;
     let mut command = Command::new(program);
-    command.arg(&script).current_dir(lab.path()).env("PATH", path).kill_on_drop(true);
+    command.arg(&script).current_dir(lab.path()).env("PATH", path_with_bcs()?).kill_on_drop(true);
     command
         .env("BCS_NATS_URL", up.nats())
         .env("NATS_URL", up.nats())

@@ -20,6 +20,7 @@ mod publish;
 mod replay;
 mod restart;
 mod scale;
+mod sim;
 mod status;
 mod undo;
 mod version;
@@ -80,6 +81,8 @@ pub enum Command {
     Context(context::Arguments),
     /// Run a simulated Kubernetes cluster by itself
     Kubesim(kubesim::Arguments),
+    /// Let things go wrong in simulated clusters, and look how they are
+    Sim(sim::Arguments),
     /// Write a completion script for a shell
     Completions(completions::Arguments),
     /// Show the version of this program
@@ -115,6 +118,7 @@ impl Command {
             Self::Status(arguments) => Box::pin(arguments.run(session)).await,
             Self::Context(arguments) => arguments.run(session),
             Self::Kubesim(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Sim(arguments) => Box::pin(arguments.run(session)).await,
             Self::Completions(arguments) => arguments.run(),
             Self::Version(arguments) => arguments.run(session),
         }

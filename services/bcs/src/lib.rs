@@ -22,6 +22,7 @@ mod plan;
 mod progress;
 mod selector;
 pub mod session;
+mod sim;
 mod spelling;
 pub mod up;
 mod view;

@@ -151,12 +151,14 @@ pub(crate) struct World {
     pub(crate) things: BTreeMap<(Kind, String), Observed>,
     listing: BTreeMap<Kind, BTreeSet<String>>,
     pub(crate) lists: BTreeMap<Kind, u32>,
+    /// How often the watch of each kind broke.
+    pub(crate) failures: BTreeMap<Kind, u32>,
 }
 
 impl World {
     fn new(news: BoxStream<'static, News>, project: &Name) -> Self {
-        let (things, listing, lists) = Default::default();
-        Self { news, project: project.clone(), things, listing, lists }
+        let (things, listing, lists, failures) = Default::default();
+        Self { news, project: project.clone(), things, listing, lists, failures }
     }
 
     fn take(&mut self, news: News) {
@@ -174,7 +176,7 @@ impl World {
                 self.things.retain(|(of, key), _| *of != kind || listed.contains(key));
                 *self.lists.entry(kind).or_default() += 1;
             }
-            News::Failed(..) => {}
+            News::Failed(kind, _) => *self.failures.entry(kind).or_default() += 1,
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn of_request(target: &Target, call: &Call) -> Attributes {
     let name = if whole { selected.unwrap_or_default() } else { target.name.clone() };
     Attributes {
         verb: verb.to_owned(),
-        group: target.kind.group.to_owned(),
+        group: target.shown.group.to_owned(),
         resource,
         namespace: if target.kind.id == "namespaces" {
             target.name.clone()

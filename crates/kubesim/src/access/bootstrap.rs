@@ -54,7 +54,7 @@ fn named(kind: &str, name: &str, content: &Value) -> Value {
 const OWNED: [(&str, &[&str]); 1] = [("rbac.authorization.k8s.io", &["roles", "rolebindings"])];
 
 /// What those who work in a namespace use.
-const WORKED_WITH: [(&str, &[&str]); 8] = [
+const WORKED_WITH: [(&str, &[&str]); 9] = [
     (
         "",
         &[
@@ -64,6 +64,7 @@ const WORKED_WITH: [(&str, &[&str]); 8] = [
             "limitranges",
             "persistentvolumeclaims",
             "pods",
+            "pods/attach",
             "pods/eviction",
             "pods/exec",
             "pods/log",
@@ -98,6 +99,7 @@ const WORKED_WITH: [(&str, &[&str]); 8] = [
     ("policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
     ("coordination.k8s.io", &["leases"]),
     ("discovery.k8s.io", &["endpointslices"]),
+    ("events.k8s.io", &["events"]),
     ("networking.k8s.io", &["ingresses", "ingresses/status", "networkpolicies"]),
 ];
 
@@ -112,9 +114,8 @@ fn rules(resources: &[(&str, &[&str])], verbs: &[&str]) -> Vec<Value> {
 fn visible(mut rules: Vec<Value>) -> Vec<Value> {
     for rule in &mut rules {
         if let Some(names) = rule["resources"].as_array_mut() {
-            names.retain(|name| {
-                !["secrets", "pods/exec", "pods/eviction", "pods/portforward"].iter().any(|n| name == n)
-            });
+            let acts = ["secrets", "pods/attach", "pods/exec", "pods/eviction", "pods/portforward"];
+            names.retain(|name| !acts.iter().any(|n| name == n));
         }
     }
     rules

@@ -17,11 +17,7 @@ pub(crate) use self::{
     rules::authorize,
     token::{Tokens, issue as issue_token},
 };
-use crate::{
-    status::Status,
-    store::Store,
-    tls::{Peer, Subject},
-};
+use crate::{connection::Peer, status::Status, store::Store, tls::Subject};
 
 /// Whoever has it may do everything.
 pub(crate) const MASTERS: &str = "system:masters";
@@ -84,7 +80,7 @@ pub(crate) fn authenticate(
     let identity = match given.split_once(' ') {
         Some(("Bearer", token)) => tokens.identity(store, token),
         Some(("Basic", given)) => tokens.is_admin_password(given).then(Identity::admin),
-        _ => peer.0.as_ref().map(Identity::shown),
+        _ => peer.subject.as_ref().map(Identity::shown),
     };
     impersonated(store, headers, identity.ok_or_else(unknown)?)
 }

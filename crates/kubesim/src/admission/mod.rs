@@ -60,7 +60,7 @@ impl Gate {
             fresh_status(what.kind, &mut value);
         }
         name_it(&mut value);
-        validate::check(what.kind, &value)?;
+        validate::check_new(what.kind, &value)?;
         access::check_escalation(&self.store, what.who, what.kind, &value)?;
         builtin::check(&self.store, what.kind, &value)?;
         self.validate(what, Some(&value), None, warnings).await?;

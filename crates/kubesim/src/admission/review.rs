@@ -18,6 +18,7 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
+    Connect,
 }
 
 impl Operation {
@@ -26,14 +27,17 @@ impl Operation {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
         }
     }
 
-    fn options(self) -> &'static str {
+    /// Of what kind its options are, where it has any.
+    fn options(self) -> Option<&'static str> {
         match self {
-            Self::Create => "CreateOptions",
-            Self::Update => "UpdateOptions",
-            Self::Delete => "DeleteOptions",
+            Self::Create => Some("CreateOptions"),
+            Self::Update => Some("UpdateOptions"),
+            Self::Delete => Some("DeleteOptions"),
+            Self::Connect => None,
         }
     }
 }
@@ -76,10 +80,13 @@ impl Question {
         let (group, version) = split(text(subject, "/apiVersion"));
         let kind = json!({"group": group, "version": version, "kind": subject["kind"]});
         let name = if what.name.is_empty() { object::name(&object) } else { what.name };
-        let mut options = json!({"kind": what.operation.options(), "apiVersion": "meta.k8s.io/v1"});
-        if what.dry {
-            options["dryRun"] = json!(["All"]);
-        }
+        let options = what.operation.options().map_or(Value::Null, |kind| {
+            let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+            if what.dry {
+                options["dryRun"] = json!(["All"]);
+            }
+            options
+        });
         let mut request = json!({
             "uid": uid, "kind": kind, "resource": resource, "requestKind": kind, "requestResource": asked,
             "operation": what.operation.name(), "userInfo": what.who.user_info(), "dryRun": what.dry,

@@ -14,12 +14,15 @@ use crate::{faults, status::Status};
 pub(crate) async fn handle(api: &Api, action: &str, call: Call, body: Body) -> Reply {
     match (call.method.clone(), action) {
         (Method::GET, "stats") => Ok(represent::json(StatusCode::OK, &stats(api))),
+        (Method::GET, "faults") => Ok(represent::json(StatusCode::OK, &json!(api.faults.current()))),
         (Method::POST, "faults") => {
             let wanted = body::optional(&call.headers, body).await?;
-            let request: faults::Request =
-                serde_json::from_value(wanted).map_err(|e| Status::bad_request(format!("faults: {e}")))?;
-            api.faults.request(request);
-            Ok(represent::json(StatusCode::OK, &json!({"ok": true})))
+            let request = faults::Request::read(wanted)?;
+            let crashed = api.faults.request(&request);
+            let crashed = crashed.map_err(|error| Status::bad_request(format!("faults: {error}")))?;
+            let mut set = json!(api.faults.current());
+            set["crashed"] = json!(crashed);
+            Ok(represent::json(StatusCode::OK, &set))
         }
         _ => Err(Status::no_such_path()),
     }

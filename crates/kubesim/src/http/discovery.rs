@@ -110,12 +110,14 @@ fn subresources(
             "TokenRequest" => "authentication.k8s.io",
             _ => "",
         };
-        let verb = match *name {
-            "log" => "get",
-            "finalize" => "update",
-            _ => "create",
+        let verbs = match *name {
+            "log" => vec!["get"],
+            "finalize" => vec!["update"],
+            "ephemeralcontainers" => vec!["get", "patch", "update"],
+            "attach" | "exec" | "portforward" => vec!["create", "get"],
+            _ => vec!["create"],
         };
-        list.push((name, body, group, "v1", vec![verb]));
+        list.push((name, body, group, "v1", verbs));
     }
     list
 }

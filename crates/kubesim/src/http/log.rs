@@ -11,14 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, Call, Reply, target::Target};
+use super::{Api, Call, Reply, container, target::Target};
 use crate::{
     clock, kind,
     kubelet::{
-        container_names,
         process::log::{Line, Log},
+        session::{runs, status},
     },
-    object::{self, Key, annotation, int, items, text},
+    object::{self, Key, int, text},
     status::Status,
     store::Store,
 };
@@ -29,7 +29,7 @@ pub(crate) fn serve(api: &Api, target: &Target, call: &Call) -> Reply {
         .get(target.kind, &target.key())
         .ok_or_else(|| Status::not_found(target.kind, &target.name))?;
     let options = Options::read(call, clock::now())?;
-    let container = container(&pod, call.param("container"))?;
+    let container = container::named(&pod, call.param("container"))?;
     let status = status(&pod, container);
     let previous = call.flag("previous");
     let real = api.logs.find(object::uid(&pod), container, previous);
@@ -48,7 +48,7 @@ pub(crate) fn serve(api: &Api, target: &Target, call: &Call) -> Reply {
         key: Key::of(&pod),
         run: text(status, "/containerID").to_owned(),
         container: container.to_owned(),
-        stop: api.stop.clone(),
+        stop: api.tasks.stop.clone(),
     };
     let body = if stream.follow {
         Body::from_stream(futures::stream::unfold(stream, |mut stream| async move {
@@ -62,34 +62,6 @@ pub(crate) fn serve(api: &Api, target: &Target, call: &Call) -> Reply {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
-}
-
-/// The container that is meant; there is no need to name the only one.
-fn container<'a>(pod: &'a Value, wanted: &str) -> Result<&'a str, Status> {
-    let all: Vec<&str> = container_names(pod).collect();
-    let name = object::name(pod);
-    if !wanted.is_empty() {
-        let found = all.iter().find(|c| **c == wanted).copied();
-        let wrong = || Status::bad_request(format!("container {wanted} is not valid for pod {name}"));
-        return found.ok_or_else(wrong);
-    }
-    let default = annotation(pod, "kubectl.kubernetes.io/default-container");
-    match (default, all.as_slice()) {
-        (Some(default), _) if all.contains(&default) => Ok(default),
-        (_, [only]) => Ok(only),
-        _ => {
-            let list = all.join(" ");
-            let message =
-                format!("a container name must be specified for pod {name}, choose one of: [{list}]");
-            Err(Status::bad_request(message))
-        }
-    }
-}
-
-fn status<'a>(pod: &'a Value, container: &str) -> &'a Value {
-    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    let mut all = lists.into_iter().flat_map(|list| items(pod, list));
-    all.find(|s| s["name"] == container).unwrap_or(&Value::Null)
 }
 
 /// What a simulated container says; nothing before it has run.
@@ -221,17 +193,12 @@ impl Stream {
 
     /// Whether a simulated container is still in the run that is followed.
     fn runs(&self) -> bool {
-        self.store.get(&kind::PODS, &self.key).is_some_and(|pod| {
-            let status = status(&pod, &self.container);
-            status["containerID"] == self.run.as_str() && status["state"]["running"].is_object()
-        })
+        runs(&self.store, &self.key, &self.container, &self.run)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -250,18 +217,6 @@ mod tests {
         ] {
             let found = options.select((1..4).map(line).collect());
             assert_eq!(found, expected.into_iter().map(line).collect::<Vec<_>>(), "{options:?}");
-        }
-    }
-
-    #[test]
-    fn a_container_must_be_named_when_there_are_several() {
-        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
-        assert_eq!(container(&pod, "b").ok(), Some("b"));
-        for (wanted, expected) in [
-            ("", "a container name must be specified for pod p, choose one of: [a b]"),
-            ("x", "container x is not valid for pod p"),
-        ] {
-            assert_eq!(container(&pod, wanted).map_err(|s| s.message), Err(expected.to_owned()));
         }
     }
 }

@@ -2,12 +2,14 @@
 
 mod admin;
 mod body;
+mod container;
 mod discovery;
 mod log;
 mod openapi;
 mod pod_words;
 mod read;
 mod represent;
+mod stream;
 mod subresource;
 mod table;
 mod target;
@@ -30,20 +32,20 @@ use axum::{
     extract::{ConnectInfo, Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
-use tokio_util::sync::CancellationToken;
 
-use self::represent::Form;
+use self::{represent::Form, stream::Upgrade};
 use crate::{
     access::{
         self, Attributes, Identity, Tokens,
         review::{self, Review},
     },
     admission::Gate,
+    connection::Peer,
     faults::Faults,
     kubelet::process::log::Logs,
     status::Status,
     store::Store,
-    tls::Peer,
+    task::Tasks,
 };
 
 pub(crate) struct Api {
@@ -52,7 +54,7 @@ pub(crate) struct Api {
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
     pub logs: Arc<Logs>,
-    pub stop: CancellationToken,
+    pub tasks: Tasks,
     pub requests: AtomicU64,
     pub watches: AtomicU64,
 }
@@ -63,14 +65,27 @@ pub(crate) type Reply = Result<Response<Body>, Status>;
 pub(crate) struct Call {
     pub method: Method,
     pub query: HashMap<String, String>,
+    /// All parameters, since some may be given more than once.
+    pub parameters: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub who: Identity,
     pub form: Form,
 }
 
+/// What of a request is read only once.
+pub(crate) struct Wire {
+    pub body: Body,
+    pub upgrade: Upgrade,
+}
+
 impl Call {
     pub(crate) fn param(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
+    }
+
+    /// Every value of a parameter, in order.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.parameters.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
@@ -98,6 +113,10 @@ async fn serve(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response<Body> {
+    if !api.faults.reachable(&peer.line, request.uri().path()) {
+        // Nobody reads it: the connection is cut.
+        return Response::default();
+    }
     api.requests.fetch_add(1, Ordering::Relaxed);
     match answer(&api, &peer, request).await {
         Ok(response) => response,
@@ -115,15 +134,24 @@ pub(crate) fn failure(status: &Status) -> Response<Body> {
 }
 
 async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Some(public) = discovery::public(&path) {
         return Ok(public);
     }
     let who = access::authenticate(&api.store, &api.tokens, peer, &parts.headers)?;
-    let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Status::bad_request(e.to_string()))?;
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+        .map_err(|e| Status::bad_request(e.to_string()))?;
     let form = Form::negotiate(&parts.headers);
-    let call = Call { method: parts.method, query, headers: parts.headers, who, form: Form::Full };
+    let wire = Wire { body, upgrade: Upgrade::of(&mut parts).await };
+    let call = Call {
+        method: parts.method,
+        query: parameters.iter().cloned().collect(),
+        parameters,
+        headers: parts.headers,
+        who,
+        form: Form::Full,
+    };
     if let Some(action) = path.strip_prefix("/sim/") {
         let verb = call.method.as_str().to_lowercase();
         access::authorize(
@@ -131,7 +159,7 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
             &call.who,
             &Attributes { verb, path: path.clone(), ..Attributes::default() },
         )?;
-        return admin::handle(api, action, call, body).await;
+        return admin::handle(api, action, call, wire.body).await;
     }
     tokio::time::sleep(api.faults.latency()).await;
     api.faults.roll_error()?;
@@ -142,11 +170,11 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
         return Ok(document);
     }
     if let Some((review, namespace)) = review::find(&path) {
-        return answer_review(api, review, namespace, call, body).await;
+        return answer_review(api, review, namespace, call, wire.body).await;
     }
     let target = Target::parse(api.store.kinds(), &path).ok_or_else(Status::no_such_path)?;
     access::authorize(&api.store, &call.who, &access::of_request(&target, &call))?;
-    dispatch(api, target, Call { form: form?, ..call }, body).await
+    dispatch(api, target, Call { form: form?, ..call }, wire).await
 }
 
 async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call, body: Body) -> Reply {
@@ -159,14 +187,15 @@ async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call, 
     Ok(represent::json(StatusCode::CREATED, &answer))
 }
 
-async fn dispatch(api: &Arc<Api>, target: Target, call: Call, body: Body) -> Reply {
+async fn dispatch(api: &Arc<Api>, target: Target, call: Call, wire: Wire) -> Reply {
     let watching = call.flag("watch");
     if matches!(call.method, Method::PUT | Method::PATCH) && api.faults.roll_conflict() {
         return Err(Status::stale(target.kind, &target.name));
     }
     if !target.subresource.is_empty() {
-        return subresource::handle(api, target, call, body).await;
+        return subresource::handle(api, target, call, wire).await;
     }
+    let body = wire.body;
     match (call.method.clone(), target.name.is_empty()) {
         (Method::GET, _) if watching => watch::start(api, &target, &call),
         (Method::GET, true) => read::list(api, &target, &call),

@@ -104,7 +104,7 @@ fn schemas(kinds: &[&'static Kind]) -> Components {
     let mut wanted: Vec<&str> = Vec::new();
     for kind in kinds {
         match kind.custom() {
-            None => wanted.extend(schema::root(kind.id).and_then(name)),
+            None => wanted.extend(schema::root(kind).and_then(name)),
             Some(custom) => {
                 references(&custom.schema, &mut |reference| wanted.push(reference));
                 found.insert(custom_name(kind), custom_schema(kind, &custom.schema));

@@ -21,7 +21,7 @@ pub(crate) fn get(api: &Api, target: &Target, call: &Call) -> Reply {
         .ok_or_else(|| Status::not_found(target.kind, &target.name))?;
     Ok(represent::json(
         StatusCode::OK,
-        &represent::one(call.form, target.kind, &found, call.param("includeObject")),
+        &represent::one(call.form, target.shown, &found, call.param("includeObject")),
     ))
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn list(api: &Api, target: &Target, call: &Call) -> Reply {
         let message = format!("Too large resource version: {newest}, current: {}", listing.version);
         return Err(Status::new(504, "Timeout", message));
     }
-    let body = represent::list(call.form, target.kind, &listing, rest, call.param("includeObject"));
+    let body = represent::list(call.form, target.shown, &listing, rest, call.param("includeObject"));
     Ok(represent::text(StatusCode::OK, body))
 }
 

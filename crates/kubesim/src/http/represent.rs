@@ -70,11 +70,15 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
 /// The object as lists and watches show it: with its type, which the store need not have.
 pub(crate) fn typed<'a>(kind: &Kind, value: &'a Value) -> Cow<'a, Value> {
     // Every version of a custom resource is the same but for its name.
-    let fits = kind.custom().is_none() || value["apiVersion"] == kind.api_version().as_str();
+    let fits =
+        kind.is_stored() && (kind.custom().is_none() || value["apiVersion"] == kind.api_version().as_str());
     if value.get("kind").is_some_and(Value::is_string) && fits {
         return Cow::Borrowed(value);
     }
     let mut value = value.clone();
+    if let Some(translation) = kind.translation() {
+        (translation.from_stored)(&mut value);
+    }
     value["kind"] = json!(kind.kind);
     value["apiVersion"] = json!(kind.api_version());
     Cow::Owned(value)

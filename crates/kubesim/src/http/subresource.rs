@@ -1,4 +1,4 @@
-//! Subresources: status, scale, binding, eviction, log, finalize.
+//! Subresources: status, scale, binding, eviction, log, finalize; those that stream have a folder of their own.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Api, Call, Reply, body, log, read, represent, target::Target, write};
+use super::{Api, Call, Reply, Wire, body, log, read, represent, stream, target::Target, write};
 use crate::{
     access,
     admission::Operation,
@@ -24,15 +24,12 @@ use crate::{
     status::{Cause, Status},
 };
 
-pub(crate) async fn handle(api: &Api, target: Target, call: Call, body: Body) -> Reply {
+pub(crate) async fn handle(api: &Arc<Api>, target: Target, call: Call, wire: Wire) -> Reply {
     let kind = target.kind;
+    let body = wire.body;
     match target.subresource.as_str() {
-        "status" if kind.status => match call.method {
-            Method::GET => read::get(api, &target, &call),
-            Method::PUT => write::replace(api, target, call, body).await,
-            Method::PATCH => write::patch(api, target, call, body).await,
-            _ => Err(Status::method_not_allowed()),
-        },
+        "status" if kind.status => part(api, target, call, body).await,
+        "ephemeralcontainers" if *kind == kind::PODS => part(api, target, call, body).await,
         "scale" if kind.scale => scale(api, &target, call, body).await,
         "finalize" if *kind == kind::NAMESPACES && call.method == Method::PUT => {
             write::replace(api, target, call, body).await
@@ -47,7 +44,20 @@ pub(crate) async fn handle(api: &Api, target: Target, call: Call, body: Body) ->
             token(api, &target, call, body).await
         }
         "log" if *kind == kind::PODS && call.method == Method::GET => log::serve(api, &target, &call),
+        "exec" | "attach" | "portforward" if *kind == kind::PODS => {
+            stream::serve(api, &target, call, wire.upgrade).await
+        }
         _ => Err(Status::no_such_path()),
+    }
+}
+
+/// A door to a part of the object, by which nothing else is changed.
+async fn part(api: &Api, target: Target, call: Call, body: Body) -> Reply {
+    match call.method {
+        Method::GET => read::get(api, &target, &call),
+        Method::PUT => write::replace(api, target, call, body).await,
+        Method::PATCH => write::patch(api, target, call, body).await,
+        _ => Err(Status::method_not_allowed()),
     }
 }
 

@@ -8,7 +8,10 @@ use crate::{
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Target {
+    /// As its objects are stored, unless it is a custom resource.
     pub kind: &'static Kind,
+    /// In the version that the client speaks.
+    pub shown: &'static Kind,
     pub namespace: String,
     pub name: String,
     pub subresource: String,
@@ -29,7 +32,7 @@ impl Target {
         let (namespace, rest) = match rest {
             // What follows a namespace is a resource in it, unless it is a subresource of the namespace itself.
             ["namespaces", name, sub @ ("status" | "finalize")] if group.is_empty() => {
-                return Some(Self::of(&kind::NAMESPACES, "", name, sub));
+                return Some(Self::of(kinds, &kind::NAMESPACES, "", name, sub));
             }
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
             rest => ("", rest),
@@ -43,12 +46,14 @@ impl Target {
         let kind = kinds.by_path(group, version, plural)?;
         let scope_fits =
             if kind.namespaced { !namespace.is_empty() || name.is_empty() } else { namespace.is_empty() };
-        scope_fits.then(|| Self::of(kind, namespace, name, subresource))
+        scope_fits.then(|| Self::of(kinds, kind, namespace, name, subresource))
     }
 
-    fn of(kind: &'static Kind, namespace: &str, name: &str, subresource: &str) -> Self {
+    fn of(kinds: &Kinds, shown: &'static Kind, namespace: &str, name: &str, subresource: &str) -> Self {
+        let stored = shown.translation().and_then(|_| kinds.by_id(shown.id));
         Self {
-            kind,
+            kind: stored.unwrap_or(shown),
+            shown,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             subresource: subresource.to_owned(),

@@ -33,6 +33,7 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(30);
 struct Watch {
     api: Arc<Api>,
     kind: &'static Kind,
+    shown: &'static Kind,
     namespace: String,
     selector: Selector,
     form: Form,
@@ -67,6 +68,7 @@ pub(crate) fn start(api: &Arc<Api>, target: &Target, call: &Call) -> Reply {
     let mut watch = Watch {
         api: Arc::clone(api),
         kind: target.kind,
+        shown: target.shown,
         namespace: target.namespace.clone(),
         selector,
         form: call.form,
@@ -131,7 +133,7 @@ impl Watch {
             if !self.queue.is_empty() {
                 continue;
             }
-            let stop = self.api.stop.clone();
+            let stop = self.api.tasks.stop.clone();
             tokio::select! {
                 _ = self.changed.changed() => {}
                 _ = self.dropped.changed() => return None,
@@ -177,9 +179,9 @@ impl Watch {
             (true, false) => Change::Deleted,
         };
         // The event is written once for all who read it in the version in which it is stored.
-        if self.form == Form::Full && change == event.change && self.kind.is_stored() {
+        if self.form == Form::Full && change == event.change && self.shown.is_stored() {
             let full = |kind: &Kind| line(change.as_str(), &represent::typed(kind, &event.object));
-            return Some(event.encoded(|| full(self.kind)));
+            return Some(event.encoded(|| full(self.shown)));
         }
         Some(self.line(change.as_str(), &event.object))
     }
@@ -187,7 +189,7 @@ impl Watch {
     fn line(&mut self, change: &str, object: &Value) -> Bytes {
         if self.form == Form::Table {
             let body = table::render(
-                self.kind,
+                self.shown,
                 std::iter::once(object),
                 &self.include,
                 &serde_json::Map::new(),
@@ -196,12 +198,12 @@ impl Watch {
             self.columns_sent = true;
             return line(change, &body);
         }
-        line(change, &represent::one(self.form, self.kind, object, ""))
+        line(change, &represent::one(self.form, self.shown, object, ""))
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
         let mut body = json!({
-            "kind": self.kind.kind, "apiVersion": self.kind.api_version(),
+            "kind": self.shown.kind, "apiVersion": self.shown.api_version(),
             "metadata": {"resourceVersion": self.cursor.to_string(), "creationTimestamp": null},
         });
         if initial_end {

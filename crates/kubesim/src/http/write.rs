@@ -44,7 +44,7 @@ fn reply(
     warnings: &[String],
 ) -> Response<Body> {
     let include = call.param("includeObject");
-    let mut response = represent::json(code, &represent::one(call.form, target.kind, value, include));
+    let mut response = represent::json(code, &represent::one(call.form, target.shown, value, include));
     represent::warn(&mut response, warnings);
     response
 }
@@ -79,8 +79,12 @@ pub(crate) fn prepare(
     mut value: Value,
     unknown: Unknown,
 ) -> Result<(Value, Vec<String>), Status> {
-    validate::type_matches(target.kind, &mut value)?;
-    let (mut value, warnings) = validate::typing(target.kind, value, unknown)?;
+    validate::type_matches(target.shown, &mut value)?;
+    let (mut value, warnings) = validate::typing(target.shown, value, unknown)?;
+    if let Some(translation) = target.shown.translation() {
+        (translation.to_stored)(&mut value);
+        value["apiVersion"] = json!(target.kind.api_version());
+    }
     if target.kind.namespaced {
         let found = object::namespace(&value);
         if !found.is_empty() && found != target.namespace {
@@ -150,10 +154,14 @@ async fn change(
         let changed = validate::typing(kind, changed, validate::Unknown::Ignore)?.0;
         value = through_door(target, current, changed);
     }
-    if target.subresource.is_empty() {
-        validate::check(kind, &value)?;
-        validate::check_update(kind, current, &value)?;
-        access::check_escalation(&api.store, &call.who, kind, &value)?;
+    match target.subresource.as_str() {
+        "" => {
+            validate::check(kind, &value)?;
+            validate::check_update(kind, current, &value)?;
+            access::check_escalation(&api.store, &call.who, kind, &value)?;
+        }
+        "ephemeralcontainers" => validate::check_ephemeral(current, &value)?,
+        _ => {}
     }
     api.gate.validate(&what, Some(&value), Some(current), warnings).await?;
     api.gate.as_stored(kind, &mut value);
@@ -164,13 +172,10 @@ async fn change(
 fn through_door(target: &Target, current: &Value, mut value: Value) -> Value {
     let kind = target.kind;
     match target.subresource.as_str() {
-        "status" => {
-            let (status, managed) = (value["status"].take(), value["metadata"]["managedFields"].take());
-            value = current.clone();
-            value["status"] = status;
-            if managed.is_array() {
-                value["metadata"]["managedFields"] = managed;
-            }
+        "status" => value = with_part(current, value, &["status"]),
+        "ephemeralcontainers" => {
+            value = with_part(current, value, &["spec", "ephemeralContainers"]);
+            validate::apply_defaults(kind, &mut value);
         }
         "finalize" => {}
         _ => {
@@ -197,6 +202,21 @@ fn store_change(
     value: Value,
 ) -> Result<Arc<Value>, Status> {
     if dry(call) { Ok(Arc::new(value)) } else { api.store.swap(target.kind, current, value) }
+}
+
+/// The object as it was, but for one part.
+fn with_part(current: &Value, mut given: Value, path: &[&str]) -> Value {
+    let part = path.iter().fold(&mut given, |place, name| &mut place[*name]).take();
+    let managed = given["metadata"]["managedFields"].take();
+    let mut value = current.clone();
+    match part {
+        Value::Null => object::unset(&mut value, path),
+        part => object::set(&mut value, path, part),
+    }
+    if managed.is_array() {
+        value["metadata"]["managedFields"] = managed;
+    }
+    value
 }
 
 /// What the server assigned stays when a client leaves it out.
@@ -255,12 +275,12 @@ pub(crate) async fn patch(api: &Api, target: Target, call: Call, body: Body) -> 
     let mut tries = 0;
     loop {
         let seen = current(api, &target)?;
-        let shown = represent::typed(target.kind, &seen);
+        let shown = represent::typed(target.shown, &seen);
         let patched = match media.as_str() {
             "application/json-patch+json" => patch::json(&shown, wanted.clone())?,
             "application/merge-patch+json" => patch::merge(&shown, &wanted),
             "application/strategic-merge-patch+json" if target.kind.custom().is_none() => {
-                patch::strategic::merge(target.kind.schema(), &seen, &wanted)
+                patch::strategic::merge(target.shown.schema(), &shown, &wanted)
             }
             other if target.kind.custom().is_some() => return Err(body::unsupported(other, CUSTOM_PATCHES)),
             other => return Err(body::unsupported(other, PATCHES)),
@@ -351,14 +371,14 @@ pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) ->
     let what = attributes(&target, &call, Operation::Delete);
     api.gate.admit(&what, None, Some(&current), &mut warnings).await?;
     if dry(&call) {
-        return Ok(represent::json(StatusCode::OK, &represent::typed(target.kind, &current)));
+        return Ok(represent::json(StatusCode::OK, &represent::typed(target.shown, &current)));
     }
     let body = match api.store.delete(target.kind, &key, &options)? {
         // Pods answer themselves; the rest a status, as the real server does.
         Deletion::Done(last) if *target.kind == kind::PODS => {
-            represent::typed(target.kind, &last).into_owned()
+            represent::typed(target.shown, &last).into_owned()
         }
-        Deletion::Pending(left) => represent::typed(target.kind, &left).into_owned(),
+        Deletion::Pending(left) => represent::typed(target.shown, &left).into_owned(),
         Deletion::Done(last) => json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {"name": target.name, "group": target.kind.group, "kind": target.kind.plural, "uid": object::uid(&last)},
@@ -387,5 +407,5 @@ pub(crate) async fn delete_collection(api: &Api, target: Target, call: Call, bod
             _ => {}
         }
     }
-    Ok(represent::text(StatusCode::OK, represent::list(call.form, target.kind, &listing, None, "")))
+    Ok(represent::text(StatusCode::OK, represent::list(call.form, target.shown, &listing, None, "")))
 }

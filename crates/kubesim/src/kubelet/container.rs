@@ -23,6 +23,8 @@ pub(crate) enum Role {
     /// An init container that goes on running beside the others.
     Sidecar,
     App,
+    /// Added to a pod that runs, to look at it; nobody waits for it, and it never starts again.
+    Ephemeral,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +214,7 @@ pub(crate) fn restarts(pod: &Value, spec: &Value, role: Role, code: i32) -> bool
     let policy = if own.is_empty() { text(pod, "/spec/restartPolicy") } else { own };
     match (role, policy) {
         (Role::Sidecar, _) => true,
-        (_, "Never") => false,
+        (Role::Ephemeral, _) | (_, "Never") => false,
         (Role::Init, _) | (_, "OnFailure") => code != 0,
         _ => true,
     }
@@ -269,6 +271,7 @@ mod tests {
             ("Always", &plain, Role::Init, 1, true),
             ("Never", &plain, Role::Init, 1, false),
             ("Never", &plain, Role::Sidecar, 0, true),
+            ("Always", &plain, Role::Ephemeral, 1, false),
             ("Always", &rules, Role::App, 42, true),
             ("Always", &rules, Role::App, 41, false),
             ("Always", &rules, Role::App, 0, false),

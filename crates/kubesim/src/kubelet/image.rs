@@ -5,24 +5,57 @@ use std::{
     time::Duration,
 };
 
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
 use super::{
     container::{Role, Stage, State, Why, backoff},
     life::{Effect, Life, View},
     stop,
 };
-use crate::object::text;
+use crate::{faults::Starts, object::text};
 
-/// The images that the nodes have already.
-#[derive(Debug, Default)]
-pub(crate) struct Images(HashMap<String, HashSet<String>>);
+/// The images that the nodes have already, and how pulls of others go.
+#[derive(Debug)]
+pub(crate) struct Images {
+    present: HashMap<String, HashSet<String>>,
+    faults: Starts,
+    random: StdRng,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        let faults = Starts::default();
+        Self { present: HashMap::new(), random: StdRng::seed_from_u64(faults.seed), faults }
+    }
+}
 
 impl Images {
     fn has(&self, node: &str, image: &str) -> bool {
-        self.0.get(node).is_some_and(|images| images.contains(image))
+        self.present.get(node).is_some_and(|images| images.contains(image))
     }
 
     fn add(&mut self, node: &str, image: &str) {
-        self.0.entry(node.to_owned()).or_default().insert(image.to_owned());
+        self.present.entry(node.to_owned()).or_default().insert(image.to_owned());
+    }
+
+    /// From now on, pulls fail as these faults say.
+    pub(crate) fn heed(&mut self, faults: &Starts) {
+        if self.faults == *faults {
+            return;
+        }
+        if (self.faults.seed, self.faults.sown) != (faults.seed, faults.sown) {
+            self.random = StdRng::seed_from_u64(faults.seed);
+        }
+        self.faults.clone_from(faults);
+    }
+
+    fn may_fail(&self, image: &str) -> bool {
+        self.faults.pull_errors > 0.0 || self.faults.breaks(image)
+    }
+
+    fn fails(&mut self, image: &str) -> bool {
+        let rate = self.faults.pull_errors;
+        self.faults.breaks(image) || rate > 0.0 && self.random.random_bool(rate)
     }
 }
 
@@ -34,11 +67,18 @@ impl Life {
     pub(crate) fn start(&mut self, view: &View<'_>, images: &mut Images) -> Vec<Effect> {
         let mut effects = Vec::new();
         for index in 0..self.containers.len() {
+            // Those who are to find out what holds up the others wait for nobody.
+            if self.containers[index].role == Role::Ephemeral {
+                effects.extend(self.proceed(index, view, images));
+            }
+        }
+        for index in 0..self.containers.len() {
             let role = self.containers[index].role;
             if role == Role::App && !self.initialized {
                 self.initialize();
             }
-            if role == Role::Init && (self.initialized || self.containers[index].over().is_some()) {
+            let past = role == Role::Init && (self.initialized || self.containers[index].over().is_some());
+            if past || role == Role::Ephemeral {
                 continue;
             }
             effects.extend(self.proceed(index, view, images));
@@ -47,7 +87,7 @@ impl Life {
             let holds = match role {
                 Role::Init => true,
                 Role::Sidecar => !self.initialized && !container.started,
-                Role::App => false,
+                Role::App | Role::Ephemeral => false,
             };
             if busy || holds {
                 break;
@@ -69,20 +109,25 @@ impl Life {
     fn proceed(&mut self, index: usize, view: &View<'_>, images: &mut Images) -> Vec<Effect> {
         let now = view.now.at;
         let mut effects = Vec::new();
-        let bad = view.plan.containers[index].bad_image;
+        let (bad, image) = (view.plan.containers[index].bad_image, view.image(index));
+        let soon = now + view.plan.containers[index].startup;
         loop {
             let container = &mut self.containers[index];
             match &mut container.state {
                 State::Terminated(_, Some(at)) if *at <= now => container.turn(),
-                // Somebody gave the container another image, so the wait for the old one is over.
-                State::Waiting(Why::ErrImagePull | Why::ImagePullBackOff, stage @ Stage::Held(_)) if !bad => {
+                // Somebody gave the container another image, or the fault is over, and with it the wait.
+                State::Waiting(Why::ErrImagePull | Why::ImagePullBackOff, stage @ Stage::Held(_))
+                    if !bad && !images.may_fail(image) =>
+                {
                     *stage = Stage::Queued;
                 }
+                // Starts have been slow, and are no longer.
+                State::Waiting(_, Stage::Creating(at)) if *at > soon => *at = soon,
                 State::Waiting(_, stage) if !stage.due(now) => return effects,
                 State::Waiting(why @ Why::ErrImagePull, stage @ Stage::Held(_)) => {
                     *why = Why::ImagePullBackOff;
                     *stage = Stage::Held(now + backoff(container.failures));
-                    let message = format!("Back-off pulling image {:?}", view.image(index));
+                    let message = format!("Back-off pulling image {image:?}");
                     effects.extend([normal("BackOff", message), failed("ImagePullBackOff")]);
                 }
                 State::Waiting(_, stage @ Stage::Held(_)) => *stage = Stage::Queued,
@@ -91,15 +136,14 @@ impl Life {
                     *stage = next;
                     effects.push(effect);
                 }
-                State::Waiting(why, stage @ Stage::Pulling(_)) if bad => {
+                State::Waiting(why, stage @ Stage::Pulling(_)) if bad || images.fails(image) => {
                     (*why, *stage) = (Why::ErrImagePull, Stage::Held(now + NAMED));
                     container.failures += 1;
-                    let image = view.image(index);
                     let message = format!("Failed to pull image {image:?}: {}", missing(image));
                     effects.extend([warning("Failed", message), failed("ErrImagePull")]);
                 }
                 State::Waiting(_, stage @ Stage::Pulling(_)) => {
-                    *stage = Stage::Creating(now + view.plan.containers[index].startup);
+                    *stage = Stage::Creating(soon);
                     effects.push(pulled(index, view, images));
                 }
                 State::Waiting(_, Stage::Creating(_)) => {
@@ -160,4 +204,21 @@ pub(crate) fn normal(reason: &'static str, message: String) -> Effect {
 
 pub(crate) fn warning(reason: &'static str, message: String) -> Effect {
     Effect::Event { warning: true, reason, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_fails_the_same_pulls() {
+        let faults = |sown| Starts { pull_errors: 0.5, seed: 7, sown, ..Starts::default() };
+        let mut images = Images::default();
+        let runs: [Vec<bool>; 2] = std::array::from_fn(|run| {
+            images.heed(&faults(run as u64));
+            (0..20).map(|_| images.fails("web:1")).collect()
+        });
+        assert_eq!(runs[0], runs[1]);
+        assert!(runs[0].contains(&true) && runs[0].contains(&false));
+    }
 }

@@ -81,6 +81,12 @@ impl Life {
         }
     }
 
+    /// Containers were added to the pod.
+    pub(crate) fn grow(&mut self, pod: &Value) {
+        let added = plan::containers(pod).skip(self.containers.len());
+        self.containers.extend(added.map(|(role, _)| Container::new(role, Why::ContainerCreating)));
+    }
+
     /// One step; after its effects are done there may be another one to take.
     pub(crate) fn advance(&mut self, view: &View<'_>, images: &mut Images) -> Vec<Effect> {
         // A container that ended, or has started, may let others go on, without any effect of its own.
@@ -174,7 +180,7 @@ impl Life {
             container.started = container.probes.as_ref().is_none_or(|p| p.started());
             let by_itself = container.probes.as_ref().is_none_or(|p| p.ready());
             container.ready = container.started
-                && container.role != Role::Init
+                && !matches!(container.role, Role::Init | Role::Ephemeral)
                 && match view.plan.containers[index].readiness {
                     Some(Readiness::Never) => false,
                     Some(Readiness::After(after)) => since.at + after <= view.now.at,

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -36,6 +37,8 @@ pub(super) enum News {
     Hooked(Result<(), String>),
     /// A process ended.
     Exited(Exit),
+    /// It has to end now.
+    Crashed(Exit),
 }
 
 /// News of one start of one container; old news are thrown away.
@@ -64,12 +67,26 @@ impl Local {
         match letter.news {
             News::Probed(which, answer) => self.life.probed(letter.index, which, answer, view),
             News::Begun(answer) => self.life.begun(letter.index, answer, view),
+            News::Crashed(exit) => {
+                if let Some(Handle::Process(process)) = self.handles.get(letter.index) {
+                    // Its end is heard as that of any process.
+                    process.kill();
+                    return Vec::new();
+                }
+                self.life.exit(letter.index, exit, Again::Policy, view).into_iter().collect()
+            }
             News::Hooked(answer) => self.life.hooked(letter.index, answer),
             News::Exited(exit) => {
                 let again = container.stop.as_ref().map_or(Again::Policy, |s| s.again);
                 self.life.exit(letter.index, exit, again, view).into_iter().collect()
             }
         }
+    }
+
+    /// Containers were added to the pod.
+    pub(super) fn grow(&mut self, pod: &Value) {
+        self.life.grow(pod);
+        self.handles.resize_with(self.life.containers.len(), Handle::default);
     }
 
     pub(super) fn close_ended(&mut self) {

@@ -11,11 +11,17 @@ pub(crate) mod network;
 mod plan;
 mod probe;
 pub(crate) mod process;
+mod program;
 mod restore;
 mod server;
+pub(crate) mod session;
 mod status;
+pub(crate) mod stdio;
 mod stop;
+mod trouble;
 pub(crate) mod usage;
+
+pub(crate) use self::trouble::Trouble;
 
 use std::{
     cell::Cell,
@@ -25,10 +31,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     container::Now,
@@ -66,7 +69,7 @@ pub(crate) struct Kubelet {
     pool: Pool,
     images: Images,
     pods: HashMap<Key, Local>,
-    down: watch::Receiver<BTreeSet<String>>,
+    trouble: Trouble,
     post: mpsc::UnboundedSender<Letter>,
     mail: mpsc::UnboundedReceiver<Letter>,
     unread: HashMap<Key, Vec<Letter>>,
@@ -115,10 +118,7 @@ impl Controller for Kubelet {
                 queue.insert(letter.key.clone());
                 self.unread.entry(letter.key.clone()).or_default().push(letter);
             },
-            changed = self.down.changed() => match changed {
-                Ok(()) => queue.extend(self.pods.keys().cloned()),
-                Err(_) => std::future::pending().await,
-            },
+            change = self.trouble.next() => self.heed(change, queue),
         }
     }
 }
@@ -129,7 +129,7 @@ impl Kubelet {
         recorder: Arc<Recorder>,
         tasks: Tasks,
         settings: Settings,
-        down: watch::Receiver<BTreeSet<String>>,
+        trouble: Trouble,
     ) -> Self {
         let mut pool = Pool::new(settings.network);
         // Pods of an earlier start keep their addresses, before anybody new can take them.
@@ -140,7 +140,7 @@ impl Kubelet {
         }
         let (post, mail) = mpsc::unbounded_channel();
         let (images, pods, unread) = (Images::default(), HashMap::new(), HashMap::new());
-        Self { store, recorder, tasks, settings, pool, images, pods, down, post, mail, unread }
+        Self { store, recorder, tasks, settings, pool, images, pods, trouble, post, mail, unread }
     }
 
     /// A pod seen for the first time: new, or running since before a restart of the simulator.
@@ -178,7 +178,8 @@ impl Kubelet {
     /// Nobody is there to do anything for the pod.
     fn node_lost(&self, pod: &Value) -> bool {
         let node = text(pod, "/spec/nodeName");
-        self.down.borrow().contains(node) || self.store.get(&kind::NODES, &Key::new("", node)).is_none()
+        self.trouble.down.borrow().contains(node)
+            || self.store.get(&kind::NODES, &Key::new("", node)).is_none()
     }
 
     fn step(&mut self, key: &Key, pod: &Value, local: &mut Local, letters: Vec<Letter>) -> Outcome {
@@ -189,7 +190,13 @@ impl Kubelet {
             return Ok(left);
         }
         local.rest = None;
-        let plan = plan::plan(pod, self.settings.startup);
+        local.grow(pod);
+        let mut plan = plan::plan(pod, self.settings.startup);
+        {
+            let starts = self.trouble.starts.borrow();
+            plan.slow_down(starts.slow);
+            self.images.heed(&starts);
+        }
         let deleting = object::deleting(pod);
         if local.silent {
             // What was heard meanwhile is read when the node is back.

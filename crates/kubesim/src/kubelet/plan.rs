@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::container::Role;
-use crate::object::{items, text};
+use crate::object::{annotation, items, text};
 
 /// The life that a pod is going to have.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,13 @@ pub(crate) enum Readiness {
     Never,
 }
 
+impl Plan<'_> {
+    /// All containers take so much longer to start.
+    pub(crate) fn slow_down(&mut self, longer: Duration) {
+        self.containers.iter_mut().for_each(|part| part.startup += longer);
+    }
+}
+
 impl Part {
     /// When and how the container ends by itself.
     pub(crate) fn end(&self) -> Option<(Duration, i32)> {
@@ -53,20 +60,21 @@ impl Part {
     }
 }
 
-/// The containers of a pod with their roles, init containers first.
+/// The containers of a pod with their roles: init containers first, and ephemeral ones last, as they are added last.
 pub(crate) fn containers(pod: &Value) -> impl Iterator<Item = (Role, &Value)> {
     let init = items(pod, "/spec/initContainers").iter().map(|c| {
         let sidecar = text(c, "/restartPolicy") == "Always";
         (if sidecar { Role::Sidecar } else { Role::Init }, c)
     });
-    init.chain(items(pod, "/spec/containers").iter().map(|c| (Role::App, c)))
+    let apps = items(pod, "/spec/containers").iter().map(|c| (Role::App, c));
+    init.chain(apps).chain(items(pod, "/spec/ephemeralContainers").iter().map(|c| (Role::Ephemeral, c)))
 }
 
 pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
     let mut plan = Plan {
         startup: default_startup,
         address: None,
-        process: text(pod, "/spec/runtimeClassName") == "process",
+        process: is_process(pod),
         containers: containers(pod).map(|(role, c)| part(role, c)).collect(),
     };
     let annotations = pod["metadata"]["annotations"].as_object();
@@ -80,7 +88,6 @@ pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
         match key {
             "startup" => plan.startup = duration(value).unwrap_or(plan.startup),
             "address" => plan.address = Some(value),
-            "process" => plan.process = value == "true",
             _ => {
                 for ((role, _), part) in containers(pod).zip(&mut plan.containers) {
                     if concerns(role, key) {
@@ -101,12 +108,20 @@ pub(crate) fn plan(pod: &Value, default_startup: Duration) -> Plan<'_> {
     plan
 }
 
+/// Whether the containers of a pod are real processes.
+pub(crate) fn is_process(pod: &Value) -> bool {
+    match annotation(pod, "sim.bcs/process") {
+        Some(said) => said == "true",
+        None => text(pod, "/spec/runtimeClassName") == "process",
+    }
+}
+
 /// The life of a container of which nothing is said.
 fn part(role: Role, container: &Value) -> Part {
     let bad_image = matches!(tag(text(container, "/image")), "missing" | "broken");
     match role {
         Role::App => Part { bad_image, shutdown: Duration::from_millis(50), ..Part::default() },
-        Role::Sidecar => Part { bad_image, ..Part::default() },
+        Role::Sidecar | Role::Ephemeral => Part { bad_image, ..Part::default() },
         Role::Init => Part { bad_image, complete_after: Some(Duration::ZERO), ..Part::default() },
     }
 }

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    container::{self, Container, Ended, Exit, Now, Stage, State, Why, backoff},
+    container::{self, Container, Ended, Exit, Now, Role, Stage, State, Why, backoff},
     life::Life,
-    plan, stop,
+    plan, session, stop,
 };
-use crate::object::{self, int, items, text};
+use crate::object::{self, int, text};
 
 /// `None` for a pod that had not come as far as to its address.
 pub(crate) fn life(pod: &Value, process: bool, now: Now) -> Option<Life> {
@@ -20,11 +20,10 @@ pub(crate) fn life(pod: &Value, process: bool, now: Now) -> Option<Life> {
     let mut life = Life::new(pod, now);
     life.sandbox = true;
     life.initialized = object::condition_true(pod, "Initialized");
-    let statuses = |list: &str| items(pod, list).iter();
     for ((_, spec), container) in plan::containers(pod).zip(&mut life.containers) {
         let name = &spec["name"];
-        let mut all = statuses("/status/initContainerStatuses").chain(statuses("/status/containerStatuses"));
-        if let Some(status) = all.find(|s| s["name"] == *name) {
+        let status = session::status(pod, name.as_str().unwrap_or(""));
+        if status.is_object() {
             read(container, status, now);
         }
         let again = container.over().is_some_and(|e| container::restarts(pod, spec, container.role, e.code));
@@ -39,7 +38,7 @@ pub(crate) fn life(pod: &Value, process: bool, now: Now) -> Option<Life> {
                 now,
             );
             if let State::Terminated(_, again) = &mut container.state {
-                *again = Some(now.at);
+                *again = (container.role != Role::Ephemeral).then_some(now.at);
             }
         }
     }

@@ -23,13 +23,19 @@ pub(crate) fn write(seen: &Value, life: &Life, address: Option<Ipv4Addr>, now: &
         object::set(&mut value, &["status", "podIP"], json!(address));
         object::set(&mut value, &["status", "podIPs"], json!([{"ip": address}]));
     }
-    let (mut init, mut apps) = (Vec::new(), Vec::new());
+    let (mut init, mut apps, mut ephemeral) = (Vec::new(), Vec::new(), Vec::new());
     for ((_, spec), container) in plan::containers(seen).zip(&life.containers) {
-        let list = if container.role == Role::App { &mut apps } else { &mut init };
+        let list = match container.role {
+            Role::Init | Role::Sidecar => &mut init,
+            Role::App => &mut apps,
+            Role::Ephemeral => &mut ephemeral,
+        };
         list.push(status(seen, spec, container));
     }
-    if !init.is_empty() {
-        object::set(&mut value, &["status", "initContainerStatuses"], Value::Array(init));
+    for (field, list) in [("initContainerStatuses", init), ("ephemeralContainerStatuses", ephemeral)] {
+        if !list.is_empty() {
+            object::set(&mut value, &["status", field], Value::Array(list));
+        }
     }
     object::set(&mut value, &["status", "containerStatuses"], Value::Array(apps));
     let phase = phase(seen, life);
@@ -147,11 +153,11 @@ fn conditions(pod: &Value, life: &Life, phase: &str) -> Vec<Value> {
             all.filter(|(_, c)| wanted(c)).map(|((_, spec), _)| text(spec, "/name")).collect();
         names.join(" ")
     };
-    let unready = names(&|c| c.role != Role::Init && !c.ready);
+    let unready = names(&|c| !matches!(c.role, Role::Init | Role::Ephemeral) && !c.ready);
     let incomplete = names(&|c| match c.role {
         Role::Init => c.over().is_none_or(|e| e.code != 0),
         Role::Sidecar => !c.started,
-        Role::App => false,
+        Role::App | Role::Ephemeral => false,
     });
     let initialized = life.initialized || over == Some("PodCompleted");
     let message = |kind: &str, names: &str| format!("containers with {kind} status: [{names}]");

@@ -10,7 +10,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{Components, facts};
-use crate::kind::{self, Shape};
+use crate::kind::{self, Kind, Shape};
 
 /// What is sent and answered, and is no object.
 const QUESTIONS: [fn(&mut SchemaGenerator) -> schemars::Schema; 9] = [
@@ -25,12 +25,18 @@ const QUESTIONS: [fn(&mut SchemaGenerator) -> schemars::Schema; 9] = [
     |generator| generator.subschema_for::<policy::Eviction>(),
 ];
 
+type Name = (&'static str, &'static str, &'static str);
+
+fn name(kind: &Kind) -> Name {
+    (kind.group, kind.version, kind.kind)
+}
+
 static PUBLISHED: LazyLock<Published> = LazyLock::new(Published::new);
 
 struct Published {
     components: Components,
-    /// By the id of the kind, the schema that only refers to its type.
-    roots: HashMap<&'static str, Value>,
+    /// By group, version and kind, the schema that only refers to its type.
+    roots: HashMap<Name, Value>,
 }
 
 /// Every schema that the published types refer to.
@@ -39,8 +45,8 @@ pub(crate) fn components() -> &'static Components {
 }
 
 /// The schema of a kind that is built in.
-pub(crate) fn root(id: &str) -> Option<&'static Value> {
-    PUBLISHED.roots.get(id)
+pub(crate) fn root(kind: &Kind) -> Option<&'static Value> {
+    PUBLISHED.roots.get(&name(kind))
 }
 
 impl Published {
@@ -49,7 +55,9 @@ impl Published {
         let roots: HashMap<_, _> = kind::published()
             .iter()
             .filter_map(|kind| match &kind.shape {
-                Shape::Published(of_type) => Some((kind.id, (of_type.describe)(&mut generator).to_value())),
+                Shape::Published(of_type) => {
+                    Some((name(kind), (of_type.describe)(&mut generator).to_value()))
+                }
                 Shape::Custom(_) => None,
             })
             .collect();
@@ -63,7 +71,7 @@ impl Published {
         how_they_merge(&mut components);
         a_port_is_one_of_tcp(&mut components);
         for kind in kind::published() {
-            let name = roots.get(kind.id).and_then(|root| root["$ref"].as_str()?.rsplit('/').next());
+            let name = roots.get(&name(kind)).and_then(|root| root["$ref"].as_str()?.rsplit('/').next());
             if let Some(schema) = name.and_then(|name| components.get_mut(name)) {
                 let typed = json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
                 schema["x-kubernetes-group-version-kind"] = typed;

@@ -131,7 +131,7 @@ fn pod_spec(spec: &mut Value) {
     default(spec, &["dnsPolicy"], json!("ClusterFirst"));
     default(spec, &["securityContext"], json!({}));
     default(spec, &["schedulerName"], json!("default-scheduler"));
-    for list in ["containers", "initContainers"] {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             container_defaults(container);
         }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 pub(crate) use self::default::{apply as apply_defaults, normalise};
-pub(crate) use self::rule::{check, check_update};
+pub(crate) use self::rule::{check, check_ephemeral, check_new, check_update};
 use crate::{
     custom,
     kind::{Kind, Published, Shape},

@@ -1,10 +1,12 @@
 //! The rules that make an object invalid (422): names, labels, selectors, ports, immutable fields.
 
+mod ephemeral;
 mod gate;
 mod workload;
 
 use serde_json::Value;
 
+pub(crate) use self::ephemeral::check as check_ephemeral;
 use crate::{
     admission, custom,
     kind::{self, Kind},
@@ -39,6 +41,16 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
     answer(kind, value, &causes)
 }
 
+/// Rules about an object that is not there yet.
+pub(crate) fn check_new(kind: &Kind, value: &Value) -> Result<(), Status> {
+    check(kind, value)?;
+    let mut causes = Vec::new();
+    if *kind == kind::PODS && !items(value, "/spec/ephemeralContainers").is_empty() {
+        causes.push(Cause::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+    }
+    answer(kind, value, &causes)
+}
+
 /// Rules about a change, not about a state.
 pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
@@ -57,14 +69,12 @@ pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), 
     };
     match kind.id {
         "services" if !text(old, "/spec/clusterIP").is_empty() => fixed("/spec/clusterIP", "spec.clusterIP"),
-        "pods" if pod_core(old, old) != pod_core(old, new) => causes.push(Cause {
-            reason: "FieldValueForbidden",
-            field: "spec".to_owned(),
-            message: "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,\
+        "pods" if pod_core(old, old) != pod_core(old, new) => causes.push(Cause::forbidden(
+            "spec",
+            "pod updates may not change fields other than `spec.containers[*].image`,\
                       `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions \
-                      to existing tolerations),`spec.terminationGracePeriodSeconds`"
-                .to_owned(),
-        }),
+                      to existing tolerations),`spec.terminationGracePeriodSeconds`",
+        )),
         _ => {}
     }
     answer(kind, new, &causes)
@@ -157,6 +167,10 @@ fn pod_spec(spec: &Value, field: &str, causes: &mut Vec<Cause>) {
     if containers.is_empty() {
         causes.push(Cause::required(&format!("{field}.containers"), ""));
     }
+    if field != "spec" && !items(spec, "/ephemeralContainers").is_empty() {
+        let why = "ephemeral containers not allowed in pod template";
+        causes.push(Cause::forbidden(&format!("{field}.ephemeralContainers"), why));
+    }
     let mut names = std::collections::BTreeSet::new();
     for (at, container) in containers.iter().enumerate() {
         let field = format!("{field}.containers[{at}]");
@@ -167,8 +181,7 @@ fn pod_spec(spec: &Value, field: &str, causes: &mut Vec<Cause>) {
             causes.push(Cause::invalid(&format!("{field}.name"), name, LABEL));
         }
         if !names.insert(name) {
-            let message = format!("Duplicate value: {name:?}");
-            causes.push(Cause { reason: "FieldValueDuplicate", field: format!("{field}.name"), message });
+            causes.push(Cause::duplicate(&format!("{field}.name"), name));
         }
         if text(container, "/image").is_empty() {
             causes.push(Cause::required(&format!("{field}.image"), ""));

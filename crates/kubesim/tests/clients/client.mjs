@@ -1,9 +1,12 @@
-// The JavaScript client against a cluster: typed objects, patches, an informer through faults. Ends with 0 when all is right.
+// The JavaScript client against a cluster: typed objects, patches, an informer through faults, commands and ports of pods. Ends with 0
+// when all is right.
 //
 // usage: node client.mjs KUBECONFIG FAULTS_URL TOKEN
 
 import assert from 'node:assert/strict';
 import https from 'node:https';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createRequire } from 'node:module';
 
@@ -95,7 +98,46 @@ async function informer() {
   assert.ok(told.add >= 5 && told.delete >= 3 && told.update > 0, JSON.stringify(told));
 }
 
-for (const step of [typedObjects, informer]) {
+async function pod(name, container) {
+  const annotations = container.command ? { 'sim.bcs/process': 'true' } : {};
+  const containers = [{ name: 'main', image: 'web:1', ...container }];
+  await core.createNamespacedPod({ namespace, body: { metadata: { name, annotations }, spec: { containers } } });
+  const ready = async () => (await core.readNamespacedPod({ namespace, name })).status?.containerStatuses?.[0]?.ready;
+  await eventually(`${name} is ready`, ready);
+}
+
+async function commands() {
+  await pod('real', { command: ['sh', '-c', 'while :; do sleep 1; done'] });
+  const exec = new k8s.Exec(config);
+  const run = async (command, stdin) => {
+    const [out, err] = [new PassThrough(), new PassThrough()];
+    const said = Promise.all([text(out), text(err)]);
+    const status = await new Promise((done, failed) => {
+      exec.exec(namespace, 'real', 'main', command, out, err, stdin, false, done).catch(failed);
+    });
+    return [await said, status];
+  };
+  const [said, status] = await run(['sh', '-c', 'echo out; echo err >&2; exit 3'], null);
+  assert.deepEqual(said, ['out\n', 'err\n']);
+  assert.equal(status.details.causes.find((cause) => cause.reason === 'ExitCode').message, '3');
+  const input = new PassThrough();
+  input.end('typed\n');
+  const [[copied], good] = await run(['cat'], input);
+  assert.deepEqual([copied, good.status], ['typed\n', 'Success']);
+}
+
+async function ports() {
+  await pod('web', { ports: [{ containerPort: 8080 }] });
+  const [input, output, errors] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const socket = await new k8s.PortForward(config).portForward(namespace, 'web', [8080], output, errors, input);
+  let answer = '';
+  output.on('data', (part) => (answer += part));
+  input.write('GET /here HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n');
+  await eventually('an answer', async () => answer.includes('"path":"/here"'));
+  socket.close();
+}
+
+for (const step of [typedObjects, informer, commands, ports]) {
   await step();
   console.log(`${step.name}: right`);
 }

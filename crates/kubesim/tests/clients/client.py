@@ -1,4 +1,5 @@
-"""The Python client against a cluster: typed objects, patches, selectors, an informer through faults. Ends with 0 when all is right.
+"""The Python client against a cluster: typed objects, patches, selectors, an informer through faults, commands and ports of pods. Ends
+with 0 when all is right.
 
 usage: client.py KUBECONFIG FAULTS_URL TOKEN
 """
@@ -13,6 +14,7 @@ import urllib.request
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.informer import SharedInformer
+from kubernetes.stream import portforward, stream
 
 kubeconfig, faults_url, token = sys.argv[1:4]
 config.load_kube_config(kubeconfig)
@@ -149,6 +151,59 @@ def dynamic_client():
     assert done.spec.replicas == 4 and any(e.manager == "py" and e.operation == "Apply" for e in done.metadata.managedFields)
 
 
-for step in [typed_objects, pages, informer, watches, dynamic_client]:
+def pod(name, **container):
+    made = client.V1Pod(
+        metadata=client.V1ObjectMeta(name=name, annotations={"sim.bcs/process": "true"} if "command" in container else {}),
+        spec=client.V1PodSpec(containers=[client.V1Container(name="main", image="web:1", **container)]),
+    )
+    core.create_namespaced_pod("default", made)
+    statuses = lambda: core.read_namespaced_pod(name, "default").status.container_statuses or []
+    eventually(f"{name} is ready", lambda: any(status.ready for status in statuses()))
+
+
+def command(*words, **options):
+    wanted = {"stdin": False, "stdout": True, "stderr": True, "tty": False, **options}
+    return stream(core.connect_get_namespaced_pod_exec, "real", "default", command=list(words), **wanted)
+
+
+def commands():
+    pod("real", command=["sh", "-c", "while read line; do echo heard $line; done; sleep 3600"], stdin=True)
+    assert command("sh", "-c", "echo one; echo two") == "one\ntwo\n"
+    failed = command("sh", "-c", "echo out; echo err >&2; exit 3", _preload_content=False)
+    failed.run_forever(timeout=30)
+    assert (failed.read_stdout(), failed.read_stderr(), failed.returncode) == ("out\n", "err\n", 3)
+    copies = command("cat", stdin=True, _preload_content=False)
+    copies.write_stdin("typed\n")
+    assert copies.readline_stdout(timeout=30) == "typed"
+    copies.close_channel(0)
+    copies.run_forever(timeout=30)
+    assert copies.returncode == 0
+    attached = stream(
+        core.connect_get_namespaced_pod_attach, "real", "default", stdin=True, stdout=True, stderr=True, _preload_content=False
+    )
+    attached.write_stdin("words\n")
+    assert attached.readline_stdout(timeout=30) == "heard words"
+    attached.close()
+    try:
+        stream(core.connect_get_namespaced_pod_exec, "nobody", "default", command=["true"], stdout=True)
+        raise AssertionError("nobody is there")
+    except ApiException as error:
+        assert "404" in error.reason, error
+
+
+def ports():
+    pod("web", ports=[client.V1ContainerPort(container_port=8080)])
+    forwarder = portforward(core.connect_get_namespaced_pod_portforward, "web", "default", ports="8080,81")
+    connection = forwarder.socket(8080)
+    connection.settimeout(30)
+    connection.sendall(b"GET /here HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
+    answer = b""
+    while part := connection.recv(4096):
+        answer += part
+    assert b'"path":"/here"' in answer, answer
+    eventually("an error", lambda: "connection refused" in (forwarder.error(81) or ""))
+
+
+for step in [typed_objects, pages, informer, watches, dynamic_client, commands, ports]:
     step()
     print(f"{step.__name__}: right", flush=True)

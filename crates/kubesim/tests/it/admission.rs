@@ -79,13 +79,14 @@ async fn what_a_webhook_refuses_does_not_happen_and_the_client_reads_why() {
             (Some("UPDATE"), Some("scale")) if object["spec"]["replicas"] == 9 => {
                 refused("nine are too many")
             }
+            (Some("CONNECT"), _) => refused("no commands here"),
             (Some("UPDATE"), None) if object["data"]["a"] == "bad" => refused("bad data"),
             (Some("CREATE"), None) if object["data"]["a"] == "bad" => refused("bad data"),
             _ => json!({"allowed": true, "warnings": ["you are being watched"]}),
         }
     })
     .await;
-    let rules = on(&["*"], &["configmaps", "deployments/scale"]);
+    let rules = on(&["*"], &["configmaps", "deployments/scale", "pods/exec"]);
     validating(&sim, "policy", &json!([hook.entry("policy", &rules, &json!({}))])).await;
     let kubectl = Kubectl::new(&sim);
     let text = kubectl.ok(&["create", "configmap", "good", "--from-literal=a=1"]).await;
@@ -113,6 +114,14 @@ async fn what_a_webhook_refuses_does_not_happen_and_the_client_reads_why() {
     assert_eq!(dry.len(), 1, "a dry run is asked about as one");
     let scale = hook.asked().into_iter().find(|r| r["subResource"] == "scale").expect("asked");
     assert_eq!(scale["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
+    // Nor does anybody get into a pod past it.
+    let pods = ready_pods(&sim, 2).await;
+    let name = pods[0]["metadata"]["name"].as_str().unwrap_or("");
+    let (success, text) =
+        Kubectl::new(&sim).without_websockets().run(&["exec", name, "--", "hostname"], "").await;
+    assert!(!success && text.contains("no commands here"), "{text}");
+    let exec = hook.asked().into_iter().find(|r| r["operation"] == "CONNECT").expect("asked");
+    assert_eq!((&exec["object"]["command"], &exec["subResource"]), (&json!(["hostname"]), &json!("exec")));
     // What was refused left no trace.
     let (_, kept) = Raw(&sim).get("/api/v1/namespaces/default/configmaps/good").await;
     assert_eq!(kept["data"]["a"], "1");

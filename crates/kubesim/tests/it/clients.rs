@@ -9,7 +9,7 @@ use bcs_kubesim::{Config, Kubesim};
 use tokio::process::Command;
 
 async fn sim(name: &str) -> Kubesim {
-    let config = Config { name: name.to_owned(), tls: true, ..Config::default() };
+    let config = Config { name: name.to_owned(), tls: true, allow_processes: true, ..Config::default() };
     bcs_kubesim::start(config).await.expect("a simulator")
 }
 

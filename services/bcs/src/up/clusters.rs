@@ -15,7 +15,13 @@ pub(super) async fn start(data: &DataDir, clusters: &mut Vec<Kubesim>) -> Result
             Failure::failed(format!("cluster {name}: {}", bcs_kit::telemetry::chain(&e)))
         };
         let directory = data.cluster(name);
-        let config = Config { name: name.to_owned(), nodes, data_dir: Some(directory), ..Config::default() };
+        let config = Config {
+            name: name.to_owned(),
+            nodes,
+            data_dir: Some(directory),
+            tls: true,
+            ..Config::default()
+        };
         let cluster = bcs_kubesim::start(config).await.map_err(failed)?;
         let written = cluster.write_kubeconfig(data.kubeconfig(name)).map_err(failed);
         clusters.push(cluster);

@@ -1,6 +1,8 @@
 //! The program as a script meets it: exit codes, what goes where, and its end. What needs a platform is tested in
 //! `integration-tests`.
 
+mod sim;
+
 use std::{
     fs::File,
     path::Path,
@@ -48,6 +50,8 @@ fn a_failure_is_an_exit_code_and_plain_words_on_standard_error() {
         ("events --object a/b/c/d", 2, "expected such as demo/app/shop-web"),
         ("get nothing", 2, "possible values"),
         ("context use nowhere -o json", 2, "does not exist"),
+        ("sim fault --cluster sim-a", 2, "required"),
+        ("sim status --cluster sim-a --kubeconfig x", 2, "cannot be used with"),
     ] {
         let output = run(home.path(), line);
         let said = text(&output.stderr);
@@ -87,9 +91,9 @@ fn an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_no
 }
 
 /// Ends what a failed test leaves behind.
-struct Up(Child);
+struct Running(Child);
 
-impl Drop for Up {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -103,7 +107,8 @@ fn a_platform_that_is_stopped_while_it_starts_leaves_nothing_behind() {
     let line = format!("up --data {} --nats-port 0 --health 127.0.0.1:0 --no-context", data.display());
     let log = home.path().join("said");
     let to = |log: &Path| File::create(log).expect("opens");
-    let mut up = Up(bcs(home.path(), &line).stdout(to(&log)).stderr(Stdio::null()).spawn().expect("runs"));
+    let mut up =
+        Running(bcs(home.path(), &line).stdout(to(&log)).stderr(Stdio::null()).spawn().expect("runs"));
     let mut bus = None;
     until("its bus", || {
         bus = std::fs::read_to_string(data.join("nats/pid"))

@@ -23,7 +23,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    fn set(&mut self, name: &str, value: String) {
+    pub(crate) fn set(&mut self, name: &str, value: String) {
         match self.places.get(name) {
             Some(place) => self.variables[*place].1 = value,
             None => {

@@ -8,6 +8,8 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::console::Console;
+
 const KEPT_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(crate) struct Log {
     /// Counts the lines, and ends when the container does.
     written: watch::Sender<u64>,
     closed: watch::Sender<bool>,
+    /// For those who attach to the container, if it is a process.
+    pub console: Console,
 }
 
 impl Log {
@@ -54,6 +58,7 @@ impl Log {
     }
 
     pub(crate) fn close(&self) {
+        self.console.close();
         self.closed.send_replace(true);
         self.written.send_modify(|_| {});
     }

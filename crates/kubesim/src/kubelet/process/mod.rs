@@ -1,26 +1,35 @@
 //! Containers that are real processes of this machine, each the leader of a process group of its own.
 
+mod console;
 pub(crate) mod env;
+mod exec;
+mod group;
 pub(crate) mod log;
+mod spawn;
 
 use std::{
-    io,
-    net::Ipv4Addr,
-    os::unix::process::ExitStatusExt as _,
-    process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    io, net::Ipv4Addr, os::unix::process::ExitStatusExt as _, process::ExitStatus, sync::Arc, time::Duration,
 };
 
-use rustix::process::{Pid, Signal};
+use futures::{StreamExt as _, future};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
-    process::{Child, Command},
-};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use self::{env::Find, log::Log};
-use super::container::Exit;
+use self::{
+    env::Find,
+    group::Group,
+    log::Log,
+    spawn::{Source, Spawned},
+};
+pub(crate) use self::{
+    exec::{absent, exec},
+    group::Process,
+};
+use super::{
+    container::Exit,
+    stdio::{Said, Voice},
+};
 use crate::{
     clock,
     object::{items, text},
@@ -33,6 +42,10 @@ pub(crate) struct Launch {
     command: Vec<String>,
     variables: Vec<(String, String)>,
     directory: String,
+    /// Whether it has a standard input.
+    stdin: bool,
+    /// Whether it runs in a terminal.
+    tty: bool,
 }
 
 impl Launch {
@@ -49,82 +62,28 @@ impl Launch {
             "" => "/",
             given => given,
         };
-        Ok(Self { command, variables: environment.variables, directory: directory.to_owned() })
+        Ok(Self {
+            command,
+            variables: environment.variables,
+            directory: directory.to_owned(),
+            stdin: container["stdin"] == true,
+            tty: container["tty"] == true,
+        })
     }
 
     /// Another command in the same surroundings, for a probe or a hook.
     pub(crate) fn with(self, command: &Value) -> Self {
         let command = items(command, "/command").iter().filter_map(Value::as_str).map(str::to_owned);
-        Self { command: command.collect(), ..self }
+        self.of_client(command.collect(), false, false)
     }
 
-    fn prepare(&self) -> io::Result<Command> {
-        let (program, arguments) =
-            self.command.split_first().ok_or_else(|| io::Error::other("no command specified"))?;
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env_clear()
-            .envs(self.variables.iter().map(|(k, v)| (k, v)))
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        Ok(command)
-    }
-}
-
-/// A process group that ends, with all its members, when this goes.
-#[derive(Debug, Clone)]
-struct Group(Arc<Mutex<Option<Pid>>>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self(Arc::new(Mutex::new(pid)))
+    /// Another command in the same surroundings, for a client.
+    pub(crate) fn of_client(self, command: Vec<String>, stdin: bool, tty: bool) -> Self {
+        Self { command, stdin, tty, ..self }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A group that has gone already needs no signal.
-        let _ = pid.map(|pid| rustix::process::kill_process_group(pid, signal));
-    }
-
-    /// The leader ended: its number may soon be somebody else's, so the others end now.
-    fn end(&self) {
-        self.signal(Signal::KILL);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// A running container; it is killed when this goes.
-pub(crate) struct Process(Group);
-
-impl Process {
-    /// Asks it to stop.
-    pub(crate) fn terminate(&self) {
-        self.0.signal(Signal::TERM);
-    }
-
-    pub(crate) fn kill(&self) {
-        self.0.signal(Signal::KILL);
-    }
-
-    /// Its node is cut off from the world: it does nothing that anybody could see.
-    pub(crate) fn freeze(&self) {
-        self.0.signal(Signal::STOP);
-    }
-
-    pub(crate) fn thaw(&self) {
-        self.0.signal(Signal::CONT);
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.signal(Signal::KILL);
+    fn words(&self) -> io::Result<(&String, &[String])> {
+        self.command.split_first().ok_or_else(|| io::Error::other("no command specified"))
     }
 }
 
@@ -135,25 +94,26 @@ pub(crate) fn start(
     tasks: &Tasks,
     done: impl FnOnce(Exit) + Send + 'static,
 ) -> io::Result<Process> {
-    let mut child = launch.prepare()?.spawn()?;
+    let Spawned { mut child, feed, voices } = spawn::spawn(launch)?;
     let group = Group::of(&child);
     let process = Process(group.clone());
-    let (out, err) = (child.stdout.take(), child.stderr.take());
+    if let Some(feed) = feed {
+        let (typed, input) = mpsc::channel(16);
+        log.console.hear(typed);
+        tasks.spawn(spawn::feed(feed, input));
+    }
     tasks.spawn(async move {
-        let reading = async { tokio::join!(copy(out, &log), copy(err, &log)) };
-        tokio::pin!(reading);
-        let (ended, read) = tokio::select! {
-            ended = child.wait() => (ended, false),
-            // It closed both before its end.
-            _ = &mut reading => (child.wait().await, true),
+        let ended = CancellationToken::new();
+        let reading = voices.into_iter().map(|(voice, from)| keep(voice, from, &log, &ended));
+        let waiting = async {
+            let status = child.wait().await;
+            group.end();
+            ended.cancel();
+            status
         };
-        group.end();
-        if !read {
-            // What was written last is still in the pipes; only somebody who left the group can keep them open.
-            let _ = tokio::time::timeout(Duration::from_secs(1), &mut reading).await;
-        }
+        let (status, _) = future::join(waiting, future::join_all(reading)).await;
         log.close();
-        done(ended.map_or_else(|error| failed(&error), exit));
+        done(status.map_or_else(|error| failed(&error), exit));
     });
     Ok(process)
 }
@@ -170,22 +130,31 @@ fn exit(status: ExitStatus) -> Exit {
 }
 
 /// A line that is longer is cut.
-const LINE: u64 = 16 << 10;
+const LINE: usize = 16 << 10;
 
-async fn copy(from: Option<impl AsyncRead + Unpin>, log: &Log) {
-    let Some(from) = from else { return };
-    let mut from = BufReader::new(from);
+/// Keeps what is written, by lines, and tells it to those who are attached.
+async fn keep(voice: Voice, from: Source, log: &Log, ended: &CancellationToken) {
+    let mut pieces = spawn::pieces(from, ended.clone());
     let mut line = Vec::new();
-    while matches!((&mut from).take(LINE).read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
+    while let Some(bytes) = pieces.next().await {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|part| part.chunks(LINE)) {
+            line.extend_from_slice(part);
+            if line.ends_with(b"\n") || line.len() >= LINE {
+                log.write(clock::now(), &String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        }
+        log.console.say(Said { voice, bytes });
+    }
+    if !line.is_empty() {
         log.write(clock::now(), &String::from_utf8_lossy(&line));
-        line.clear();
     }
 }
 
 /// Runs a command to its end, as a probe or a hook does.
 pub(crate) async fn run(launch: &Launch, limit: Duration) -> Result<(), String> {
     let words = launch.command.join(" ");
-    let child = launch.prepare().and_then(|mut c| c.spawn());
+    let child = spawn::piped(launch).and_then(|mut c| c.spawn());
     let child = child.map_err(|error| format!("command {words:?} cannot be run: {error}"))?;
     let _group = Process(Group::of(&child));
     let seconds = limit.as_secs();

@@ -1,5 +1,7 @@
 //! EndpointSlices (and the older Endpoints) of services that select pods.
 
+mod slice;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -43,13 +45,11 @@ impl Controller for Endpoints {
     }
 
     async fn reconcile(&mut self, key: &Key) -> Outcome {
-        let slice = Key::new(&key.namespace, &format!("{}-kubesim", key.name));
         let Some(service) = self.store.get(&kind::SERVICES, key) else {
-            for (kind, key) in [(&kind::ENDPOINT_SLICES, &slice), (&kind::ENDPOINTS, key)] {
-                match self.store.delete(kind, key, &DeleteOptions::now()) {
-                    Err(status) if status.code != 404 => return Err(status),
-                    _ => {}
-                }
+            self.remove(&kind::ENDPOINTS, key)?;
+            let slices = self.store.list(&kind::ENDPOINT_SLICES, &key.namespace).objects;
+            for slice in slices.iter().filter(|slice| object::label(slice, SERVICE_NAME) == Some(&key.name)) {
+                self.remove(&kind::ENDPOINT_SLICES, &Key::of(slice))?;
             }
             return Ok(None);
         };
@@ -60,16 +60,39 @@ impl Controller for Endpoints {
         let mut pods = self.store.list(&kind::PODS, &key.namespace).objects;
         pods.retain(|p| selector.matches(object::labels(p)) && !text(p, "/status/podIP").is_empty());
         pods.retain(|p| !matches!(text(p, "/status/phase"), "Succeeded" | "Failed"));
-        self.write(&kind::ENDPOINT_SLICES, &slice, &slice_of(&service, &slice, &pods))?;
+        self.write_slices(&service, &pods)?;
         self.write(&kind::ENDPOINTS, key, &endpoints_of(&service, &pods))?;
         Ok(None)
     }
 }
 
 impl Endpoints {
+    fn write_slices(&self, service: &Value, pods: &[Arc<Value>]) -> Result<(), Status> {
+        let there = self.store.owned(&kind::ENDPOINT_SLICES, object::uid(service));
+        let wanted = slice::spread(object::name(service), &there, pods);
+        // Their ports are those of all pods of the service.
+        let ports = ports(service, pods);
+        for (name, pods) in &wanted {
+            let key = Key::new(object::namespace(service), name);
+            self.write(&kind::ENDPOINT_SLICES, &key, &slice::of(service, &key, pods, &ports))?;
+        }
+        for slice in there.iter().filter(|slice| !wanted.contains_key(object::name(slice))) {
+            self.remove(&kind::ENDPOINT_SLICES, &Key::of(slice))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, kind: &'static Kind, key: &Key) -> Result<(), Status> {
+        match self.store.delete(kind, key, &DeleteOptions::now()) {
+            Err(status) if status.code != 404 => Err(status),
+            _ => Ok(()),
+        }
+    }
+
     fn write(&self, kind: &'static Kind, key: &Key, wanted: &Value) -> Result<(), Status> {
         if self.store.get(kind, key).is_none() {
-            return match self.store.create(kind, wanted.clone()) {
+            // What is null is to be taken away, and was never there.
+            return match self.store.create(kind, crate::patch::merge(&json!({}), wanted)) {
                 Err(status) if status.reason == "Forbidden" || status.code == 404 => Ok(()),
                 other => other.map(|_| ()),
             };
@@ -108,38 +131,17 @@ fn reference(pod: &Value) -> Value {
     json!({"kind": "Pod", "name": object::name(pod), "namespace": object::namespace(pod), "uid": object::uid(pod)})
 }
 
-fn slice_of(service: &Value, key: &Key, pods: &[Arc<Value>]) -> Value {
-    let publish = service["spec"]["publishNotReadyAddresses"] == true;
-    let endpoint = |pod: &Arc<Value>| {
-        let (serving, terminating) = (object::condition_true(pod, "Ready"), object::deleting(pod));
-        let mut endpoint = json!({
-            "addresses": [text(pod, "/status/podIP")],
-            "conditions": {"ready": publish || (serving && !terminating), "serving": serving, "terminating": terminating},
-            "nodeName": text(pod, "/spec/nodeName"), "targetRef": reference(pod),
-        });
-        // Pods of a StatefulSet have names of their own below that of their service.
-        let host = text(pod, "/spec/hostname");
-        if !host.is_empty() && text(pod, "/spec/subdomain") == object::name(service) {
-            endpoint["hostname"] = json!(host);
-        }
-        endpoint
-    };
-    let mut owner = object::owner_reference(&kind::SERVICES, service);
-    owner["controller"] = json!(true);
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {
-            "name": key.name, "namespace": key.namespace, "ownerReferences": [owner],
-            "labels": {SERVICE_NAME: object::name(service), "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"},
-        },
-        "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(), "ports": ports(service, pods),
-    })
-}
+/// The older form has room for so many, and says when it tells of no more.
+const MOST: usize = 1000;
+const TRUNCATED: &str = "endpoints.kubernetes.io/over-capacity";
 
 fn endpoints_of(service: &Value, pods: &[Arc<Value>]) -> Value {
     let address = |p: &&Arc<Value>| json!({"ip": text(p, "/status/podIP"), "nodeName": text(p, "/spec/nodeName"), "targetRef": reference(p)});
-    let (ready, waiting): (Vec<_>, Vec<_>) =
+    let (mut ready, mut waiting): (Vec<_>, Vec<_>) =
         pods.iter().filter(|p| !object::deleting(p)).partition(|p| object::condition_true(p, "Ready"));
+    let truncated = (ready.len() + waiting.len() > MOST).then_some("truncated");
+    ready.truncate(MOST);
+    waiting.truncate(MOST - ready.len());
     let mut subset = json!({"ports": ports(service, pods)});
     for (field, list) in [("addresses", &ready), ("notReadyAddresses", &waiting)] {
         if !list.is_empty() {
@@ -149,6 +151,8 @@ fn endpoints_of(service: &Value, pods: &[Arc<Value>]) -> Value {
     let subsets = if ready.is_empty() && waiting.is_empty() { json!([]) } else { json!([subset]) };
     json!({
         "apiVersion": "v1", "kind": "Endpoints", "subsets": subsets,
-        "metadata": {"name": object::name(service), "namespace": object::namespace(service)},
+        "metadata": {
+            "name": object::name(service), "namespace": object::namespace(service), "annotations": {TRUNCATED: truncated},
+        },
     })
 }
