@@ -45,7 +45,7 @@
 //! Not done: answers in protobuf, conversion of custom resources by webhook and what Kubernetes adds to CEL (a rule that
 //! needs it refuses every object), volumes (claims are bound to them, and they hold nothing), kube-proxy (cluster addresses
 //! answer nothing), probes over TLS and gRPC (a connection must do). Of the controllers: metrics of autoscalers other than
-//! Resource, preemption, affinity between pods, preferred affinity.
+//! Resource.
 
 mod access;
 mod admission;

@@ -52,6 +52,11 @@ pub(super) fn app(cluster: usize) -> Result<AppSpec> {
     }))?)
 }
 
+/// Where the addresses of its pods come from: many clusters have a network each, and one alone has room for a million pods.
+fn network(count: usize, number: usize) -> String {
+    if count == 1 { "127.16.0.0/12".to_owned() } else { format!("127.{}.0.0/16", 20 + number % 200) }
+}
+
 /// Runs until it is told to stop.
 pub(super) async fn serve(serve: Serve) -> Result<()> {
     let mut running = Vec::new();
@@ -59,7 +64,7 @@ pub(super) async fn serve(serve: Serve) -> Result<()> {
         let config = Config {
             name: name(number),
             http: false,
-            pod_network: Some(format!("127.{}.0.0/16", 20 + number % 200).parse()?),
+            pod_network: Some(network(serve.count, number).parse()?),
             nodes: serve.nodes,
             node_pods: PODS,
             ..Config::default()

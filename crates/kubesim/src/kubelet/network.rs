@@ -53,27 +53,45 @@ impl PodNetwork {
     fn size(self) -> u32 {
         1 << (32 - self.prefix)
     }
+
+    /// How many addresses there are for pods.
+    fn usable(self) -> usize {
+        let ends =
+            |last: u32| (0..self.size().min(256)).filter(|offset| (self.base + offset) & 255 == last).count();
+        let blocks = usize::try_from(self.size().div_ceil(256)).unwrap_or(usize::MAX);
+        let each = usize::try_from(self.size().min(256)).unwrap_or(256);
+        blocks * (each - ends(0) - ends(255))
+    }
 }
 
 /// Hands out addresses in turn, so that an address rests as long as possible before it is used again.
 pub(crate) struct Pool {
     network: PodNetwork,
     used: HashSet<Ipv4Addr>,
+    /// So many more can be taken: who asks when there are none is told so at once, however large the network is.
+    left: usize,
     next: u32,
+}
+
+/// The ends of a block of 256 name networks elsewhere, and are left alone.
+fn usable(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[3], 0 | 255)
 }
 
 impl Pool {
     pub(crate) fn new(network: PodNetwork) -> Self {
-        Self { network, used: HashSet::new(), next: 1 }
+        Self { network, used: HashSet::new(), left: network.usable(), next: 1 }
     }
 
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
+        if self.left == 0 {
+            return None;
+        }
         for _ in 0..self.network.size() {
             let offset = self.next;
             self.next = (self.next + 1) % self.network.size();
             let address = Ipv4Addr::from(self.network.base + offset);
-            let usable = !matches!(address.octets()[3], 0 | 255);
-            if usable && self.used.insert(address) {
+            if usable(address) && self.claim(address) {
                 return Some(address);
             }
         }
@@ -82,11 +100,14 @@ impl Pool {
 
     /// Takes one certain address, unless somebody has it.
     pub(crate) fn claim(&mut self, address: Ipv4Addr) -> bool {
-        self.used.insert(address)
+        let free = self.used.insert(address);
+        self.left -= usize::from(free && usable(address));
+        free
     }
 
     pub(crate) fn free(&mut self, address: Ipv4Addr) {
-        self.used.remove(&address);
+        let taken = self.used.remove(&address);
+        self.left += usize::from(taken && usable(address));
     }
 }
 
@@ -107,7 +128,21 @@ mod tests {
         let mut pool = Pool::new("127.30.0.0/28".parse().expect("network"));
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(all.len(), 15);
+        assert_eq!(pool.left, 0);
         pool.free(all[3]);
         assert_eq!(pool.take(), Some(all[3]));
+        for (network, usable) in [
+            ("127.30.0.0/16", 256 * 254),
+            ("127.30.1.0/24", 254),
+            ("127.30.1.240/28", 15),
+            ("127.30.1.16/28", 16),
+        ] {
+            let mut pool = Pool::new(network.parse().expect("network"));
+            assert_eq!(
+                (pool.left, std::iter::from_fn(|| pool.take()).count()),
+                (usable, usable),
+                "{network}"
+            );
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod ephemeral;
 mod gate;
+mod placement;
 mod workload;
 
 use serde_json::Value;
@@ -163,6 +164,7 @@ fn labels(map: Option<&serde_json::Map<String, Value>>, field: &str, causes: &mu
 }
 
 fn pod_spec(spec: &Value, field: &str, causes: &mut Vec<Cause>) {
+    placement::check(spec, field, causes);
     let containers = items(spec, "/containers");
     if containers.is_empty() {
         causes.push(Cause::required(&format!("{field}.containers"), ""));

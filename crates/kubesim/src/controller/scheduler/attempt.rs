@@ -28,12 +28,15 @@ enum Found {
     /// Nothing, for these reasons; those of extenders are sentences already.
     Nothing(Vec<String>),
     Error(String),
+    /// The pod is gone.
+    Gone,
 }
 
 impl Scheduler {
     pub(super) async fn attempt(&mut self, attempt: &Attempt, now: Instant) -> Result<(), Status> {
         let Attempt { group, pod, wish, hopes } = attempt;
         let nominated = self.cluster.denominate(pod);
+        self.cluster.remember(wish);
         let opinions = match self.find(attempt).await {
             Found::Place(at) => {
                 self.roomier.extend(nominated.filter(|node| *node != at));
@@ -41,8 +44,16 @@ impl Scheduler {
             }
             Found::Nothing(opinions) => opinions,
             Found::Error(message) => {
-                let why = Verdict { reason: "SchedulerError", message, nominated: None };
+                if let Some(at) = nominated {
+                    self.cluster.nominate(pod, at, Arc::clone(wish));
+                }
+                let why = Verdict { reason: "SchedulerError", message, nominated };
                 self.queue.refused(*group, why, true, now);
+                return Ok(());
+            }
+            Found::Gone => {
+                self.roomier.extend(nominated);
+                self.queue.remove(pod, now);
                 return Ok(());
             }
         };
@@ -89,7 +100,7 @@ impl Scheduler {
             return search.pick(attempt.hopes.as_deref()).map_or(Found::Nothing(Vec::new()), Found::Place);
         }
         let Some(pod) = self.report.store.get(&kind::PODS, &attempt.pod) else {
-            return Found::Nothing(Vec::new());
+            return Found::Gone;
         };
         match self.find_with_extenders(&search, &pod, attempt.hopes.as_deref()).await {
             Ok(found) => found,

@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
+    neighbours::Neighbours,
     node::{Facts, Node, Rank},
     term::Namespaces,
     wish::{Class, Wish},
 };
-use crate::object::Key;
+use crate::{object::Key, selector};
 
 /// A pod that has a place.
 #[derive(Debug)]
@@ -52,7 +53,9 @@ pub(super) struct Cluster {
     asking: BTreeSet<Class>,
     /// Where room is kept for pods that have no place yet.
     nominated: HashMap<Key, usize>,
-    pub namespaces: Namespaces,
+    namespaces: Namespaces,
+    /// What the neighbourhood means for the pods of one class, kept up to date: many of a class come one after the other.
+    memory: Option<(Arc<Wish>, Arc<Neighbours>)>,
     /// The nodes that are open to every pod, the emptiest first, and the others.
     pub open: BTreeSet<Rank>,
     pub closed: BTreeSet<Rank>,
@@ -94,11 +97,16 @@ impl Cluster {
     /// Takes over what an object says; the number of its node, if that is news.
     pub(super) fn learn(&mut self, name: &str, facts: Facts) -> Option<usize> {
         let at = self.number(name);
-        self.change(at, |node| node.learn(facts)).then_some(at)
+        let news = self.change(at, |node| node.learn(facts));
+        if news {
+            self.memory = None;
+        }
+        news.then_some(at)
     }
 
     pub(super) fn forget(&mut self, name: &str) {
         let at = self.number(name);
+        self.memory = None;
         self.change(at, |node| node.facts = None);
     }
 
@@ -147,7 +155,45 @@ impl Cluster {
         self.nodes[at].pods.iter().filter_map(placed)
     }
 
+    pub(super) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// Notes the labels of a namespace, or that it is gone; whether that is news.
+    pub(super) fn learn_namespace(&mut self, name: &str, labels: Option<&selector::Map>) -> bool {
+        if self.namespaces.get(name) == labels {
+            return false;
+        }
+        match labels {
+            Some(labels) => drop(self.namespaces.insert(name.to_owned(), labels.clone())),
+            None => drop(self.namespaces.remove(name)),
+        }
+        self.memory = None;
+        true
+    }
+
+    /// Keeps in mind what the neighbourhood means for pods of this class.
+    pub(super) fn remember(&mut self, wish: &Arc<Wish>) {
+        let known = self.memory.as_ref().is_some_and(|(other, _)| other.class == wish.class);
+        if wish.sociable() && !known {
+            self.memory = Some((Arc::clone(wish), Arc::new(Neighbours::of(self, wish))));
+        }
+    }
+
+    pub(super) fn neighbours(&self, wish: &Wish) -> Arc<Neighbours> {
+        match &self.memory {
+            Some((other, neighbours)) if other.class == wish.class => Arc::clone(neighbours),
+            _ => Arc::new(Neighbours::of(self, wish)),
+        }
+    }
+
     fn crowd(&mut self, placed: &Placed, more: i64) {
+        if let Some((wish, neighbours)) = &mut self.memory
+            && let Some(facts) = self.nodes[placed.node].facts.as_deref()
+        {
+            let staying = if placed.leaving { 0 } else { more };
+            Arc::make_mut(neighbours).shift(wish, &placed.wish, facts, (more, staying), &self.namespaces);
+        }
         let class = placed.wish.class;
         let crowd = self.crowds.entry(class).or_insert_with(|| {
             if !placed.wish.terms.is_empty() {

@@ -103,13 +103,7 @@ impl Scheduler {
     fn observe_namespace(&mut self, event: &Event) {
         let name = object::name(&event.object);
         let labels = object::labels(&event.object).filter(|_| event.change != Change::Deleted);
-        if self.cluster.namespaces.get(name) != labels {
-            match labels {
-                Some(labels) => drop(self.cluster.namespaces.insert(name.to_owned(), labels.clone())),
-                None => drop(self.cluster.namespaces.remove(name)),
-            }
-            self.sociable_stirred = true;
-        }
+        self.sociable_stirred |= self.cluster.learn_namespace(name, labels);
     }
 
     fn observe_pod(&mut self, event: &Event) {

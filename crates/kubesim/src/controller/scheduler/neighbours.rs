@@ -49,7 +49,7 @@ impl Neighbours {
         }
         for (other, places) in cluster.crowds(wish) {
             for (facts, all, staying) in places {
-                found.shift(wish, other, facts, (all, staying), &cluster.namespaces);
+                found.shift(wish, other, facts, (all, staying), cluster.namespaces());
             }
         }
         found

@@ -18,6 +18,9 @@ pub(super) const UNDER_WAY: &str = "not eligible due to a terminating pod on the
 const ENOUGH: usize = 100;
 const ENOUGH_SHARE: usize = 10;
 
+/// Makes all priorities positive, so that every pod more counts more than its priority.
+const ABOVE_ALL: i64 = 1 << 31;
+
 /// How many pods of a budget may still be disturbed.
 pub(super) struct Budget {
     pub namespace: String,
@@ -43,9 +46,9 @@ struct Victim<'a> {
 /// A node where it would work.
 struct Candidate {
     plan: Plan,
-    /// The smaller, the better: broken budgets, the highest priority, the sum of priorities, the number of pods; and that those with the
-    /// highest priority began late.
-    harm: (usize, i64, i64, usize, Reverse<String>),
+    /// The smaller, the better: broken budgets, the highest priority, the sum of priorities; and that those with the highest priority
+    /// began late.
+    harm: (usize, i64, i64, Reverse<String>),
 }
 
 /// The best plan, or why there is none. What a pod's start was is asked only where it matters; none is later than any.
@@ -101,7 +104,7 @@ fn on_node(
         return None;
     }
     let mut trial =
-        Trial { search, node: search.cluster.node(at).clone(), neighbours: search.neighbours.clone() };
+        Trial { search, node: search.cluster.node(at).clone(), neighbours: (*search.neighbours).clone() };
     victims.iter().for_each(|victim| trial.shift(victim, -1));
     if let Some(refusal) = trial.refusal() {
         search.tell(reasons, &trial.node, refusal);
@@ -122,8 +125,7 @@ fn on_node(
     let harm = (
         violations,
         highest,
-        going.iter().map(|victim| victim.wish.priority).sum(),
-        going.len(),
+        going.iter().map(|victim| victim.wish.priority + ABOVE_ALL).sum(),
         Reverse(first.min().cloned().unwrap_or_default()),
     );
     Some(Candidate { plan: Plan { node: at, victims: going.iter().map(|v| v.pod.clone()).collect() }, harm })
@@ -145,7 +147,7 @@ impl Trial<'_> {
         }
         if let Some(facts) = &self.node.facts {
             let count = (sign, if victim.leaving { 0 } else { sign });
-            let namespaces = &self.search.cluster.namespaces;
+            let namespaces = self.search.cluster.namespaces();
             self.neighbours.shift(self.search.wish, victim.wish, facts, count, namespaces);
         }
     }

@@ -1,6 +1,6 @@
 //! The search for a node: the emptiest that fits, or the best for who has preferences, or the reasons why there is none. Pure.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     cluster::Cluster,
@@ -19,12 +19,12 @@ pub(super) struct Refusals(pub Vec<(usize, Refusal)>);
 pub(super) struct Search<'a> {
     pub cluster: &'a Cluster,
     pub wish: &'a Wish,
-    pub neighbours: Neighbours,
+    pub neighbours: Arc<Neighbours>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(cluster: &'a Cluster, wish: &'a Wish) -> Self {
-        Self { cluster, wish, neighbours: Neighbours::of(cluster, wish) }
+        Self { cluster, wish, neighbours: cluster.neighbours(wish) }
     }
 
     pub(super) fn refuse(&self, at: usize) -> Option<Refusal> {
@@ -39,7 +39,7 @@ impl<'a> Search<'a> {
     pub(super) fn refuse_with(&self, node: &Node, neighbours: &Neighbours) -> Option<Refusal> {
         let refusal = node.refuse(self.wish);
         let Some(facts) = node.facts.as_ref().filter(|_| refusal.is_none()) else { return refusal };
-        neighbours.refuse(self.wish, facts, &self.cluster.namespaces)
+        neighbours.refuse(self.wish, facts, self.cluster.namespaces())
     }
 
     fn fits(&self, at: usize) -> bool {

@@ -111,8 +111,11 @@ fn of_lost_nodes(toleration: &Value) -> bool {
 fn ports(pod: &Value) -> Vec<Port> {
     let sidecars = items(pod, "/spec/initContainers").iter().filter(|c| c["restartPolicy"] == "Always");
     let all = items(pod, "/spec/containers").iter().chain(sidecars).flat_map(|c| items(c, "/ports"));
+    // Who uses the network of the node has all its ports there.
+    let own_network = pod["spec"]["hostNetwork"] != true;
     let own = |port: &Value| {
-        let number = int(port, "/hostPort").filter(|number| *number > 0)?;
+        let outside = int(port, "/hostPort").filter(|number| *number > 0);
+        let number = if own_network { outside } else { outside.or_else(|| int(port, "/containerPort")) }?;
         let or = |pointer: &str, otherwise: &str| match text(port, pointer) {
             "" => otherwise.to_owned(),
             found => found.to_owned(),
@@ -147,11 +150,12 @@ pub(super) fn class(pod: &Value) -> Class {
             class.push_str(&found.to_string());
         }
     }
+    let shared = spec["hostNetwork"] == true;
     for list in ["/spec/initContainers", "/spec/containers"] {
-        class.push('|');
+        class.push(if shared { '!' } else { '|' });
         for container in items(pod, list) {
             let ports: Vec<&Value> =
-                items(container, "/ports").iter().filter(|p| !p["hostPort"].is_null()).collect();
+                items(container, "/ports").iter().filter(|p| shared || !p["hostPort"].is_null()).collect();
             class.push_str(&container["resources"]["requests"].to_string());
             class.push_str(&container["restartPolicy"].to_string());
             for port in ports {

@@ -22,12 +22,14 @@ pub(super) fn check(pod: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::invalid(&field, name, why));
         }
         if !names.insert(name) {
-            let message = format!("Duplicate value: {name:?}");
-            causes.push(Cause { reason: "FieldValueDuplicate", field, message });
+            causes.push(Cause::duplicate(&field, name));
         }
     }
     if !names.is_empty() && !text(pod, "/spec/nodeName").is_empty() {
-        causes.push(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"));
+        causes.push(Cause::forbidden(
+            "spec.nodeName",
+            "cannot be set until all schedulingGates have been cleared",
+        ));
     }
 }
 
@@ -50,7 +52,7 @@ pub(super) fn check_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
         let name = text(gate, "/name");
         if !before.contains(&name) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
-            causes.push(forbidden(&format!("spec.schedulingGates[{at}].name"), &why));
+            causes.push(Cause::forbidden(&format!("spec.schedulingGates[{at}].name"), &why));
         }
     }
     if before.is_empty() {
@@ -83,10 +85,6 @@ fn narrower(before: &Value, after: &Value) -> bool {
         return lists.iter().all(|list| items(after, list).is_empty());
     }
     lists.iter().all(|list| items(before, list).iter().all(|asked| items(after, list).contains(asked)))
-}
-
-fn forbidden(field: &str, why: &str) -> Cause {
-    Cause { reason: "FieldValueForbidden", field: field.to_owned(), message: format!("Forbidden: {why}") }
 }
 
 #[cfg(test)]

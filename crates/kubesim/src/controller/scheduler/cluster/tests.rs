@@ -77,6 +77,12 @@ fn a_pod_goes_only_where_it_fits() {
         ("by another", json!({}), on("m"), Some("1 node(s) didn't satisfy plugin(s) [NodeAffinity]")),
         ("free port", json!({}), port("10.0.0.2", 80), None),
         (
+            "network of the node",
+            json!({}),
+            json!({"spec": {"hostNetwork": true, "containers": [{"ports": [{"containerPort": 80}]}]}}),
+            Some("1 node(s) didn't have free ports for the requested pod ports"),
+        ),
+        (
             "taken port",
             json!({}),
             port("", 80),

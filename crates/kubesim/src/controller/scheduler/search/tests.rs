@@ -1,7 +1,5 @@
 //! What neighbours, domains and preferences mean, over small clusters.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -25,7 +23,7 @@ fn cluster() -> Cluster {
         }
         cluster.learn(&name, Facts::of(&Arc::new(node)));
     }
-    cluster.namespaces.insert("shop".to_owned(), json!({"team": "x"}).as_object().cloned().expect("labels"));
+    cluster.learn_namespace("shop", json!({"team": "x"}).as_object());
     cluster
 }
 
@@ -214,7 +212,57 @@ fn taints_that_would_rather_not_are_avoided() {
     assert_eq!(fitting(&cluster, &plain).len(), 6, "they are still possible");
 }
 
+#[derive(Debug, Clone)]
+enum Step {
+    Come { app: usize, kind: usize, node: usize, leaving: bool },
+    Go(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0..3_usize, 0..5_usize, 0..6_usize, any::<bool>())
+            .prop_map(|(app, kind, node, leaving)| Step::Come { app, kind, node, leaving }),
+        1 => (0..40_usize).prop_map(Step::Go),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+fn sociable(app: &str, kind: usize) -> Value {
+    let constraint =
+        json!({"maxSkew": 1, "topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "b"}}});
+    let spec = match kind {
+        0 => json!({}),
+        1 => requires("podAffinity", &[term("a", "zone")]),
+        2 => requires("podAntiAffinity", &[term("a", "host"), term("b", "zone")]),
+        3 => prefers("podAntiAffinity", 7, &term("b", "zone")),
+        _ => json!({"topologySpreadConstraints": [constraint]}),
+    };
+    pod("default", app, &spec)
+}
+
 proptest! {
+    #[test]
+    fn what_is_remembered_of_the_neighbourhood_is_what_it_is(steps in steps(), app in 0..3_usize, kind in 1..5_usize) {
+        let (mut cluster, apps) = (cluster(), ["a", "b", "c"]);
+        let wish = Arc::new(Wish::of(&sociable(apps[app], kind)));
+        cluster.remember(&wish);
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Come { app, kind, node, leaving } => {
+                    let other = Arc::new(Wish::of(&sociable(apps[app], kind)));
+                    cluster.place(&Key::new("", &number.to_string()), other, &format!("n{node}"), leaving);
+                }
+                Step::Go(number) => drop(cluster.remove(&Key::new("", &number.to_string()))),
+            }
+            let remembered = Search::new(&cluster, &wish);
+            let neighbours = Arc::new(Neighbours::of(&cluster, &wish));
+            let fresh = Search { cluster: &cluster, wish: &wish, neighbours };
+            prop_assert_eq!(remembered.refusals().0, fresh.refusals().0);
+            let all: Vec<usize> = cluster.numbers().collect();
+            prop_assert_eq!(remembered.grades(&all), fresh.grades(&all));
+        }
+    }
+
     #[test]
     fn pods_that_spread_never_exceed_their_skew(skew in 1..3_i64, count in 1..40_usize, topology in prop_oneof![Just("zone"), Just("host")]) {
         let mut cluster = cluster();
