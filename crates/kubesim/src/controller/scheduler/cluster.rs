@@ -127,6 +127,10 @@ impl Cluster {
         Placement { news: true, roomier }
     }
 
+    pub(super) fn has(&self, pod: &Key) -> bool {
+        self.pods.contains_key(pod)
+    }
+
     /// Takes a pod away; the number of its node, and what it wanted there.
     pub(super) fn remove(&mut self, pod: &Key) -> Option<(usize, Arc<Wish>)> {
         let placed = self.pods.remove(pod)?;

@@ -114,6 +114,10 @@ impl Scheduler {
         }
         let key = Key::of(pod);
         let node = text(pod, "/spec/nodeName");
+        // A place is never lost: this is how the pod was before it got the one that it was given just now.
+        if !gone && node.is_empty() && self.cluster.has(&key) {
+            return;
+        }
         if gone || !node.is_empty() || !waits(pod) {
             self.queue.remove(&key, now);
             self.roomier.extend(self.cluster.denominate(&key));
