@@ -54,7 +54,9 @@ impl Event {
     }
 }
 
-const LIMIT: usize = 20_000;
+/// A collection remembers twice as many changes as it has objects, within these bounds: every change of a pod is a pod that is kept,
+/// and many small clusters are to fit into one process.
+const LIMITS: (usize, usize) = (2_000, 10_000);
 
 #[derive(Default)]
 pub(crate) struct History {
@@ -64,12 +66,17 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn push(&mut self, event: Arc<Event>) {
+    /// Takes in a change of a collection that has so many objects now.
+    pub(crate) fn push(&mut self, event: Arc<Event>, objects: usize) {
         self.events.push_back(event);
-        if self.events.len() > LIMIT
-            && let Some(old) = self.events.pop_front()
-        {
-            self.floor = old.version;
+        let limit = (2 * objects).clamp(LIMITS.0, LIMITS.1);
+        // Two at most, so that nothing takes long when a collection shrinks.
+        for _ in 0..2 {
+            if self.events.len() > limit
+                && let Some(old) = self.events.pop_front()
+            {
+                self.floor = old.version;
+            }
         }
     }
 

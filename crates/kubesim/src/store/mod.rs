@@ -300,7 +300,7 @@ impl Store {
             collection.objects.insert(Key::of(&value), Arc::clone(&value));
         }
         let event = Arc::new(Event::new(kind, change, Arc::clone(&value), previous, version));
-        collection.history.push(Arc::clone(&event));
+        collection.history.push(Arc::clone(&event), collection.objects.len());
         if change != Change::Deleted {
             inner.index(kind, &value);
         }
