@@ -64,7 +64,11 @@ impl Gate {
         access::check_escalation(&self.store, what.who, what.kind, &value)?;
         builtin::check(&self.store, what.kind, &value)?;
         self.validate(what, Some(&value), None, warnings).await?;
-        if what.dry { Ok(Arc::new(value)) } else { self.store_new(what.kind, value) }
+        if what.dry {
+            quota::bill(&self.store, what.kind, &value)?;
+            return Ok(Arc::new(value));
+        }
+        self.store_new(what.kind, value)
     }
 
     /// Into the store, in the version in which objects of the kind are kept.
@@ -79,7 +83,12 @@ impl Gate {
         self.as_stored(kind, &mut value);
         let _turn = self.turn.take();
         quota::charge(&self.store, kind, &value)?;
-        self.store.create(kind, value)
+        let namespace = object::namespace(&value).to_owned();
+        self.store.create(kind, value).or_else(|status| {
+            // It was charged for nothing.
+            quota::count_all(&self.store, &namespace)?;
+            Err(status)
+        })
     }
 
     /// Counts anew what a quota is about.

@@ -29,8 +29,24 @@ impl Turn {
 
 /// Charges a new object to the quotas of its namespace, or refuses it.
 pub(super) fn charge(store: &Store, kind: &Kind, value: &Value) -> Result<(), Status> {
+    for (key, counted) in bill(store, kind, value)? {
+        store.update(&kind::QUOTAS, &key, |seen| {
+            let mut value = seen.clone();
+            let used = read(&seen["status"]["used"]);
+            for (name, more) in &counted {
+                let total = used.get(name).unwrap_or(&0) + more;
+                object::set(&mut value, &["status", "used", name], json!(quantity::text(name, total)));
+            }
+            Ok(Some(value))
+        })?;
+    }
+    Ok(())
+}
+
+/// What a new object would be charged to each quota, or why it is refused.
+pub(super) fn bill(store: &Store, kind: &Kind, value: &Value) -> Result<Vec<(Key, Amounts)>, Status> {
     if store.count(&kind::QUOTAS) == 0 || !kind.namespaced {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let quotas = store.list(&kind::QUOTAS, object::namespace(value)).objects;
     let concerned: Vec<_> = quotas.iter().filter(|quota| in_scope(quota, kind, value)).collect();
@@ -72,18 +88,15 @@ pub(super) fn charge(store: &Store, kind: &Kind, value: &Value) -> Result<(), St
             changes.push((Key::of(quota), counted));
         }
     }
-    for (key, counted) in changes {
-        store.update(&kind::QUOTAS, &key, |seen| {
-            let mut value = seen.clone();
-            let used = read(&seen["status"]["used"]);
-            for (name, more) in &counted {
-                let total = used.get(name).unwrap_or(&0) + more;
-                object::set(&mut value, &["status", "used", name], json!(quantity::text(name, total)));
-            }
-            Ok(Some(value))
-        })?;
+    Ok(changes)
+}
+
+/// Counts anew what the quotas of a namespace are about.
+pub(super) fn count_all(store: &Store, namespace: &str) -> Result<(), Status> {
+    if store.count(&kind::QUOTAS) == 0 {
+        return Ok(());
     }
-    Ok(())
+    store.list(&kind::QUOTAS, namespace).objects.iter().try_for_each(|quota| count(store, &Key::of(quota)))
 }
 
 /// Writes into a quota what its namespace has now.

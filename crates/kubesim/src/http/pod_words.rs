@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::object::{self, int, items, text};
 
+/// Nobody looks for a node yet.
+const GATED: &str = "SchedulingGated";
+
 /// The one word that says how a pod is.
 pub(crate) fn status(pod: &Value) -> String {
     let lost = text(pod, "/status/reason") == "NodeLost" || condition_reason(pod, "Ready") == "NodeNotReady";
@@ -16,6 +19,9 @@ pub(crate) fn status(pod: &Value) -> String {
     let mut word = text(pod, "/status/reason");
     if word.is_empty() {
         word = text(pod, "/status/phase");
+    }
+    if condition_reason(pod, "PodScheduled") == GATED {
+        word = GATED;
     }
     let mut running = false;
     let mut own = None;

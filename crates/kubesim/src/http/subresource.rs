@@ -168,14 +168,20 @@ async fn binding(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
             let assigned = text(seen, "/spec/nodeName");
             if !assigned.is_empty() {
                 let why = format!("pod {} is already assigned to node {assigned:?}", target.name);
-                return Err(Status::new(409, "AlreadyAssigned", why));
+                return Err(Status::new(409, "Unassignable", why));
+            }
+            if !object::items(seen, "/spec/schedulingGates").is_empty() {
+                let why = format!("pod {} has non-empty .spec.schedulingGates", target.name);
+                return Err(Status::new(409, "Unassignable", why));
             }
             let mut value = seen.clone();
             object::set(&mut value, &["spec", "nodeName"], json!(node));
+            let scheduled = json!({"type": "PodScheduled", "status": "True"});
+            object::set_condition(&mut value, &scheduled, &clock::stamp());
             Ok(Some(value))
         })
         .map_err(|mut status| {
-            if status.reason == "AlreadyAssigned" {
+            if status.reason == "Unassignable" {
                 status.reason = "Conflict".into();
             }
             status

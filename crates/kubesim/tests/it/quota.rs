@@ -33,10 +33,21 @@ async fn a_quota_is_charged_for_what_comes_and_counted_anew_when_something_goes(
         kubectl.run(&["-n", "team", "create", "deployment", "other", "--image=web:1"], "").await;
     let refused = "exceeded quota: few, requested: count/deployments.apps=1, used: count/deployments.apps=1, limited: count/deployments.apps=1";
     assert!(!success && text.contains(refused), "{text}");
+    let dry = ["-n", "team", "create", "deployment", "other", "--image=web:1", "--dry-run=server"];
+    let (success, text) = kubectl.run(&dry, "").await;
+    assert!(!success && text.contains("exceeded quota: few"), "{text}");
     let text = kubectl.ok(&["-n", "team", "describe", "quota", "few"]).await;
     assert!(text.contains("pods") && text.contains("3     3"), "{text}");
     let text = kubectl.ok(&["-n", "team", "get", "quota"]).await;
     assert!(text.contains("count/deployments.apps: 1/1, pods: 3/3, secrets: 0/2"), "{text}");
+    // Who fails to make something is not charged for it.
+    let secret = ["-n", "team", "create", "secret", "generic", "one"];
+    kubectl.ok(&secret).await;
+    for _ in 0..3 {
+        let (success, text) = kubectl.run(&secret, "").await;
+        assert!(!success && text.contains("already exists"), "{text}");
+    }
+    kubectl.ok(&["-n", "team", "create", "secret", "generic", "two"]).await;
     kubectl.ok(&["-n", "team", "delete", "deployment", "web"]).await;
     until(&sim, path, |quota| quota["status"]["used"]["pods"] == "0").await;
     sim.shutdown().await;

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     harness::{PODS, Raw, change, condition, create, eventually, pod, ready},
+    kubectl::Kubectl,
     witness::{event, events, pod_that, sim_with},
 };
 
@@ -56,6 +57,11 @@ async fn a_pod_waits_behind_its_gates_and_nobody_complains() {
     let gated = with("a", &json!({"schedulingGates": [{"name": "bcs/quota"}, {"name": "bcs/price"}]}));
     let made = create(&sim, PODS, &gated).await;
     assert_eq!(condition(&made, "PodScheduled")["reason"], "SchedulingGated");
+    let text = Kubectl::new(&sim).ok(&["get", "pod", "a"]).await;
+    assert!(text.contains("SchedulingGated"), "{text}");
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": "gated-node-1"}});
+    let (code, refused) = Raw(&sim).post(&format!("{PODS}/a/binding"), &binding).await;
+    assert_eq!((code, &refused["reason"]), (409, &json!("Conflict")), "{refused}");
     let path = format!("{PODS}/a");
     let media = "application/merge-patch+json";
     let more = json!({"spec": {"schedulingGates": [{"name": "bcs/quota"}, {"name": "bcs/other"}]}});
