@@ -71,6 +71,11 @@ impl From<Error> for ProbeError {
     }
 }
 
+/// Without the address of a page about it, which some libraries add.
+fn plain(words: &str) -> &str {
+    words.split(": https://").next().unwrap_or(words)
+}
+
 /// What the server said, or the deepest cause: the outer layers only repeat that something failed. Nothing is quoted of a
 /// failed login: the plugin's environment and output hold secrets.
 pub(super) fn said(error: &kube::Error) -> String {
@@ -83,7 +88,7 @@ pub(super) fn said(error: &kube::Error) -> String {
         if matches!(error, kube::Error::Auth(_)) || deepest.is::<AuthError>() {
             return LOGIN.to_owned();
         }
-        let Some(next) = deepest.source() else { return deepest.to_string() };
+        let Some(next) = deepest.source() else { return plain(&deepest.to_string()).to_owned() };
         deepest = next;
     }
 }
@@ -102,5 +107,14 @@ mod tests {
             assert_eq!(said(&error), LOGIN);
             assert_eq!(Error::Kube(error).to_string(), LOGIN);
         }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_off_is_told_without_the_page_of_the_library() {
+        let words = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual";
+        let error = kube::Error::Service(std::io::Error::other(words).into());
+        assert_eq!(said(&error), "peer closed connection without sending TLS close_notify");
+        let error = kube::Error::Service(std::io::Error::other("connection refused: 127.0.0.1").into());
+        assert_eq!(said(&error), "connection refused: 127.0.0.1");
     }
 }
