@@ -275,6 +275,7 @@ impl Faults {
     }
 }
 
+/// Begun ones count: of eight seconds that have only just started eight are left.
 fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
