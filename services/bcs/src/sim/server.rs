@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{place::ONLY, words::Asked};
 use crate::{Exit, Failure};
 
-/// A cluster that says that it is simulated, once it was asked.
+/// A simulated cluster, by its authority.
 pub(crate) struct Server(Remote);
 
 /// What is set now, and what that has done.
@@ -54,9 +54,8 @@ impl Server {
         self.ask("GET", "/sim/stats", None).await
     }
 
-    /// Lets this go wrong, if it is a simulated cluster.
+    /// Lets this go wrong.
     pub(crate) async fn set(&self, asked: &Asked) -> Result<Done, Failure> {
-        self.faults().await?;
         self.ask("POST", "/sim/faults", Some(asked)).await
     }
 
