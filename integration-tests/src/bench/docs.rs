@@ -15,7 +15,8 @@ Written by `scripts/bench --write`; only what stands between the marks of a scen
 
 Every figure stands beside a floor: the least that the same job costs when it is written by hand with the raw clients and
 no code of BCS, measured in the same run on the same servers. Both take turns, and a ratio is the median of the ratios of
-neighbouring turns; percentiles are taken over all turns together. CPU seconds are summed over the turns of a side.
+neighbouring turns; percentiles are taken over all turns together. CPU seconds are summed over the turns of a side. Where
+nobody could do the job by hand, such as running a hundred thousand pods, there is a target and no floor.
 ";
 
 /// Puts the results where the last ones of the same scenario stand.
