@@ -31,10 +31,18 @@ impl Controller for Volumes {
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
         let (gone, key) = (event.change == Change::Deleted, Key::of(&event.object));
         if *event.kind == kind::VOLUMES {
-            if !gone && event.change == Change::Added {
+            if event.change != Change::Added {
+                return;
+            }
+            let kept = &event.object["spec"]["claimRef"];
+            if kept.is_object() {
+                // Nobody else waits for it.
+                queue.insert(Key::new(text(kept, "/namespace"), text(kept, "/name")));
+            } else {
                 queue.insert(key);
-                // Somebody may have waited for it.
-                queue.extend(self.store.list(&kind::VOLUME_CLAIMS, "").objects.iter().map(|c| Key::of(c)));
+                let claims = self.store.list(&kind::VOLUME_CLAIMS, "").objects;
+                let waiting = claims.iter().filter(|claim| text(claim, "/status/phase") != "Bound");
+                queue.extend(waiting.map(|claim| Key::of(claim)));
             }
             return;
         }

@@ -156,6 +156,21 @@ async fn classes_give_pods_their_priority_and_claims_their_volumes() {
     .await;
     let bound = until(&sim, &format!("{claims}/by-hand"), |c| c["status"]["phase"] == "Bound").await;
     assert_eq!(bound["spec"]["volumeName"], "disk");
+    // One that is kept for a claim goes to that claim, and to no other that waits.
+    create(&sim, claims, &claim("early", &json!(""))).await;
+    create(&sim, claims, &claim("meant", &json!(""))).await;
+    create(&sim, "/api/v1/persistentvolumes", &json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "kept"},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/kept"},
+            "claimRef": {"namespace": "default", "name": "meant"},
+        },
+    }))
+    .await;
+    let meant = until(&sim, &format!("{claims}/meant"), |c| c["status"]["phase"] == "Bound").await;
+    assert_eq!(meant["spec"]["volumeName"], "kept");
+    let early = until(&sim, &format!("{claims}/early"), |_| true).await;
+    assert_eq!(early["status"]["phase"], "Pending");
     kubectl.ok(&["delete", "pvc", "by-hand"]).await;
     until(&sim, "/api/v1/persistentvolumes/disk", |v| v["status"]["phase"] == "Released").await;
     sim.shutdown().await;
