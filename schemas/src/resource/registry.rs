@@ -1,12 +1,19 @@
 //! `Registry`: a place outside BCS that must know the address of every ready instance. A sidecar keeps it; the sidecar
 //! reads these documents from its configuration.
 
+mod etcd;
+mod tls;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiVersion, Metadata, cluster::SecretRef};
+pub use self::{
+    etcd::{EtcdAuth, EtcdDriver},
+    tls::{Identity, Tls},
+};
+use super::{ApiVersion, Metadata};
 use crate::{FieldError, Millis};
 
 /// The kind of a registry document.
@@ -73,60 +80,11 @@ pub enum Driver {
     Etcd(EtcdDriver),
 }
 
-/// How etcd is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct EtcdDriver {
-    /// Addresses of the members, all of one scheme: `http://127.0.0.1:2379`.
-    pub endpoints: Vec<String>,
-    /// Root of the keys.
-    #[serde(default = "default_prefix")]
-    pub prefix: String,
-    /// Whom we say we are, where etcd asks for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<EtcdAuth>,
-    /// What `https` needs beyond the authorities that the machine trusts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<EtcdTls>,
-}
-
-/// A user of etcd.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct EtcdAuth {
-    /// Name.
-    pub user: String,
-    /// Password; a line break at the end does not count.
-    pub password: SecretRef,
-}
-
-/// TLS towards etcd. Every file is PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct EtcdTls {
-    /// Authorities that may have signed etcd's certificate; those that the machine trusts when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<SecretRef>,
-    /// Who we are, where etcd wants a client certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<EtcdIdentity>,
-    /// Name in etcd's certificate, when it is not the host of the endpoints.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-}
-
-/// A client certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct EtcdIdentity {
-    /// The certificate, with those between it and its authority.
-    pub certificate: SecretRef,
-    /// Its private key.
-    pub key: SecretRef,
-}
-
-fn default_prefix() -> String {
-    "/skydns".to_owned()
+impl Driver {
+    /// Whether others write there as well, so that entries need an owner that no other installation has.
+    pub const fn is_shared(&self) -> bool {
+        !matches!(self, Self::File { .. })
+    }
 }
 
 impl RegistrySpec {
@@ -146,52 +104,6 @@ impl RegistrySpec {
         if !labels(&rendered) || !self.name.contains("{app}") {
             refuse("name", format!("{:?}: expected a template such as {{app}}.{{project}}", self.name));
         }
-        errors
-    }
-}
-
-impl EtcdDriver {
-    /// Without authentication and TLS, below `/skydns`.
-    pub fn plain(endpoints: Vec<String>) -> Self {
-        Self { endpoints, prefix: default_prefix(), auth: None, tls: None }
-    }
-
-    fn validate(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut refuse = |field: String, problem: &str| errors.push(FieldError::new(field, problem));
-        if self.endpoints.is_empty() {
-            refuse("endpoints".to_owned(), "is empty: expected at least one URL");
-        }
-        for (i, url) in self.endpoints.iter().enumerate() {
-            // The URL itself is not repeated where it may hold a password.
-            let problem = match url.split_once("://") {
-                Some(_) if url.contains('@') => {
-                    "holds a user: give it as auth, with the password in a file".to_owned()
-                }
-                Some(("http", _)) if self.tls.is_some() => {
-                    format!("{url:?}: expected https://, since there is tls")
-                }
-                Some(("http" | "https", _)) => continue,
-                _ => format!("{url:?}: expected http:// or https://"),
-            };
-            refuse(format!("endpoints[{i}]"), &problem);
-        }
-        if !self.prefix.starts_with('/') || self.prefix.ends_with('/') {
-            refuse("prefix".to_owned(), &format!("{:?}: expected such as /skydns", self.prefix));
-        }
-        if self.auth.as_ref().is_some_and(|auth| auth.user.is_empty()) {
-            refuse("auth.user".to_owned(), "is empty: expected the name of a user of etcd");
-        }
-        let identity = self.tls.as_ref().and_then(|tls| tls.client.as_ref());
-        let files = [
-            ("auth.password", self.auth.as_ref().map(|auth| &auth.password)),
-            ("tls.ca", self.tls.as_ref().and_then(|tls| tls.ca.as_ref())),
-            ("tls.client.certificate", identity.map(|client| &client.certificate)),
-            ("tls.client.key", identity.map(|client| &client.key)),
-        ];
-        errors.extend(
-            files.into_iter().filter_map(|(at, file)| Some((at, file?))).flat_map(|(at, f)| f.validate(at)),
-        );
         errors
     }
 }

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
-use bcs_schemas::{
-    FieldError, Millis, Name,
-    resource::{Registry, registry::Driver},
-};
+use bcs_schemas::{FieldError, Millis, Name, resource::Registry};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -113,7 +110,7 @@ impl Config {
                 errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
             }
             // Two installations with one name would take each other's entries for orphans of their own.
-            if self.owner.is_none() && matches!(registry.spec.driver, Driver::Etcd(_)) {
+            if self.owner.is_none() && registry.spec.driver.is_shared() {
                 errors.push(FieldError::new(
                     "owner",
                     format!("is missing: registry {name}, that others write to, needs a name that no other installation has"),

@@ -4,6 +4,7 @@
 
 pub mod etcd;
 pub mod file;
+mod secret;
 
 use std::sync::Arc;
 

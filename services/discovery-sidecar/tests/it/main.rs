@@ -6,8 +6,9 @@
     reason = "helpers of tests fail by panicking, and nobody counts their bytes"
 )]
 
+mod contract;
 mod copies;
-mod driver;
+mod drivers;
 mod fixture;
 mod outage;
 mod process;

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use bcs_schemas::resource::{
-    cluster::SecretRef,
-    registry::{EtcdDriver, EtcdTls},
-};
+use bcs_schemas::resource::registry::{EtcdDriver, Tls};
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+
+use crate::driver::secret::{self, read};
 
 /// How long one call may take.
 pub(super) const WITHIN: Duration = Duration::from_secs(3);
@@ -20,17 +19,17 @@ pub(super) async fn options(settings: &EtcdDriver) -> Result<ConnectOptions, Str
         .with_require_leader(true);
     if let Some(auth) = &settings.auth {
         let password = read("driver.etcd.auth.password", &auth.password).await?;
-        let password = password.trim_end_matches(['\r', '\n']);
-        options = options.with_user(auth.user.as_str(), password).with_auto_token_refresh(true);
+        options =
+            options.with_user(auth.user.as_str(), secret::line(&password)).with_auto_token_refresh(true);
     }
     if settings.endpoints.iter().any(|url| url.starts_with("https://")) {
-        let standard = EtcdTls::default();
+        let standard = Tls::default();
         options = options.with_tls(tls(settings.tls.as_ref().unwrap_or(&standard)).await?);
     }
     Ok(options)
 }
 
-async fn tls(settings: &EtcdTls) -> Result<TlsOptions, String> {
+async fn tls(settings: &Tls) -> Result<TlsOptions, String> {
     let mut tls = match &settings.ca {
         Some(ca) => {
             TlsOptions::new().ca_certificate(Certificate::from_pem(read("driver.etcd.tls.ca", ca).await?))
@@ -46,12 +45,6 @@ async fn tls(settings: &EtcdTls) -> Result<TlsOptions, String> {
         tls = tls.domain_name(name.as_str());
     }
     Ok(tls)
-}
-
-async fn read(field: &str, secret: &SecretRef) -> Result<String, String> {
-    let shown = secret.file.display();
-    let text = tokio::fs::read_to_string(&secret.file).await;
-    text.map_err(|e| format!("etcd: {field}: {shown} cannot be read: {e}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The etcd driver alone against a real etcd.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use bcs_discovery_sidecar::{
     domain::{Change, Failure, Naming, Outcome},
@@ -8,7 +8,32 @@ use bcs_discovery_sidecar::{
 };
 use futures::StreamExt;
 
-use crate::fixture::*;
+use crate::{contract::Site, fixture::*};
+
+impl Site for Etcd {
+    async fn start() -> Self {
+        Self::start().await
+    }
+
+    fn spec(&self) -> serde_json::Value {
+        serde_json::json!({ "driver": { "etcd": { "endpoints": [self.url()] } } })
+    }
+
+    async fn addresses(&self) -> BTreeSet<IpAddr> {
+        let hosts = self.keys("/skydns/local/bcs/shop/web/").await.into_iter().map(|(_, value)| {
+            let value: serde_json::Value = serde_json::from_str(&value).expect("JSON");
+            value["host"].as_str().and_then(|host| host.parse().ok()).expect("an address")
+        });
+        hosts.collect()
+    }
+
+    async fn add_foreign(&self, address: IpAddr) {
+        let value = serde_json::json!({ "host": address }).to_string();
+        self.client().await.put("/skydns/local/bcs/shop/web/theirs", value, None).await.expect("writes");
+    }
+}
+
+crate::contract::contract!(super::Etcd);
 
 fn driver(etcd: &Etcd) -> (Arc<dyn Driver>, Naming) {
     let owner = Owner {

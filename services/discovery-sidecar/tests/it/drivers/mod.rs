@@ -1,0 +1,4 @@
+//! A file per driver: how its real server is started and looked at from outside, and what only this driver has.
+
+mod etcd;
+mod file;
