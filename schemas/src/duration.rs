@@ -13,6 +13,9 @@ pub struct Millis(pub u64);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Millis {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
     /// `seconds` as milliseconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds * 1000)

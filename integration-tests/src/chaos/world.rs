@@ -269,7 +269,13 @@ fn service(lab: &Lab, part: Part, bus: &str, database: Option<&str>) -> Result<R
 const TAKEOVER: Duration = Duration::from_millis(3_000);
 
 fn sidecar(lab: &Lab, part: Part, bus: &str, etcd: &Wire) -> Result<Recipe> {
-    let registry = |name: &str, driver: serde_json::Value| json!({ "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": name }, "spec": { "driver": driver } });
+    let registry = |name: &str, driver: serde_json::Value| {
+        json!({
+            "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": name },
+            // Nobody resolves names here: an instance that is out of etcd can be stopped, and rounds are short.
+            "spec": { "driver": driver, "deregistrationDelay": "0s" },
+        })
+    };
     let directory = lab.path().join("registry");
     let address = format!("http://{}", etcd.address());
     let settings = json!({

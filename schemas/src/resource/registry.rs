@@ -53,6 +53,10 @@ pub struct RegistrySpec {
     /// Life time that clients may cache an entry for.
     #[serde(default = "default_ttl")]
     pub ttl: Millis,
+    /// How long clients may still use an entry that is out: so much later its instance counts as drained. When absent, the
+    /// `ttl` (25 s at most) where clients resolve names, and nothing elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deregistration_delay: Option<Millis>,
 }
 
 fn default_zone() -> String {
@@ -85,9 +89,22 @@ impl Driver {
     pub const fn is_shared(&self) -> bool {
         !matches!(self, Self::File { .. })
     }
+
+    /// Whether clients ask a resolver, which remembers what it was told.
+    pub const fn is_resolved(&self) -> bool {
+        matches!(self, Self::Etcd(_))
+    }
 }
 
 impl RegistrySpec {
+    /// How long after an entry is out its instance counts as drained. What nobody set stays below the drain deadline that
+    /// applications have when they set none (30 s): two defaults must not make every drain overdue.
+    pub fn deregistration_delay(&self) -> Millis {
+        let resolved =
+            if self.driver.is_resolved() { self.ttl.min(Millis::from_secs(25)) } else { Millis::ZERO };
+        self.deregistration_delay.unwrap_or(resolved)
+    }
+
     /// What the types alone cannot tell.
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = match &self.driver {

@@ -147,6 +147,7 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
             zone: "bcs.local".to_owned(),
             name: "{app}.{project}".to_owned(),
             ttl: Millis::from_secs(30),
+            deregistration_delay: None,
         },
     })
 }

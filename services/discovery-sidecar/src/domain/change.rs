@@ -61,6 +61,11 @@ pub enum Outcome {
     Differs(Option<Item>),
     /// Not done: the place belongs to somebody else.
     Foreign(String),
+    /// Not done: the registry does not want this one, in its own words. The others of the batch are not meant.
+    Refused(String),
+    /// Not done yet: the registry needs time for it, such as for connections to end, in its own words. New traffic does not
+    /// come any more, if it was to be taken out.
+    Waits(String),
     /// Not done, though nothing was wrong with it: another change of the batch stood in the way.
     Again,
 }

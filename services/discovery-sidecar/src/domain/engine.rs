@@ -38,6 +38,8 @@ pub struct Settings {
     pub unready_hold: Duration,
     /// How long a transition may last before it is reported: most are over within milliseconds.
     pub report_after: Duration,
+    /// How long clients may still use an entry that is out.
+    pub deregistration_delay: Duration,
     /// When removals by absence are held.
     pub guard: guard::Limits,
     /// Changes that the registry takes in one call.
@@ -207,7 +209,7 @@ impl Engine {
         };
         for slot in self.slots.values() {
             counts.entries += u64::from(slot.seen.is_some());
-            counts.quarantined += u64::from(slot.fault.is_some());
+            counts.quarantined += u64::from(slot.fault.as_ref().is_some_and(|fault| !fault.waits));
             if slot.need().is_some() {
                 counts.pending += 1;
                 counts.oldest = match (counts.oldest, slot.since) {

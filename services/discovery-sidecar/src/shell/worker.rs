@@ -104,6 +104,7 @@ impl Worker {
             naming: Naming::of(&registry.spec),
             unready_hold: config.unready_hold.std(),
             report_after: REPORT_AFTER,
+            deregistration_delay: registry.spec.deregistration_delay().std(),
             guard: guard::Limits { percent: config.guard_percent, at_least: config.guard_at_least },
             batch: able.batch,
         };

@@ -170,7 +170,10 @@ impl Etcd {
     }
 
     pub(crate) fn registry(&self, registry: &str) -> Registry {
-        document(registry, serde_json::json!({ "etcd": { "endpoints": [self.url()] } }))
+        let mut registry = document(registry, serde_json::json!({ "etcd": { "endpoints": [self.url()] } }));
+        // Nobody resolves names here: what is out is out.
+        registry.spec.deregistration_delay = Some(bcs_schemas::Millis::ZERO);
+        registry
     }
 }
 

@@ -25,6 +25,8 @@ impl Engine {
         let same = before.as_ref().is_some_and(|b| b.uid == endpoint.uid);
         if !same {
             self.incarnation_changed(&mut instance, before.as_deref(), now);
+            // It may have been in the registry until a moment ago, by an earlier life of this sidecar.
+            instance.remembered = self.remembered(now);
         }
         if matches!(endpoint.phase, EndpointPhase::Draining | EndpointPhase::Gone) {
             self.tombs.insert(&endpoint.uid, now.up);

@@ -50,8 +50,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(place) else { return };
         self.touched.insert(slot.key.clone());
         let Some(need) = slot.need() else {
-            slot.since = None;
-            return;
+            return slot.is_right();
         };
         slot.since.get_or_insert(now.wall);
         // Nothing is taken out of the lanes then, and the next reading builds them anew.

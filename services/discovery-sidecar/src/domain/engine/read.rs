@@ -20,7 +20,13 @@ impl Engine {
             self.read_item(item, again, now);
         }
         let reads = self.reads;
-        let mut places = Vec::new();
+        let (mut places, mut out) = (Vec::new(), Vec::new());
+        for (place, slot) in &self.slots {
+            if slot.read != reads && slot.seen.is_some() {
+                out.push(place.clone());
+            }
+        }
+        out.iter().for_each(|place| self.went_out(place, now));
         for (place, slot) in &mut self.slots {
             if slot.read != reads && slot.seen.take().is_some() {
                 slot.drifted |= again;
@@ -28,6 +34,8 @@ impl Engine {
             (slot.queued, slot.busy) = (false, false);
             if slot.need().is_some() || slot.want.is_none() {
                 places.push(place.clone());
+            } else {
+                slot.is_right();
             }
         }
         for place in places {
@@ -84,6 +92,9 @@ impl Engine {
     pub fn drifted(&mut self, place: &Place, item: Option<Item>, now: Now) {
         if !self.trusted {
             return;
+        }
+        if item.is_none() {
+            self.went_out(place, now);
         }
         match (self.slots.get_mut(place), item) {
             (Some(slot), item) => {

@@ -47,6 +47,9 @@ impl Engine {
                 }
             }
             let instance = self.instances.entry(key.clone()).or_default();
+            if registration.state == RegistrationState::Drained {
+                instance.remembered = None;
+            }
             instance.reported = Some(Reported {
                 state: registration.state,
                 since: registration.since,
@@ -79,9 +82,13 @@ impl Engine {
     fn report(&mut self, key: &Key, now: Now) -> Option<Report> {
         let finding = {
             let instance = self.instances.get(key)?;
-            let Some(endpoint) = &instance.endpoint else { return self.report_gone(key) };
-            self.finding(instance, endpoint)?
+            let Some(endpoint) = &instance.endpoint else { return self.report_gone(key, now) };
+            self.finding(instance, endpoint, now)?
         };
+        if finding.state == RegistrationState::Draining {
+            let until = self.instances.get(key)?.remembered.filter(|until| now.up < *until);
+            self.timers.extend(until.map(|until| (until, Timer::Report(key.clone()))));
+        }
         if matches!(finding.state, RegistrationState::Pending | RegistrationState::Draining)
             && self.too_early(key, now)
         {
@@ -136,8 +143,12 @@ impl Engine {
 
     /// The key is removed when the registry is known to hold nothing of it. While the cluster is unknown it is kept, for
     /// the endpoint may only be out of sight.
-    fn report_gone(&mut self, key: &Key) -> Option<Report> {
+    fn report_gone(&mut self, key: &Key, now: Now) -> Option<Report> {
         let instance = self.instances.get(key)?;
+        if instance.is_remembered(now) {
+            self.timers.extend(instance.remembered.map(|until| (until, Timer::Report(key.clone()))));
+            return None;
+        }
         let out = self.trusted && instance.places().all(|p| self.slots.get(p).is_none_or(|s| !s.holds()));
         if !out || !(instance.left || self.cluster_known) || self.unproven.contains(key) {
             return None;
@@ -156,15 +167,17 @@ impl Engine {
         now.up < due
     }
 
-    fn finding(&self, instance: &Instance, endpoint: &Endpoint) -> Option<Finding> {
+    fn finding(&self, instance: &Instance, endpoint: &Endpoint, now: Now) -> Option<Finding> {
         let slot = instance.place.as_ref().and_then(|place| self.slots.get(place));
         let plain = |state| Some(Finding { state, reason: None, retry: None });
         if let Some(fault) = slot.and_then(|s| s.fault.as_ref()) {
-            return Some(Finding {
-                state: RegistrationState::Failed,
-                reason: Some(fault.words.clone()),
-                retry: Some(fault.until),
-            });
+            let state = match (fault.waits, slot.is_some_and(|s| s.want.is_some())) {
+                (false, _) => RegistrationState::Failed,
+                (true, true) => RegistrationState::Pending,
+                (true, false) => RegistrationState::Draining,
+            };
+            let retry = (!fault.waits).then_some(fault.until);
+            return Some(Finding { state, reason: Some(fault.words.clone()), retry });
         }
         if let Some(slot) = slot.filter(|s| s.want.is_some()) {
             if self.confirmed(instance, endpoint, slot) {
@@ -202,6 +215,11 @@ impl Engine {
             EndpointPhase::Starting | EndpointPhase::Unknown if instance.reported.is_none() => None,
             // Whoever waits for a drain would take an older word of the same incarnation for its end.
             _ if !leaving => Some(unready("taken out: it is not ready")),
+            _ if self.trusted && instance.is_remembered(now) => Some(Finding {
+                state: RegistrationState::Draining,
+                reason: Some("out of the registry; clients may remember it a little longer".to_owned()),
+                retry: None,
+            }),
             _ if self.trusted => plain(RegistrationState::Drained),
             _ => Some(Finding {
                 state: RegistrationState::Draining,
@@ -230,6 +248,11 @@ impl Engine {
 }
 
 impl Instance {
+    /// Clients may still use what was taken out.
+    fn is_remembered(&self, now: Now) -> bool {
+        self.remembered.is_some_and(|until| now.up < until)
+    }
+
     /// This was said of this incarnation at this address.
     fn was(&self, state: RegistrationState, endpoint: &Endpoint) -> bool {
         self.reported.as_ref().is_some_and(|r| {

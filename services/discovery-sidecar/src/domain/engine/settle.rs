@@ -1,10 +1,16 @@
 //! Answers of the registry: what was confirmed, what was found instead, and what failed.
 
+use std::time::Duration;
+
 use super::{
     super::{Change, Failure, Item, Now, Outcome, Place, backoff, bisect::Verdict},
     Engine, Timer,
     slot::{Fault, Seen},
 };
+
+/// How soon a registry that needs time is looked at again, at first and at last.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN_CAP: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// The batch was answered, one outcome per change.
@@ -19,14 +25,18 @@ impl Engine {
                 (Outcome::Done(version), Change::Put { digest, .. }) => {
                     self.now_there(&place, Some(Seen { digest, version }));
                 }
-                (Outcome::Done(_), Change::Remove { .. }) => self.now_there(&place, None),
-                (Outcome::Differs(item), _) => self.found(&place, item),
                 // Ours is not there, and that is all that was asked for.
-                (Outcome::Foreign(_), Change::Remove { .. }) => self.now_there(&place, None),
+                (Outcome::Done(_) | Outcome::Foreign(_), Change::Remove { .. }) => {
+                    self.went_out(&place, now);
+                    self.now_there(&place, None);
+                }
+                (Outcome::Differs(item), _) => self.found(&place, item, now),
                 (Outcome::Foreign(words), Change::Put { .. }) => {
-                    self.found(&place, None);
+                    self.found(&place, None, now);
                     self.quarantine(&place, words, now, jitter);
                 }
+                (Outcome::Refused(words), _) => self.quarantine(&place, words, now, jitter),
+                (Outcome::Waits(words), _) => self.wait(&place, words, now),
                 (Outcome::Again, _) => (),
             }
             self.enqueue(&place, now);
@@ -83,10 +93,38 @@ impl Engine {
     }
 
     /// Something else than expected lies there.
-    fn found(&mut self, place: &Place, item: Option<Item>) {
+    fn found(&mut self, place: &Place, item: Option<Item>, now: Now) {
+        if item.is_none() {
+            self.went_out(place, now);
+        }
         if let Some(slot) = self.slots.get_mut(place) {
             slot.seen = item.map(|i| Seen { digest: i.digest, version: i.version });
         }
+    }
+
+    /// The entry is seen there no more: for a while clients may still remember it.
+    pub(super) fn went_out(&mut self, place: &Place, now: Now) {
+        let Some(slot) = self.slots.get(place).filter(|slot| slot.seen.is_some()) else { return };
+        let remembered = self.remembered(now);
+        if let Some(instance) = self.instances.get_mut(&slot.key) {
+            instance.remembered = remembered;
+        }
+    }
+
+    /// Until when clients may still use what is taken out now.
+    pub(super) fn remembered(&self, now: Now) -> Option<Duration> {
+        let delay = self.settings.deregistration_delay;
+        (!delay.is_zero()).then(|| now.up + delay)
+    }
+
+    /// The registry is at it: it is looked at again soon.
+    fn wait(&mut self, place: &Place, words: String, now: Now) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let attempts = slot.fault.as_ref().filter(|f| f.waits).map_or(0, |f| f.attempts) + 1;
+        let until = now.up + LOOK_AGAIN.saturating_mul(attempts).min(LOOK_AGAIN_CAP);
+        slot.fault = Some(Box::new(Fault { words, waits: true, attempts, until }));
+        self.touched.insert(slot.key.clone());
+        self.timers.insert((until, Timer::Retry(place.clone())));
     }
 
     /// The registry does not want this one: it is tried again on its own time.
@@ -95,7 +133,7 @@ impl Engine {
         let attempts = slot.fault.as_ref().map_or(0, |f| f.attempts) + 1;
         // It starts where the registry's own backoff is after a few failures: it is not going to heal within milliseconds.
         let until = now.up + backoff::delay(attempts + 3, 0.5 + jitter / 2.0);
-        slot.fault = Some(Box::new(Fault { words, attempts, until }));
+        slot.fault = Some(Box::new(Fault { words, waits: false, attempts, until }));
         self.touched.insert(slot.key.clone());
         self.timers.insert((until, Timer::Retry(place.clone())));
     }

@@ -39,10 +39,12 @@ pub(super) struct Seen {
     pub(super) version: u64,
 }
 
-/// The registry refuses this very entry; its neighbours go on.
+/// The registry refuses this very entry, or is not done with it; its neighbours go on.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) words: String,
+    /// Nothing is wrong, it only takes time.
+    pub(super) waits: bool,
     pub(super) attempts: u32,
     pub(super) until: Duration,
 }
@@ -87,6 +89,11 @@ impl Slot {
         self.seen.is_some() || self.busy
     }
 
+    /// Whatever was wrong with it, it is as it should be now.
+    pub(super) fn is_right(&mut self) {
+        (self.since, self.fault) = (None, None);
+    }
+
     /// Desired minus observed.
     pub(super) fn need(&self) -> Option<Need> {
         match (self.want, self.seen) {
@@ -111,6 +118,8 @@ pub(super) struct Instance {
     pub(super) left: bool,
     /// Until when it stays although it is not ready.
     pub(super) hold: Option<Duration>,
+    /// Until when clients may still use what was taken out of the registry.
+    pub(super) remembered: Option<Duration>,
     /// Since when its report is overdue.
     pub(super) overdue: Option<Duration>,
     pub(super) reported: Option<Reported>,

@@ -24,6 +24,7 @@ enum Step {
     Tamper(u8),
     Occupy(u32, u8),
     Poison(u32, u8),
+    Slow,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Tamper),
         1 => (instance.clone(), 0_u8..3).prop_map(|(i, u)| Step::Occupy(i, u)),
         1 => (instance, 0_u8..3).prop_map(|(i, u)| Step::Poison(i, u)),
+        1 => Just(Step::Slow),
     ]
 }
 
@@ -123,6 +125,7 @@ impl Chaos {
                     self.foreign.insert(place, Held::Foreign(i.into()));
                 }
             }
+            Step::Slow => world.slow += 1,
             Step::Poison(i, uid) => world.poison.push(incarnation(i, uid).uid),
         }
         self.world.report();
@@ -133,8 +136,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn in_the_end_the_registry_holds_exactly_what_is_ready(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut chaos = Chaos { world: World::new(), foreign: BTreeMap::new(), left: BTreeSet::new() };
+    fn in_the_end_the_registry_holds_exactly_what_is_ready(
+        steps in proptest::collection::vec(step(), 1..120),
+        delay in prop_oneof![Just(0), Just(700)],
+    ) {
+        let world = World::remembering(Duration::from_millis(delay));
+        let mut chaos = Chaos { world, foreign: BTreeMap::new(), left: BTreeSet::new() };
         chaos.world.read();
         steps.into_iter().for_each(|step| chaos.take(step));
         let Chaos { mut world, foreign, .. } = chaos;

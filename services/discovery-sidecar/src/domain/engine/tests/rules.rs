@@ -361,3 +361,50 @@ fn a_reading_without_differences_is_quick() {
     // The target is 20 ms for an optimized build; this one is not.
     assert!(took < Duration::from_millis(200), "{took:?}");
 }
+
+#[test]
+fn what_clients_remember_is_not_said_to_be_out_before_they_forgot_it() {
+    let mut world = World::remembering(Duration::from_secs(5));
+    world.set(endpoint("web", 1));
+    world.read();
+    world.settle();
+    world.phase(KEY, EndpointPhase::Draining);
+    world.call(Answer::Good);
+    world.report();
+    world.pass(Duration::from_secs(1));
+    world.report();
+    assert_eq!(world.ours().count(), 0, "it is out at once");
+    let said = world.registrations.values().next().expect("a registration");
+    assert_eq!(said.state, RegistrationState::Draining);
+    assert!(said.reason.as_deref().is_some_and(|r| r.contains("remember")), "{said:?}");
+    world.restart();
+    world.pass(Duration::from_secs(3));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining), "nor by the next sidecar");
+    world.pass(Duration::from_secs(3));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Drained));
+}
+
+#[test]
+fn a_removal_that_takes_time_is_asked_for_again_and_says_what_it_waits_for() {
+    let mut world = with(2);
+    world.slow = 3;
+    world.phase(KEY, EndpointPhase::Draining);
+    assert!(world.call(Answer::Good));
+    assert!(!world.call(Answer::Good), "not at once");
+    world.pass(Duration::from_millis(10));
+    world.report();
+    world.pass(Duration::from_millis(35));
+    assert!(!world.call(Answer::Good));
+    world.pass(Duration::from_millis(100));
+    world.report();
+    let said = world.registrations.values().find(|r| r.instance == "web-1").expect("a registration");
+    assert_eq!(
+        (said.state, said.reason.as_deref()),
+        (RegistrationState::Draining, Some("2 connections are left"))
+    );
+    assert_eq!(world.engine.counts().quarantined, 0);
+    world.settle();
+    assert_eq!((world.ours().count(), world.state("web.web-1")), (1, Some(RegistrationState::Drained)));
+}

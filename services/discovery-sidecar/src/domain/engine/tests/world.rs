@@ -52,6 +52,11 @@ pub(super) struct World {
     pub(super) up: Duration,
     pub(super) calls: u32,
     pub(super) puts: u32,
+    /// How many removals are not done at once: the registry needs time for them.
+    pub(super) slow: u32,
+    delay: Duration,
+    /// When an incarnation was taken out.
+    out: BTreeMap<String, Duration>,
     version: u64,
 }
 
@@ -62,6 +67,7 @@ pub(super) fn settings() -> Settings {
         registry: testing::name("dns"),
         naming: Naming::of(&spec.expect("a spec")),
         unready_hold: Duration::from_secs(1),
+        deregistration_delay: Duration::ZERO,
         report_after: Duration::from_millis(100),
         guard: guard::Limits::default(),
         batch: 8,
@@ -70,8 +76,13 @@ pub(super) fn settings() -> Settings {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::remembering(Duration::ZERO)
+    }
+
+    /// A registry whose clients remember what they were told for so long.
+    pub(super) fn remembering(delay: Duration) -> Self {
         let mut world = Self {
-            engine: Engine::new(settings(), Arc::new(Plain)),
+            engine: Engine::new(Settings { deregistration_delay: delay, ..settings() }, Arc::new(Plain)),
             registry: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -79,6 +90,9 @@ impl World {
             up: Duration::ZERO,
             calls: 0,
             puts: 0,
+            slow: 0,
+            delay,
+            out: BTreeMap::new(),
             version: 1,
         };
         world.engine.cluster_known(true);
@@ -133,7 +147,8 @@ impl World {
 
     /// A new process: it knows what the platform and the registry hold.
     pub(super) fn restart(&mut self) {
-        self.engine = Engine::new(settings(), Arc::new(Plain));
+        let settings = Settings { deregistration_delay: self.delay, ..settings() };
+        self.engine = Engine::new(settings, Arc::new(Plain));
         self.engine.cluster_known(true);
         for endpoint in self.endpoints.clone().into_values() {
             self.engine.observe(&endpoint.key(), Arc::new(endpoint), self.now());
@@ -166,6 +181,10 @@ impl World {
 
     /// All or nothing, as a transaction.
     fn commit(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        if self.slow > 0 && batch.iter().any(|change| matches!(change, Change::Remove { .. })) {
+            self.slow -= 1;
+            return batch.iter().map(|_| Outcome::Waits("2 connections are left".into())).collect();
+        }
         let outcomes: Vec<Outcome> = batch.iter().map(|change| self.judge(change)).collect();
         if outcomes.iter().any(|o| !matches!(o, Outcome::Done(_))) {
             return outcomes
@@ -177,7 +196,11 @@ impl World {
         let version = self.version;
         for change in batch {
             match change {
-                Change::Remove { place, .. } => drop(self.registry.remove(place)),
+                Change::Remove { place, .. } => {
+                    if let Some(Held::Ours(item)) = self.registry.remove(place) {
+                        self.out.insert(item.uid.to_string(), self.up);
+                    }
+                }
                 Change::Put { place, entry, digest, .. } => {
                     self.puts += 1;
                     let (key, uid) = (Arc::from(entry.key()), Arc::from(entry.endpoint.uid.as_str()));
@@ -213,6 +236,16 @@ impl World {
                     let held = self.ours().any(|item| *item.uid == *registration.uid);
                     if registration.state == RegistrationState::Drained {
                         assert!(!held, "{} is said to be out and is not", registration.uid);
+                        let before = self.registrations.get(&registration.key());
+                        let again = before
+                            .is_some_and(|r| (&r.uid, r.state) == (&registration.uid, registration.state));
+                        let early =
+                            self.out.get(&registration.uid).is_some_and(|out| self.up < *out + self.delay);
+                        assert!(
+                            again || !early,
+                            "{} is said to be out while clients remember it",
+                            registration.uid
+                        );
                     }
                     self.registrations.insert(registration.key(), registration);
                 }
