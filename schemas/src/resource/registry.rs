@@ -2,6 +2,7 @@
 //! reads these documents from its configuration.
 
 mod etcd;
+mod redis;
 mod tls;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     etcd::{EtcdAuth, EtcdDriver},
+    redis::{RedisAuth, RedisDriver, RedisMember},
     tls::{Identity, Tls},
 };
 use super::{ApiVersion, Metadata};
@@ -82,6 +84,8 @@ pub enum Driver {
     },
     /// etcd in the SkyDNS layout, as CoreDNS reads it.
     Etcd(EtcdDriver),
+    /// Sets of Redis: a name is a set of addresses, such as an allow-list.
+    Redis(RedisDriver),
 }
 
 impl Driver {
@@ -109,7 +113,8 @@ impl RegistrySpec {
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = match &self.driver {
             Driver::File { .. } => Vec::new(),
-            Driver::Etcd(etcd) => etcd.validate().into_iter().map(|e| e.under("driver.etcd")).collect(),
+            Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
+            Driver::Redis(redis) => under("driver.redis", redis.validate()),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
         let labels = |text: &str| text.split('.').all(|label| crate::Name::new(label).is_ok());
@@ -123,6 +128,10 @@ impl RegistrySpec {
         }
         errors
     }
+}
+
+fn under(field: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
+    errors.into_iter().map(|error| error.under(field)).collect()
 }
 
 #[cfg(test)]

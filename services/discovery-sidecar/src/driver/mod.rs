@@ -4,6 +4,7 @@
 
 pub mod etcd;
 pub mod file;
+pub mod redis;
 mod secret;
 
 use std::sync::Arc;
@@ -130,10 +131,19 @@ impl std::fmt::Display for Owner {
     }
 }
 
+/// Why nothing is written when the name of our installation belongs to another one; `mark` is where that is written.
+fn taken(kind: &str, owner: &Name, ours: &str, other: &str, mark: &str) -> String {
+    format!(
+        "{kind}: the owner {owner} is another installation, {other}, and this one, {ours}, writes nothing: set another owner here, or \
+         delete {mark} if the other one is gone for good"
+    )
+}
+
 /// The driver that a registry document asks for.
 pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
     match &spec.driver {
         registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
         registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),
+        registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
     }
 }

@@ -37,8 +37,17 @@ impl Hand {
         Self::owned_by("eu1", site)
     }
 
+    /// With other settings than the site has by itself.
+    pub(crate) fn with(spec: serde_json::Value) -> Self {
+        Self::new("eu1", spec)
+    }
+
     pub(crate) fn owned_by(platform: &str, site: &impl Site) -> Self {
-        let spec: RegistrySpec = serde_json::from_value(site.spec()).expect("a spec");
+        Self::new(platform, site.spec())
+    }
+
+    fn new(platform: &str, spec: serde_json::Value) -> Self {
+        let spec: RegistrySpec = serde_json::from_value(spec).expect("a spec");
         assert_eq!(spec.validate(), []);
         let owner = Owner {
             platform: name(platform),

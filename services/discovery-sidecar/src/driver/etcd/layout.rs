@@ -21,7 +21,7 @@ pub(super) struct SkyDns {
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) key: String,
-    pub(super) name: String,
+    pub(super) name: bcs_schemas::Name,
     pub(super) installation: String,
 }
 
@@ -66,7 +66,7 @@ impl SkyDns {
     pub(super) fn new(prefix: &str, owner: &Owner) -> Self {
         let claim = Claim {
             key: format!("{}/bcs/installation/{}", parent(prefix), owner.platform),
-            name: owner.platform.to_string(),
+            name: owner.platform.clone(),
             installation: owner.installation.clone(),
         };
         Self { prefix: prefix.to_owned(), owner: owner.to_string(), claim }

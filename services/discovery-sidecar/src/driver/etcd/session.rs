@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{Failure, Place},
-    driver::{Drift, Listing},
+    driver::{Drift, Listing, taken},
 };
 
 const PAGE: i64 = 2000;
@@ -146,9 +146,12 @@ async fn claim(client: &mut Client, claim: &Claim) -> Result<(Compare, Option<Tx
     };
     if kv.value() != installation.as_bytes() {
         let other = String::from_utf8_lossy(kv.value());
-        return Err(Failure::Unavailable(format!(
-            "etcd: the owner {name} is another installation, {other}, and this one, {installation}, writes nothing: set another \
-             owner here, or delete the key {key} if the other one is gone for good"
+        return Err(Failure::Unavailable(taken(
+            "etcd",
+            name,
+            installation,
+            &other,
+            &format!("the key {key}"),
         )));
     }
     Ok((Compare::mod_revision(key.as_str(), CompareOp::Equal, kv.mod_revision()), None))
