@@ -2,6 +2,7 @@
 //! reads these documents from its configuration.
 
 mod etcd;
+mod postgres;
 mod redis;
 mod tls;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     etcd::{EtcdAuth, EtcdDriver},
+    postgres::PostgresDriver,
     redis::{RedisAuth, RedisDriver, RedisMember},
     tls::{Identity, Tls},
 };
@@ -86,6 +88,8 @@ pub enum Driver {
     Etcd(EtcdDriver),
     /// Sets of Redis: a name is a set of addresses, such as an allow-list.
     Redis(RedisDriver),
+    /// A table of PostgreSQL with a row for each instance.
+    Postgres(PostgresDriver),
 }
 
 impl Driver {
@@ -114,6 +118,7 @@ impl RegistrySpec {
         let mut errors = match &self.driver {
             Driver::File { .. } => Vec::new(),
             Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
+            Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));

@@ -51,8 +51,14 @@ pub(crate) fn start(program: &str, package: &str, arguments: &[String]) -> Proce
 }
 
 pub(crate) fn start_logged(program: &str, package: &str, arguments: &[String], log: Stdio) -> Process {
-    let child = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(log).spawn();
-    Process(child.unwrap_or_else(|e| panic!("{program} cannot be started ({e}): install {package}")))
+    let mut command = Command::new(program);
+    command.args(arguments).stderr(log);
+    start_command(command, package)
+}
+
+pub(crate) fn start_command(mut command: Command, package: &str) -> Process {
+    let child = command.stdout(Stdio::null()).spawn();
+    Process(child.unwrap_or_else(|e| panic!("{command:?} cannot be started ({e}): install {package}")))
 }
 
 /// Waits for a state; says what was missing when it does not come.

@@ -2,4 +2,5 @@
 
 mod etcd;
 mod file;
+mod postgres;
 mod redis;
