@@ -2,6 +2,7 @@
 //! reads these documents from its configuration.
 
 mod etcd;
+mod haproxy;
 mod postgres;
 mod redis;
 mod tls;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     etcd::{EtcdAuth, EtcdDriver},
+    haproxy::HaproxyDriver,
     postgres::PostgresDriver,
     redis::{RedisAuth, RedisDriver, RedisMember},
     tls::{Identity, Tls},
@@ -90,6 +92,8 @@ pub enum Driver {
     Redis(RedisDriver),
     /// A table of PostgreSQL with a row for each instance.
     Postgres(PostgresDriver),
+    /// Servers of HAProxy, by its runtime API.
+    Haproxy(HaproxyDriver),
 }
 
 impl Driver {
@@ -118,6 +122,7 @@ impl RegistrySpec {
         let mut errors = match &self.driver {
             Driver::File { .. } => Vec::new(),
             Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
+            Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
             Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
         };

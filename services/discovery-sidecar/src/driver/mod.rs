@@ -4,6 +4,7 @@
 
 pub mod etcd;
 pub mod file;
+pub mod haproxy;
 pub mod postgres;
 pub mod redis;
 mod secret;
@@ -145,6 +146,7 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
     match &spec.driver {
         registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
         registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),
+        registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),
         registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
     }

@@ -2,5 +2,6 @@
 
 mod etcd;
 mod file;
+mod haproxy;
 mod postgres;
 mod redis;

@@ -1,0 +1,287 @@
+//! Servers of HAProxy, by its runtime API. They live as long as its process: one that is started again gets them again. A server that
+//! leaves is put into maintenance, so that it gets nothing new, and counts as out when its last request was answered.
+
+mod layout;
+mod talk;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bcs_schemas::resource::registry::HaproxyDriver;
+use futures::{
+    future::BoxFuture,
+    stream::{self, BoxStream, StreamExt},
+};
+
+use self::{
+    layout::{Server, Servers, weight},
+    talk::Talk,
+};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
+
+const BATCH: usize = 100;
+/// How often it is looked whether somebody else changed something, or a new process began.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The driver.
+pub struct Haproxy(Arc<Inner>);
+
+struct Inner {
+    settings: HaproxyDriver,
+    servers: Servers,
+    state: Mutex<State>,
+}
+
+/// What HAProxy holds, as we left or found it.
+#[derive(Default)]
+struct State {
+    epoch: u64,
+    known: BTreeMap<Place, u64>,
+    /// Raised by every call of ours, so that a look that began before it is not believed.
+    calls: u64,
+    /// Out of service and not deleted yet, since idle connections were left.
+    leftover: BTreeSet<Place>,
+}
+
+impl Haproxy {
+    /// Connects for every call.
+    pub fn new(settings: HaproxyDriver, owner: &Owner) -> Self {
+        let servers = Servers::new(&settings, owner);
+        Self(Arc::new(Inner { settings, servers, state: Mutex::default() }))
+    }
+}
+
+impl Inner {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A talk with a HAProxy that no newer sidecar keeps. A new process has no epoch: somebody has to read it anew.
+    async fn begin(&self) -> Result<Talk, Failure> {
+        let epoch = self.state().epoch;
+        let mut talk = Talk::begin(&self.settings.socket).await?;
+        match self.held(&mut talk).await? {
+            Some(held) if held == epoch => Ok(talk),
+            Some(held) if held > epoch => Err(Failure::Fenced(held)),
+            _ => Err(Failure::Unavailable("haproxy: it was started again".to_owned())),
+        }
+    }
+
+    async fn held(&self, talk: &mut Talk) -> Result<Option<u64>, Failure> {
+        let answer = talk.ask(&format!("get var {}", self.servers.variable)).await?;
+        let number = answer.split_once("value=<").and_then(|(_, rest)| rest.split('>').next());
+        Ok(number.and_then(|number| number.parse().ok()))
+    }
+
+    async fn raise(&self, epoch: u64) -> Result<(), Failure> {
+        let mut talk = Talk::begin(&self.settings.socket).await?;
+        if let Some(held) = self.held(&mut talk).await?.filter(|held| *held > epoch) {
+            return Err(Failure::Fenced(held));
+        }
+        // Variables of the process count as an experiment, which has to be said first.
+        let set = format!("set var {} int({epoch})", self.servers.variable);
+        let answer = talk.ask_all(&["experimental-mode on".to_owned(), set]).await?.join(" ");
+        if self.held(&mut talk).await? != Some(epoch) {
+            return Err(Failure::Unavailable(format!(
+                "haproxy: the socket does not take our epoch ({answer}): expected one of level admin, of HAProxy 2.6 or later"
+            )));
+        }
+        self.state().epoch = epoch;
+        Ok(())
+    }
+
+    async fn look(&self, talk: &mut Talk) -> Result<Vec<Server>, Failure> {
+        let text = talk.ask("show servers state").await?;
+        self.servers.parse(&text).map_err(|e| Failure::Unavailable(format!("haproxy: {e}")))
+    }
+
+    /// Our servers that are in service; what is out of it is deleted on the way, if it lets itself be.
+    async fn list(&self) -> Result<Vec<Item>, Failure> {
+        let mut talk = self.begin().await?;
+        let (out, there): (Vec<_>, Vec<_>) =
+            self.look(&mut talk).await?.into_iter().partition(|server| server.out);
+        self.state().leftover = out.into_iter().map(|server| server.place).collect();
+        self.sweep(&mut talk).await?;
+        let items: Vec<Item> = there.iter().filter_map(|server| self.servers.item(server)).collect();
+        let mut state = self.state();
+        state.known = known(&items);
+        state.calls += 1;
+        Ok(items)
+    }
+
+    async fn sweep(&self, talk: &mut Talk) -> Result<(), Failure> {
+        let leftover: Vec<Place> = self.state().leftover.iter().cloned().collect();
+        let commands: Vec<String> = leftover.iter().map(|place| format!("del server {place}")).collect();
+        for (place, answer) in leftover.iter().zip(talk.ask_all(&commands).await?) {
+            if answer.contains("deleted") || answer.contains("No such server") {
+                self.state().leftover.remove(place);
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<Outcome>, Failure> {
+        let mut talk = self.begin().await?;
+        self.state().calls += 1;
+        self.sweep(&mut talk).await?;
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for change in changes {
+            let outcome = match change {
+                Change::Put { place, entry, digest, .. } => {
+                    self.put(&mut talk, place, entry, *digest).await?
+                }
+                Change::Remove { place, .. } => self.remove(&mut talk, place).await?,
+            };
+            outcomes.push(outcome);
+        }
+        self.state().calls += 1;
+        Ok(outcomes)
+    }
+
+    /// Adds the server, or brings the one that is there to what it should be.
+    async fn put(
+        &self,
+        talk: &mut Talk,
+        place: &Place,
+        entry: &Entry,
+        digest: u64,
+    ) -> Result<Outcome, Failure> {
+        if let Some(problem) = self.servers.problem(place) {
+            return Ok(Outcome::Refused(problem));
+        }
+        let (address, port, weight) = (entry.address, entry.port, weight(entry));
+        let at = std::net::SocketAddr::new(address, port);
+        let add = format!("add server {place} {at} weight {weight} {}", self.settings.options);
+        let answer = talk.ask(add.trim_end()).await?;
+        let mut commands = vec![format!("set server {place} state ready")];
+        if answer.contains("Already exists") {
+            commands.insert(0, format!("set server {place} weight {weight}"));
+            commands.insert(0, format!("set server {place} addr {address} port {port}"));
+        } else if !answer.contains("registered") {
+            return Ok(Outcome::Refused(first_line(&answer)));
+        } else if self.settings.options.split_whitespace().any(|word| word == "check") {
+            // A new server's checks rest as well.
+            commands.push(format!("enable health {place}"));
+        }
+        let answers = talk.ask_all(&commands).await?;
+        if let Some(refused) = answers.iter().find(|answer| is_refusal(answer)) {
+            return Ok(Outcome::Refused(first_line(refused)));
+        }
+        let mut state = self.state();
+        state.leftover.remove(place);
+        state.known.insert(place.clone(), digest);
+        Ok(Outcome::Done(0))
+    }
+
+    async fn remove(&self, talk: &mut Talk, place: &Place) -> Result<Outcome, Failure> {
+        let commands = [format!("set server {place} state maint"), format!("del server {place}")];
+        let answers = talk.ask_all(&commands).await?;
+        self.state().known.remove(place);
+        let answer = answers.last().map_or("", String::as_str);
+        if answer.contains("deleted") || answer.contains("No such server") {
+            return Ok(Outcome::Done(0));
+        }
+        if !answer.contains("connections attached") {
+            return Ok(Outcome::Refused(first_line(answer)));
+        }
+        let used = in_use(&talk.ask("show servers conn").await?, place);
+        if used > 0 {
+            return Ok(Outcome::Waits(format!("{used} of its connections are in use")));
+        }
+        // Nothing comes to it any more; what is left are idle connections, which HAProxy closes by and by.
+        self.state().leftover.insert(place.clone());
+        Ok(Outcome::Done(0))
+    }
+
+    /// Whether something is not as we left it.
+    async fn has_drifted(&self) -> Result<bool, Failure> {
+        let calls = self.state().calls;
+        let mut talk = self.begin().await?;
+        let there: Vec<Server> =
+            self.look(&mut talk).await?.into_iter().filter(|server| !server.out).collect();
+        let items: Vec<Item> = there.iter().filter_map(|server| self.servers.item(server)).collect();
+        let state = self.state();
+        Ok(state.calls == calls && state.known != known(&items))
+    }
+}
+
+fn known(items: &[Item]) -> BTreeMap<Place, u64> {
+    items.iter().map(|item| (item.place.clone(), item.digest)).collect()
+}
+
+/// What it says when it did what it was told is nothing, or that something changed or need not change.
+fn is_refusal(answer: &str) -> bool {
+    !answer.is_empty() && !answer.contains("changed from") && !answer.contains("no need to change")
+}
+
+/// What follows may be the help on every command.
+fn first_line(answer: &str) -> String {
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Column `used_cur` of `show servers conn`.
+fn in_use(text: &str, place: &str) -> u64 {
+    let header = text.lines().next().unwrap_or_default().trim_start_matches("# ");
+    let column = header.split(' ').position(|column| column == "used_cur");
+    let row =
+        text.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row.first() == Some(&place));
+    column.zip(row).and_then(|(column, row)| row.get(column)?.parse().ok()).unwrap_or_default()
+}
+
+impl Layout for Haproxy {
+    fn place(&self, entry: &Entry) -> Place {
+        self.0.servers.place(entry)
+    }
+
+    fn digest(&self, entry: &Entry) -> u64 {
+        self.0.servers.digest(entry)
+    }
+}
+
+impl Driver for Haproxy {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            kind: "haproxy",
+            batch: BATCH,
+            atomic: false,
+            compare_and_set: false,
+            owner: OwnerSlot::Entry,
+            fence: Fence::ReadBefore,
+            expires: false,
+            drain_state: true,
+            weight: true,
+            list: true,
+            watch: true,
+        }
+    }
+
+    fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.0.raise(epoch))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>> {
+        Box::pin(async { Ok(Listing { items: self.0.list().await?, at: 0 }) })
+    }
+
+    fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.0.apply(changes))
+    }
+
+    fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
+        let looks = stream::unfold(self.0.clone(), |inner| async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                match inner.has_drifted().await {
+                    Ok(false) => (),
+                    Ok(true) => return Some((Ok(Drift::Unknown), inner)),
+                    Err(failure) => return Some((Err(failure), inner)),
+                }
+            }
+        });
+        Box::pin(async move { Ok(looks.boxed()) })
+    }
+}
