@@ -52,7 +52,7 @@ impl Servers {
             header
                 .iter()
                 .position(|column| *column == name)
-                .ok_or(format!("no column {name} in the state of its servers"))
+                .ok_or_else(|| format!("no column {name} in the state of its servers"))
         };
         let [backend, name, address, port, weight, admin] =
             ["be_name", "srv_name", "srv_addr", "srv_port", "srv_uweight", "srv_admin_state"].map(column);
