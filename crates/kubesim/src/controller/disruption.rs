@@ -1,6 +1,6 @@
 //! PodDisruptionBudgets: how many pods may go, for their status and for evictions.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub(crate) struct Budgets {
 }
 
 impl Controller for Budgets {
-    const PAUSE: Duration = Duration::from_millis(5);
+    const REST: u32 = 3;
 
     fn kinds(&self) -> Vec<&'static Kind> {
         vec![&kind::DISRUPTION_BUDGETS, &kind::PODS]

@@ -46,8 +46,9 @@ use crate::{
 pub(crate) type Outcome = Result<Option<Duration>, Status>;
 
 pub(crate) trait Controller: Send + 'static {
-    /// A breath between batches, for those whose step costs more the more objects there are.
-    const PAUSE: Duration = Duration::ZERO;
+    /// How many times as long as a batch of steps took the next one is waited for: for those whose step looks at many objects
+    /// whichever of them changed, so that a step is for many changes when there are many.
+    const REST: u32 = 0;
 
     fn kinds(&self) -> Vec<&'static Kind>;
     /// Every change that it wants to know of, beginning with what there is.
@@ -68,6 +69,7 @@ pub(crate) trait Controller: Send + 'static {
 const RETRY: Duration = Duration::from_millis(20);
 const RETRY_LIMIT: u32 = 6;
 const BATCH: usize = 4096;
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// Keys with the earliest instant at which each is to be looked at again.
 #[derive(Default)]
@@ -116,7 +118,8 @@ pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
         for event in batch.drain(..) {
             controller.observe(&event, &mut queue);
         }
-        alarms.take(Instant::now(), &mut queue);
+        let began = Instant::now();
+        alarms.take(began, &mut queue);
         for key in std::mem::take(&mut queue) {
             let again = match controller.reconcile(&key).await {
                 Ok(again) => {
@@ -134,10 +137,12 @@ pub(crate) async fn run<C: Controller>(store: Arc<Store>, mut controller: C) {
                 alarms.set(key, Instant::now() + delay);
             }
         }
-        if C::PAUSE.is_zero() {
+        let rest = (began.elapsed() * C::REST).min(LONGEST_REST);
+        // Timers are no finer.
+        if rest < Duration::from_millis(1) {
             tokio::task::yield_now().await;
         } else {
-            tokio::time::sleep(C::PAUSE).await;
+            tokio::time::sleep(rest).await;
         }
     }
 }

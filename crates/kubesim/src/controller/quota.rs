@@ -1,6 +1,6 @@
 //! ResourceQuotas are counted anew when they change, and when something goes that they count.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -18,7 +18,7 @@ pub(crate) struct Quotas {
 }
 
 impl Controller for Quotas {
-    const PAUSE: Duration = Duration::from_millis(20);
+    const REST: u32 = 3;
 
     fn kinds(&self) -> Vec<&'static Kind> {
         vec![&kind::QUOTAS]

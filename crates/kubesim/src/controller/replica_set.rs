@@ -33,6 +33,8 @@ pub(crate) struct ReplicaSets {
 }
 
 impl Controller for ReplicaSets {
+    const REST: u32 = 3;
+
     fn kinds(&self) -> Vec<&'static Kind> {
         vec![&kind::REPLICA_SETS, &kind::PODS]
     }

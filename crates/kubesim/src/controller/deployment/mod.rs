@@ -41,6 +41,8 @@ impl Rollout {
 }
 
 impl Controller for Deployments {
+    const REST: u32 = 3;
+
     fn kinds(&self) -> Vec<&'static Kind> {
         vec![&kind::DEPLOYMENTS, &kind::REPLICA_SETS, &kind::PODS]
     }

@@ -2,7 +2,7 @@
 
 mod slice;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub(crate) struct Endpoints {
 }
 
 impl Controller for Endpoints {
-    const PAUSE: Duration = Duration::from_millis(5);
+    const REST: u32 = 3;
 
     fn kinds(&self) -> Vec<&'static Kind> {
         vec![&kind::SERVICES, &kind::PODS]
