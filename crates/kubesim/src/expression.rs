@@ -33,16 +33,48 @@ impl Expression {
 
     /// Whether it is true; or that it is neither true nor false, or what went wrong.
     pub(crate) fn holds(&self, variables: &Variables<'_>) -> Result<bool, Error> {
-        match self.0.execute(&context(variables)) {
+        Scope::new(variables).holds(self)
+    }
+
+    /// The text that it makes, unless it fails or makes something else.
+    pub(crate) fn text(&self, variables: &Variables<'_>) -> Option<String> {
+        Scope::new(variables).text(self)
+    }
+}
+
+/// What many expressions may speak of, and what is made of it by expressions with a name.
+pub(crate) struct Scope {
+    context: Context<'static, 'static>,
+    composed: HashMap<Key, cel::Value>,
+}
+
+impl Scope {
+    pub(crate) fn new(variables: &Variables<'_>) -> Self {
+        let mut context = Context::with_env(Arc::clone(&LANGUAGE));
+        for (name, value) in variables {
+            context.add_variable_from_value(*name, value_of(value));
+        }
+        Self { context, composed: HashMap::new() }
+    }
+
+    /// From now on `variables.name` is what the expression says. Of one that fails nobody may speak.
+    pub(crate) fn compose(&mut self, name: &str, expression: &Expression) {
+        if let Ok(value) = expression.0.execute(&self.context) {
+            self.composed.insert(Key::String(Arc::new(name.to_owned())), value);
+            self.context.add_variable_from_value("variables", self.composed.clone());
+        }
+    }
+
+    pub(crate) fn holds(&self, expression: &Expression) -> Result<bool, Error> {
+        match expression.0.execute(&self.context) {
             Ok(cel::Value::Bool(is)) => Ok(is),
             Ok(_) => Err(Error::NoAnswer),
             Err(error) => Err(Error::Evaluation(error.to_string())),
         }
     }
 
-    /// The text that it makes, unless it fails or makes something else.
-    pub(crate) fn text(&self, variables: &Variables<'_>) -> Option<String> {
-        match self.0.execute(&context(variables)) {
+    pub(crate) fn text(&self, expression: &Expression) -> Option<String> {
+        match expression.0.execute(&self.context) {
             Ok(cel::Value::String(words)) => Some(words.to_string()),
             _ => None,
         }
@@ -55,14 +87,6 @@ pub(crate) enum Error {
     NoAnswer,
     #[error("cannot be evaluated: {0}")]
     Evaluation(String),
-}
-
-fn context(variables: &Variables<'_>) -> Context<'static, 'static> {
-    let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-    for (name, value) in variables {
-        context.add_variable_from_value(*name, value_of(value));
-    }
-    context
 }
 
 /// Whole numbers are of one type, whatever their sign: rules compare them.

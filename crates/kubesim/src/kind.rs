@@ -124,16 +124,20 @@ const METRICS: (&str, &str) = ("metrics.k8s.io", "v1beta1");
 const ADMISSION: (&str, &str) = ("admissionregistration.k8s.io", "v1");
 const NETWORKING: (&str, &str) = ("networking.k8s.io", "v1");
 const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
+const STORAGE: (&str, &str) = ("storage.k8s.io", "v1");
+const FLOW: (&str, &str) = ("flowcontrol.apiserver.k8s.io", "v1");
 
 use k8s_openapi::api::{
     admissionregistration::v1 as admission,
     apps::v1 as apps,
     autoscaling::{v1 as autoscaling_v1, v2 as autoscaling},
     batch::v1 as batch,
+    certificates::v1 as certificates,
     coordination::v1 as coordination,
     core::v1 as core,
     discovery::v1 as discovery,
     events::v1 as events,
+    flowcontrol::v1 as flow,
     networking::v1 as networking,
     node::v1 as node,
     policy::v1 as policy,
@@ -168,6 +172,7 @@ kinds! {
     POD_TEMPLATES: "podtemplates", CORE, "PodTemplate", ["podtemplates", "podtemplate"], short [], namespaced, status false, scale false, actions [], all [], core::PodTemplate;
     QUOTAS: "resourcequotas", CORE, "ResourceQuota", ["resourcequotas", "resourcequota"], short ["quota"], namespaced, status true, scale false, actions [], all [], core::ResourceQuota;
     LIMIT_RANGES: "limitranges", CORE, "LimitRange", ["limitranges", "limitrange"], short ["limits"], namespaced, status false, scale false, actions [], all [], core::LimitRange;
+    REPLICATION_CONTROLLERS: "replicationcontrollers", CORE, "ReplicationController", ["replicationcontrollers", "replicationcontroller"], short ["rc"], namespaced, status true, scale true, actions [], all ["all"], core::ReplicationController;
     REPLICA_SETS: "replicasets.apps", APPS, "ReplicaSet", ["replicasets", "replicaset"], short ["rs"], namespaced, status true, scale true, actions [], all ["all"], apps::ReplicaSet;
     DEPLOYMENTS: "deployments.apps", APPS, "Deployment", ["deployments", "deployment"], short ["deploy"], namespaced, status true, scale true, actions [], all ["all"], apps::Deployment;
     STATEFUL_SETS: "statefulsets.apps", APPS, "StatefulSet", ["statefulsets", "statefulset"], short ["sts"], namespaced, status true, scale true, actions [], all ["all"], apps::StatefulSet;
@@ -185,15 +190,27 @@ kinds! {
     INGRESSES: "ingresses.networking.k8s.io", NETWORKING, "Ingress", ["ingresses", "ingress"], short ["ing"], namespaced, status true, scale false, actions [], all [], networking::Ingress;
     INGRESS_CLASSES: "ingressclasses.networking.k8s.io", NETWORKING, "IngressClass", ["ingressclasses", "ingressclass"], short [], cluster, status false, scale false, actions [], all [], networking::IngressClass;
     NETWORK_POLICIES: "networkpolicies.networking.k8s.io", NETWORKING, "NetworkPolicy", ["networkpolicies", "networkpolicy"], short ["netpol"], namespaced, status false, scale false, actions [], all [], networking::NetworkPolicy;
+    SERVICE_CIDRS: "servicecidrs.networking.k8s.io", NETWORKING, "ServiceCIDR", ["servicecidrs", "servicecidr"], short [], cluster, status true, scale false, actions [], all [], networking::ServiceCIDR;
+    IP_ADDRESSES: "ipaddresses.networking.k8s.io", NETWORKING, "IPAddress", ["ipaddresses", "ipaddress"], short ["ip"], cluster, status false, scale false, actions [], all [], networking::IPAddress;
     PRIORITY_CLASSES: "priorityclasses.scheduling.k8s.io", ("scheduling.k8s.io", "v1"), "PriorityClass", ["priorityclasses", "priorityclass"], short ["pc"], cluster, status false, scale false, actions [], all [], scheduling::PriorityClass;
     RUNTIME_CLASSES: "runtimeclasses.node.k8s.io", ("node.k8s.io", "v1"), "RuntimeClass", ["runtimeclasses", "runtimeclass"], short [], cluster, status false, scale false, actions [], all [], node::RuntimeClass;
-    STORAGE_CLASSES: "storageclasses.storage.k8s.io", ("storage.k8s.io", "v1"), "StorageClass", ["storageclasses", "storageclass"], short ["sc"], cluster, status false, scale false, actions [], all [], storage::StorageClass;
+    STORAGE_CLASSES: "storageclasses.storage.k8s.io", STORAGE, "StorageClass", ["storageclasses", "storageclass"], short ["sc"], cluster, status false, scale false, actions [], all [], storage::StorageClass;
+    VOLUME_ATTACHMENTS: "volumeattachments.storage.k8s.io", STORAGE, "VolumeAttachment", ["volumeattachments", "volumeattachment"], short [], cluster, status true, scale false, actions [], all [], storage::VolumeAttachment;
+    VOLUME_ATTRIBUTES_CLASSES: "volumeattributesclasses.storage.k8s.io", STORAGE, "VolumeAttributesClass", ["volumeattributesclasses", "volumeattributesclass"], short ["vac"], cluster, status false, scale false, actions [], all [], storage::VolumeAttributesClass;
+    CSI_DRIVERS: "csidrivers.storage.k8s.io", STORAGE, "CSIDriver", ["csidrivers", "csidriver"], short [], cluster, status false, scale false, actions [], all [], storage::CSIDriver;
+    CSI_NODES: "csinodes.storage.k8s.io", STORAGE, "CSINode", ["csinodes", "csinode"], short [], cluster, status false, scale false, actions [], all [], storage::CSINode;
+    STORAGE_CAPACITIES: "csistoragecapacities.storage.k8s.io", STORAGE, "CSIStorageCapacity", ["csistoragecapacities", "csistoragecapacity"], short [], namespaced, status false, scale false, actions [], all [], storage::CSIStorageCapacity;
     ROLES: "roles.rbac.authorization.k8s.io", RBAC, "Role", ["roles", "role"], short [], namespaced, status false, scale false, actions [], all [], rbac::Role;
     ROLE_BINDINGS: "rolebindings.rbac.authorization.k8s.io", RBAC, "RoleBinding", ["rolebindings", "rolebinding"], short [], namespaced, status false, scale false, actions [], all [], rbac::RoleBinding;
     CLUSTER_ROLES: "clusterroles.rbac.authorization.k8s.io", RBAC, "ClusterRole", ["clusterroles", "clusterrole"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRole;
     CLUSTER_ROLE_BINDINGS: "clusterrolebindings.rbac.authorization.k8s.io", RBAC, "ClusterRoleBinding", ["clusterrolebindings", "clusterrolebinding"], short [], cluster, status false, scale false, actions [], all [], rbac::ClusterRoleBinding;
+    SIGNING_REQUESTS: "certificatesigningrequests.certificates.k8s.io", ("certificates.k8s.io", "v1"), "CertificateSigningRequest", ["certificatesigningrequests", "certificatesigningrequest"], short ["csr"], cluster, status true, scale false, actions [("approval", "CertificateSigningRequest")], all [], certificates::CertificateSigningRequest;
+    FLOW_SCHEMAS: "flowschemas.flowcontrol.apiserver.k8s.io", FLOW, "FlowSchema", ["flowschemas", "flowschema"], short [], cluster, status true, scale false, actions [], all [], flow::FlowSchema;
+    PRIORITY_LEVELS: "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", FLOW, "PriorityLevelConfiguration", ["prioritylevelconfigurations", "prioritylevelconfiguration"], short [], cluster, status true, scale false, actions [], all [], flow::PriorityLevelConfiguration;
     MUTATING_WEBHOOKS: "mutatingwebhookconfigurations.admissionregistration.k8s.io", ADMISSION, "MutatingWebhookConfiguration", ["mutatingwebhookconfigurations", "mutatingwebhookconfiguration"], short [], cluster, status false, scale false, actions [], all ["api-extensions"], admission::MutatingWebhookConfiguration;
     VALIDATING_WEBHOOKS: "validatingwebhookconfigurations.admissionregistration.k8s.io", ADMISSION, "ValidatingWebhookConfiguration", ["validatingwebhookconfigurations", "validatingwebhookconfiguration"], short [], cluster, status false, scale false, actions [], all ["api-extensions"], admission::ValidatingWebhookConfiguration;
+    POLICIES: "validatingadmissionpolicies.admissionregistration.k8s.io", ADMISSION, "ValidatingAdmissionPolicy", ["validatingadmissionpolicies", "validatingadmissionpolicy"], short [], cluster, status true, scale false, actions [], all ["api-extensions"], admission::ValidatingAdmissionPolicy;
+    POLICY_BINDINGS: "validatingadmissionpolicybindings.admissionregistration.k8s.io", ADMISSION, "ValidatingAdmissionPolicyBinding", ["validatingadmissionpolicybindings", "validatingadmissionpolicybinding"], short [], cluster, status false, scale false, actions [], all ["api-extensions"], admission::ValidatingAdmissionPolicyBinding;
     CUSTOM_RESOURCE_DEFINITIONS: "customresourcedefinitions.apiextensions.k8s.io", ("apiextensions.k8s.io", "v1"), "CustomResourceDefinition", ["customresourcedefinitions", "customresourcedefinition"], short ["crd", "crds"], cluster, status true, scale false, actions [], all ["api-extensions"], extensions::CustomResourceDefinition;
     DISRUPTION_BUDGETS: "poddisruptionbudgets.policy", ("policy", "v1"), "PodDisruptionBudget", ["poddisruptionbudgets", "poddisruptionbudget"], short ["pdb"], namespaced, status true, scale false, actions [], all [], policy::PodDisruptionBudget;
 }

@@ -1,7 +1,7 @@
 //! A Kubernetes API server with simulated nodes, in process, over real HTTP.
 //!
 //! It keeps objects of the kinds in `kind.rs`, serves list, watch, patch, server-side apply and subresources for them,
-//! and runs the controllers that give them life: Deployments with their ReplicaSets, StatefulSets, DaemonSets, Jobs,
+//! and runs the controllers that give them life: Deployments with their ReplicaSets, ReplicationControllers, StatefulSets, DaemonSets, Jobs,
 //! CronJobs, HorizontalPodAutoscalers, Services, EndpointSlices, scheduler, garbage collection, namespaces. Volume claims
 //! are bound at once. Pods start on simulated nodes, get an address in 127.0.0.0/8, answer HTTP there and end.
 //!

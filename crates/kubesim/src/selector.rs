@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::object;
+use crate::{
+    kind::{self, Kind},
+    object,
+};
 
 /// The labels of an object.
 pub(crate) type Map = serde_json::Map<String, Value>;
@@ -48,6 +51,15 @@ impl Labels {
             });
         }
         Self(list)
+    }
+
+    /// From the `selector` of an object that owns pods: that of a replication controller only knows labels.
+    pub(crate) fn of_owner(kind: &Kind, owner: &Value) -> Self {
+        let selector = &owner["spec"]["selector"];
+        if *kind == kind::REPLICATION_CONTROLLERS {
+            return Self::from_map(selector.as_object());
+        }
+        Self::from_object(selector)
     }
 
     pub(crate) fn from_map(labels: Option<&Map>) -> Self {

@@ -189,11 +189,20 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
             (&kind::NAMESPACES, namespace)
         })
         .collect();
+    let (name, port) = if config.tls { ("https", 443) } else { ("http", 80) };
+    let own = json!({"name": "kubernetes", "namespace": "default"});
+    let listens = json!([{
+        "addresses": [{"ip": address.ip()}], "ports": [{"name": name, "port": address.port(), "protocol": "TCP"}],
+    }]);
+    first.push((
+        &kind::ENDPOINTS,
+        json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": own, "subsets": listens}),
+    ));
     first.push((&kind::SERVICES, json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default"},
+        "apiVersion": "v1", "kind": "Service", "metadata": own,
         "spec": {
             "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "sessionAffinity": "None",
-            "ports": [{"name": "http", "port": 80, "targetPort": address.port(), "protocol": "TCP"}],
+            "ports": [{"name": name, "port": port, "targetPort": address.port(), "protocol": "TCP"}],
         },
         "status": {"loadBalancer": {}},
     })));
@@ -205,6 +214,14 @@ fn furnish(store: &Store, config: &Config, address: SocketAddr) -> Result<(), Er
             _ => {}
         }
     }
+    // A cluster that was kept may listen somewhere else now.
+    let listens_here = |seen: &Value| {
+        let mut value = seen.clone();
+        value["subsets"] = listens.clone();
+        Ok((value != *seen).then_some(value))
+    };
+    let here = store.update(&kind::ENDPOINTS, &Key::new("default", "kubernetes"), listens_here);
+    here.map_err(|status| Error::Furnish(status.message))?;
     for taint in config.node_profiles.iter().flat_map(|p| &p.taints) {
         if node::parse_taint(taint).is_none() {
             return Err(Error::Furnish(format!("{taint:?} is not a taint such as key=value:NoSchedule")));
@@ -236,6 +253,7 @@ fn run_controllers(
     let trouble = Trouble { down: faults.nodes_down(), starts: faults.starts(), crashes };
     let kubelet = Kubelet::new(s(), r(), tasks.clone(), settings, trouble);
     tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::new(tools())));
+    tasks.spawn(controller::run(s(), controller::replica_set::ReplicaSets::replication(tools())));
     tasks.spawn(controller::run(s(), controller::deployment::Deployments::new(tools())));
     tasks.spawn(controller::run(s(), controller::stateful_set::StatefulSets::new(tools())));
     tasks.spawn(controller::run(s(), controller::daemon_set::DaemonSets::new(tools())));
@@ -249,6 +267,7 @@ fn run_controllers(
     tasks.spawn(controller::run(s(), controller::scheduler::Scheduler::new(s(), r(), extenders)));
     tasks.spawn(controller::run(s(), controller::service::Services::new(s())));
     tasks.spawn(controller::run(s(), controller::endpoint::Endpoints { store: s() }));
+    tasks.spawn(controller::run(s(), controller::endpoint::mirror::Mirrors::new(s())));
     tasks.spawn(controller::run(s(), controller::garbage::Garbage { store: s() }));
     tasks.spawn(controller::run(s(), controller::namespace::Namespaces { store: s() }));
     tasks.spawn(controller::run(s(), controller::definition::Definitions { store: s() }));

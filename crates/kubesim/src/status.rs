@@ -14,6 +14,8 @@ pub(crate) struct Status {
     pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Value>,
+    /// With which token an expired list goes on.
+    pub proceed: Option<String>,
 }
 
 /// One reason why an object is invalid: which field, and what is wrong with it.
@@ -43,6 +45,12 @@ impl Cause {
         Self { reason: "FieldValueDuplicate", field: field.to_owned(), message }
     }
 
+    pub(crate) fn unsupported(field: &str, found: &str, supported: &[&str]) -> Self {
+        let list: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
+        let message = format!("Unsupported value: {found:?}: supported values: {}", list.join(", "));
+        Self { reason: "FieldValueNotSupported", field: field.to_owned(), message }
+    }
+
     pub(crate) fn required(field: &str, why: &str) -> Self {
         let message =
             if why.is_empty() { "Required value".to_owned() } else { format!("Required value: {why}") };
@@ -52,7 +60,7 @@ impl Cause {
 
 impl Status {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: None }
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: None, proceed: None }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
@@ -140,6 +148,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if let Some(token) = &self.proceed {
+            body["metadata"]["continue"] = json!(token);
+        }
         if let Some(details) = &self.details {
             body["details"] = details.clone();
         }

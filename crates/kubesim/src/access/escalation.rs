@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Attributes, Identity, rules};
 use crate::{
-    kind::Kind,
+    http::Target,
+    kind::{self, Kind},
     object::{self, items, text},
     status::Status,
     store::Store,
@@ -42,6 +43,38 @@ pub(crate) fn check(store: &Store, who: &Identity, kind: &Kind, value: &Value) -
         shown.join("\n")
     );
     Err(Status::forbidden(kind, object::name(value), &why))
+}
+
+/// Whether somebody may speak for the signer of a request for a certificate: approve it, or sign it.
+pub(crate) fn check_signer(
+    store: &Store,
+    who: &Identity,
+    target: &Target,
+    current: &Value,
+) -> Result<(), Status> {
+    let verb = match target.subresource.as_str() {
+        _ if *target.kind != kind::SIGNING_REQUESTS => return Ok(()),
+        "approval" => "approve",
+        "status" => "sign",
+        _ => return Ok(()),
+    };
+    let signer = text(current, "/spec/signerName");
+    let domain = format!("{}/*", signer.split('/').next().unwrap_or(""));
+    let may = |name: &str| {
+        let what = Attributes {
+            verb: verb.to_owned(),
+            group: target.kind.group.to_owned(),
+            resource: "signers".to_owned(),
+            name: name.to_owned(),
+            ..Attributes::default()
+        };
+        rules::authorize(store, who, &what).is_ok()
+    };
+    if may(signer) || may(&domain) {
+        return Ok(());
+    }
+    let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
+    Err(Status::forbidden(target.kind, &target.name, &why))
 }
 
 fn may(store: &Store, who: &Identity, verb: &str, kind: &Kind, value: &Value) -> bool {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub(crate) use self::{
     attributes::{Attributes, of_request},
     bootstrap::objects as bootstrap_objects,
-    escalation::check as check_escalation,
+    escalation::{check as check_escalation, check_signer},
     rules::authorize,
     token::{Tokens, issue as issue_token},
 };

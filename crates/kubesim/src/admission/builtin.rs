@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::limit_range;
+use super::{Attributes, limit_range};
 use crate::{
+    clock,
     kind::{self, Kind},
     object::{self, Key, int, text},
     status::Status,
@@ -21,6 +22,7 @@ pub(super) fn adapt(store: &Store, kind: &Kind, value: &mut Value) -> Result<(),
         "pods" => {
             limit_range::fill(&limits(store, value), value);
             priority(store, value)?;
+            account(store, value)?;
             runtime(store, value)
         }
         "persistentvolumeclaims" if value["spec"]["storageClassName"].is_null() => {
@@ -32,6 +34,19 @@ pub(super) fn adapt(store: &Store, kind: &Kind, value: &mut Value) -> Result<(),
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// A request for a certificate says who made it, whatever it said before.
+pub(super) fn who_asks(what: &Attributes<'_>, value: &mut Value) {
+    if *what.kind == kind::SIGNING_REQUESTS {
+        let who = what.who;
+        for (field, found) in
+            [("username", json!(who.name)), ("uid", json!(who.uid)), ("groups", json!(who.groups))]
+        {
+            object::set(value, &["spec", field], found);
+        }
+        object::unset(value, &["spec", "extra"]);
     }
 }
 
@@ -78,6 +93,18 @@ fn priority(store: &Store, pod: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// The account that a pod asks for by name. Everyone has the one of the namespace, which may come a moment later than that.
+fn account(store: &Store, pod: &Value) -> Result<(), Status> {
+    let (namespace, named) = (object::namespace(pod), text(pod, "/spec/serviceAccountName"));
+    let known = || store.get(&kind::SERVICE_ACCOUNTS, &Key::new(namespace, named)).is_some();
+    if named.is_empty() || named == "default" || known() {
+        return Ok(());
+    }
+    let why =
+        format!("error looking up service account {namespace}/{named}: serviceaccount {named:?} not found");
+    Err(Status::forbidden(&kind::PODS, object::name(pod), &why))
+}
+
 fn runtime(store: &Store, pod: &mut Value) -> Result<(), Status> {
     let named = text(pod, "/spec/runtimeClassName");
     if named.is_empty() {
@@ -110,7 +137,17 @@ pub(crate) fn objects() -> Vec<(&'static Kind, Value)> {
     let runtime = json!({
         "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "process"}, "handler": "process",
     });
+    // Where the addresses of services come from.
+    let addresses = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": ["10.96.0.0/12"]},
+        "status": {"conditions": [{
+            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready",
+            "lastTransitionTime": clock::stamp(),
+        }]},
+    });
     vec![
+        (&kind::SERVICE_CIDRS, addresses),
         (&kind::PRIORITY_CLASSES, priority("system-cluster-critical", 2_000_000_000)),
         (&kind::PRIORITY_CLASSES, priority("system-node-critical", 2_000_001_000)),
         (&kind::STORAGE_CLASSES, storage),

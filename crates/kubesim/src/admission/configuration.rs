@@ -71,9 +71,7 @@ fn manners(hook: &Value, place: &str, causes: &mut Vec<Cause>) {
 
 fn one_of(found: &str, known: &[&str], field: &str, causes: &mut Vec<Cause>) {
     if !known.contains(&found) {
-        let known: Vec<String> = known.iter().map(|one| format!("{one:?}")).collect();
-        let message = format!("Unsupported value: {found:?}: supported values: {}", known.join(", "));
-        causes.push(Cause { reason: "FieldValueNotSupported", field: field.to_owned(), message });
+        causes.push(Cause::unsupported(field, found, known));
     }
 }
 

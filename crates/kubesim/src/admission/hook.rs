@@ -28,11 +28,7 @@ impl Hook {
         versions: &[&Kind],
         mutating: bool,
     ) -> Option<Self> {
-        let exact = text(spec, "/matchPolicy") == "Exact";
-        let others = versions.iter().copied().filter(|other| !exact && other.version != what.kind.version);
-        let meant = std::iter::once(what.kind)
-            .chain(others)
-            .find(|version| items(spec, "/rules").iter().any(|rule| rule_means(rule, version, what)))?;
+        let meant = meant(spec, "/rules", what, versions)?;
         Some(Self { spec: spec.clone(), mutating, version: meant.api_version() })
     }
 
@@ -75,15 +71,7 @@ impl Hook {
         object: Option<&Value>,
         old: Option<&Value>,
     ) -> bool {
-        let places = Labels::from_object(&self.spec["namespaceSelector"]);
-        let in_place = if *what.kind == kind::NAMESPACES {
-            places.matches(object.or(old).and_then(object::labels))
-        } else {
-            !what.kind.namespaced || places.matches(namespace.and_then(object::labels))
-        };
-        let objects = Labels::from_object(&self.spec["objectSelector"]);
-        let fits = |one: Option<&Value>| one.is_some_and(|one| objects.matches(object::labels(one)));
-        in_place && (objects.is_empty() || fits(object) || fits(old))
+        selects(&self.spec, what, namespace, object, old)
     }
 
     /// By its conditions.
@@ -104,6 +92,39 @@ impl Hook {
     }
 }
 
+/// The version of a kind that one of these rules means.
+pub(super) fn meant<'a>(
+    spec: &Value,
+    rules: &str,
+    what: &Attributes<'_>,
+    versions: &[&'a Kind],
+) -> Option<&'a Kind> {
+    let exact = text(spec, "/matchPolicy") == "Exact";
+    let others = versions.iter().copied().filter(|other| !exact && other.version != what.kind.version);
+    std::iter::once(what.kind)
+        .chain(others)
+        .find(|version| items(spec, rules).iter().any(|rule| rule_means(rule, version, what)))
+}
+
+/// By the labels of the object and of its namespace.
+pub(super) fn selects(
+    spec: &Value,
+    what: &Attributes<'_>,
+    namespace: Option<&Value>,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> bool {
+    let places = Labels::from_object(&spec["namespaceSelector"]);
+    let in_place = if *what.kind == kind::NAMESPACES {
+        places.matches(object.or(old).and_then(object::labels))
+    } else {
+        !what.kind.namespaced || places.matches(namespace.and_then(object::labels))
+    };
+    let objects = Labels::from_object(&spec["objectSelector"]);
+    let fits = |one: Option<&Value>| one.is_some_and(|one| objects.matches(object::labels(one)));
+    in_place && (objects.is_empty() || fits(object) || fits(old))
+}
+
 fn rule_means(rule: &Value, kind: &Kind, what: &Attributes<'_>) -> bool {
     let names = |list: &str, wanted: &str| {
         items(rule, list).iter().filter_map(Value::as_str).any(|one| one == "*" || one == wanted)
@@ -119,7 +140,10 @@ fn rule_means(rule: &Value, kind: &Kind, what: &Attributes<'_>) -> bool {
         "Namespaced" => kind.namespaced,
         _ => true,
     };
+    // Only policies name objects.
+    let named = items(rule, "/resourceNames");
     names("/operations", what.operation.name())
+        && (named.is_empty() || named.iter().any(|name| name == what.name))
         && names("/apiGroups", kind.group)
         && names("/apiVersions", kind.version)
         && items(rule, "/resources").iter().filter_map(Value::as_str).any(resource)

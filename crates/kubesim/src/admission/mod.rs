@@ -6,6 +6,7 @@ mod caller;
 mod configuration;
 mod hook;
 mod limit_range;
+mod policy;
 mod quota;
 mod review;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 pub(crate) use self::{
     builtin::objects as bootstrap_objects,
     configuration::check,
+    policy::{check_binding, check_policy},
     review::{Attributes, Operation},
 };
 use self::{
@@ -29,7 +31,7 @@ use crate::{
     object::{self, Key},
     status::Status,
     store::Store,
-    validate::{self, Unknown},
+    validate,
 };
 
 /// The gate of one cluster.
@@ -52,11 +54,13 @@ impl Gate {
     ) -> Result<Arc<Value>, Status> {
         validate::apply_defaults(what.kind, &mut value);
         builtin::adapt(&self.store, what.kind, &mut value)?;
+        builtin::who_asks(what, &mut value);
         fresh_status(what.kind, &mut value);
         if let Some(changed) = self.mutate(what, &value, None, warnings).await? {
-            value = validate::typing(what.kind, changed, Unknown::Ignore)?.0;
+            value = validate::typing(what.kind, changed)?.0;
             validate::apply_defaults(what.kind, &mut value);
             builtin::adapt(&self.store, what.kind, &mut value)?;
+            builtin::who_asks(what, &mut value);
             fresh_status(what.kind, &mut value);
         }
         name_it(&mut value);
@@ -147,6 +151,7 @@ impl Gate {
         old: Option<&Value>,
         warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
+        self.policies(what, object, old, warnings)?;
         let hooks = self.hooks(&kind::VALIDATING_WEBHOOKS, what);
         let answers =
             futures::future::join_all(hooks.iter().map(|hook| self.ask(hook, what, object, old))).await;
@@ -156,6 +161,32 @@ impl Gate {
             answer.verdict(hook.name())?;
         }
         Ok(())
+    }
+
+    fn policies(
+        &self,
+        what: &Attributes<'_>,
+        object: Option<&Value>,
+        old: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        if what.kind.group == kind::POLICIES.group || self.store.count(&kind::POLICY_BINDINGS) == 0 {
+            return Ok(());
+        }
+        let (versions, place) = (self.versions(what), self.place(what));
+        let request = policy::Request { what, versions: &versions, namespace: place.as_deref(), object, old };
+        policy::check(&self.store, &request, warnings)
+    }
+
+    /// In which the kind of a request is served.
+    fn versions(&self, what: &Attributes<'_>) -> Vec<&'static Kind> {
+        self.store.kinds().all().into_iter().filter(|k| k.id == what.kind.id).collect()
+    }
+
+    /// The namespace that a request is about.
+    fn place(&self, what: &Attributes<'_>) -> Option<Arc<Value>> {
+        let namespaced = !what.namespace.is_empty() && what.kind.namespaced;
+        namespaced.then(|| self.store.get(&kind::NAMESPACES, &Key::new("", what.namespace))).flatten()
     }
 
     /// Both, for what is not stored itself: a deletion, a binding, an eviction, a scale.
@@ -188,8 +219,7 @@ impl Gate {
         if what.kind.group == kind::MUTATING_WEBHOOKS.group || self.store.count(kind) == 0 {
             return Vec::new();
         }
-        let versions: Vec<&Kind> =
-            self.store.kinds().all().into_iter().filter(|k| k.id == what.kind.id).collect();
+        let versions = self.versions(what);
         let configurations = self.store.list(kind, "").objects;
         configurations
             .iter()
@@ -206,9 +236,7 @@ impl Gate {
         object: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<Option<Answer>, Status> {
-        let place = (!what.namespace.is_empty() && what.kind.namespaced)
-            .then(|| self.store.get(&kind::NAMESPACES, &Key::new("", what.namespace)))
-            .flatten();
+        let place = self.place(what);
         if !hook.selects(what, place.as_deref(), object, old) {
             return Ok(None);
         }
@@ -312,6 +340,7 @@ fn fresh_status(kind: &Kind, value: &mut Value) {
         "namespaces" => json!({"phase": "Active"}),
         "services" => json!({"loadBalancer": {}}),
         "persistentvolumeclaims" => json!({"phase": "Pending"}),
+        "volumeattachments.storage.k8s.io" => json!({"attached": false}),
         // Nodes register themselves with what they are.
         "nodes" => return,
         _ => json!({}),

@@ -152,7 +152,7 @@ fn named(kind: &Kind, name: &str) -> bool {
                 matches!(name, "persistentvolumeclaims" | "requests.storage")
                     || name.contains(".storageclass.")
             }
-            "configmaps" | "secrets" | "resourcequotas" => name == kind.id,
+            "configmaps" | "replicationcontrollers" | "resourcequotas" | "secrets" => name == kind.id,
             _ => false,
         }
 }

@@ -69,42 +69,53 @@ impl Question {
     ) -> Self {
         let api_version = format!("admission.k8s.io/{}", hook.form());
         let uid = clock::uid();
-        let shown = |one: Option<&Value>| one.map_or(Value::Null, |one| in_version(one, what, &hook.version));
-        let (object, old) = (shown(object), shown(old));
-        // A binding or a scale is of another kind than what it is about.
-        let subject = if object.is_null() { &old } else { &object };
-        let (group, version) = split(&hook.version);
-        let resource = json!({"group": group, "version": version, "resource": what.kind.plural});
-        let asked =
-            json!({"group": what.kind.group, "version": what.kind.version, "resource": what.kind.plural});
-        let (group, version) = split(text(subject, "/apiVersion"));
-        let kind = json!({"group": group, "version": version, "kind": subject["kind"]});
-        let name = if what.name.is_empty() { object::name(&object) } else { what.name };
-        let options = what.operation.options().map_or(Value::Null, |kind| {
-            let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
-            if what.dry {
-                options["dryRun"] = json!(["All"]);
-            }
-            options
-        });
-        let mut request = json!({
-            "uid": uid, "kind": kind, "resource": resource, "requestKind": kind, "requestResource": asked,
-            "operation": what.operation.name(), "userInfo": what.who.user_info(), "dryRun": what.dry,
-            "object": object, "oldObject": old, "options": options,
-        });
-        for (field, found) in [
-            ("name", name),
-            ("namespace", what.namespace),
-            ("subResource", what.subresource),
-            ("requestSubResource", what.subresource),
-        ] {
-            if !found.is_empty() {
-                request[field] = json!(found);
-            }
-        }
+        let mut request = request(what, &hook.version, object, old);
+        request["uid"] = json!(uid);
         let document = json!({"kind": "AdmissionReview", "apiVersion": api_version, "request": request});
         Self { document, uid, api_version }
     }
+}
+
+/// A request as webhooks and policies see it.
+pub(super) fn request(
+    what: &Attributes<'_>,
+    version: &str,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Value {
+    let shown = |one: Option<&Value>| one.map_or(Value::Null, |one| in_version(one, what, version));
+    let (object, old) = (shown(object), shown(old));
+    // A binding or a scale is of another kind than what it is about.
+    let subject = if object.is_null() { &old } else { &object };
+    let (group, version) = split(version);
+    let resource = json!({"group": group, "version": version, "resource": what.kind.plural});
+    let asked = json!({"group": what.kind.group, "version": what.kind.version, "resource": what.kind.plural});
+    let (group, version) = split(text(subject, "/apiVersion"));
+    let kind = json!({"group": group, "version": version, "kind": subject["kind"]});
+    let name = if what.name.is_empty() { object::name(&object) } else { what.name };
+    let options = what.operation.options().map_or(Value::Null, |kind| {
+        let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        if what.dry {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
+    });
+    let mut request = json!({
+        "kind": kind, "resource": resource, "requestKind": kind, "requestResource": asked,
+        "operation": what.operation.name(), "userInfo": what.who.user_info(), "dryRun": what.dry,
+        "object": object, "oldObject": old, "options": options,
+    });
+    for (field, found) in [
+        ("name", name),
+        ("namespace", what.namespace),
+        ("subResource", what.subresource),
+        ("requestSubResource", what.subresource),
+    ] {
+        if !found.is_empty() {
+            request[field] = json!(found);
+        }
+    }
+    request
 }
 
 fn split(api_version: &str) -> (&str, &str) {

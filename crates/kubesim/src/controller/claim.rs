@@ -48,7 +48,7 @@ impl Claims {
 
     fn wake_matching(&self, dependent: &Value, queue: &mut BTreeSet<Key>) {
         for owner in self.store.list(self.owner, object::namespace(dependent)).objects {
-            if selector(&owner).matches(object::labels(dependent)) {
+            if Labels::of_owner(self.owner, &owner).matches(object::labels(dependent)) {
                 queue.insert(Key::of(&owner));
             }
         }
@@ -60,7 +60,7 @@ impl Claims {
         owner: &Value,
         fits: impl Fn(&Value) -> bool,
     ) -> Result<Vec<Arc<Value>>, Status> {
-        let selector = selector(owner);
+        let selector = Labels::of_owner(self.owner, owner);
         let belongs = |object: &Value| selector.matches(object::labels(object)) && fits(object);
         self.adopt(owner, &belongs)?;
         let (mine, strays): (Vec<_>, Vec<_>) =
@@ -101,8 +101,4 @@ impl Claims {
         });
         done.map(|_| ())
     }
-}
-
-fn selector(owner: &Value) -> Labels {
-    Labels::from_object(&owner["spec"]["selector"])
 }

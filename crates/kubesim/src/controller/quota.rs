@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{Controller, Outcome, pod};
@@ -30,8 +31,10 @@ impl Controller for Quotas {
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
         if *event.kind == kind::QUOTAS {
-            let before = event.previous.as_ref().map(|before| &before["spec"]);
-            if event.change != Change::Deleted && before != Some(&event.object["spec"]) {
+            // Somebody may have written over what was counted.
+            let told = |quota: &Value| (quota["spec"].clone(), quota["status"]["hard"].clone());
+            let before = event.previous.as_deref().map(told);
+            if event.change != Change::Deleted && before != Some(told(&event.object)) {
                 queue.insert(Key::of(&event.object));
             }
             return;

@@ -1,4 +1,4 @@
-//! ReplicaSets: keep the wanted number of pods.
+//! ReplicaSets, and replication controllers before them: they keep the wanted number of pods.
 
 use std::{
     cmp::Reverse,
@@ -28,6 +28,7 @@ use crate::{
 const BURST: usize = 500;
 
 pub(crate) struct ReplicaSets {
+    kind: &'static Kind,
     hands: Hands,
     pods: Claims,
 }
@@ -36,11 +37,11 @@ impl Controller for ReplicaSets {
     const REST: u32 = 3;
 
     fn kinds(&self) -> Vec<&'static Kind> {
-        vec![&kind::REPLICA_SETS, &kind::PODS]
+        vec![self.kind, &kind::PODS]
     }
 
     fn observe(&mut self, event: &Event, queue: &mut BTreeSet<Key>) {
-        if *event.kind == kind::REPLICA_SETS {
+        if event.kind == self.kind {
             queue.insert(Key::of(&event.object));
         } else {
             self.pods.observe(event, queue);
@@ -48,7 +49,7 @@ impl Controller for ReplicaSets {
     }
 
     async fn reconcile(&mut self, key: &Key) -> Outcome {
-        let Some(set) = self.hands.store.get(&kind::REPLICA_SETS, key) else { return Ok(None) };
+        let Some(set) = self.hands.store.get(self.kind, key) else { return Ok(None) };
         if object::deleting(&set) {
             return Ok(None);
         }
@@ -58,7 +59,7 @@ impl Controller for ReplicaSets {
             pods = self.hands.store.owned(&kind::PODS, object::uid(&set));
         }
         let now = clock::now();
-        let (status, wait) = status(&set, &pods, now);
+        let (status, wait) = status(self.kind, &set, &pods, now);
         self.hands.report(key, |value| {
             let before = value["status"]["conditions"].take();
             value["status"] = status.clone();
@@ -70,9 +71,16 @@ impl Controller for ReplicaSets {
 
 impl ReplicaSets {
     pub(crate) fn new(tools: Tools) -> Self {
-        let pods = Claims::new(Arc::clone(&tools.store), &kind::REPLICA_SETS, &kind::PODS);
-        let hands = Hands::new(tools, &kind::REPLICA_SETS, "replicaset-controller");
-        Self { hands, pods }
+        Self::of(&kind::REPLICA_SETS, "replicaset-controller", tools)
+    }
+
+    pub(crate) fn replication(tools: Tools) -> Self {
+        Self::of(&kind::REPLICATION_CONTROLLERS, "replication-controller", tools)
+    }
+
+    fn of(kind: &'static Kind, component: &'static str, tools: Tools) -> Self {
+        let pods = Claims::new(Arc::clone(&tools.store), kind, &kind::PODS);
+        Self { kind, hands: Hands::new(tools, kind, component), pods }
     }
 
     /// Makes or deletes pods; true when it did something.
@@ -81,7 +89,7 @@ impl ReplicaSets {
         let alive: Vec<&Value> = pods.iter().map(Arc::as_ref).filter(|p| active(p)).collect();
         if alive.len() < wanted {
             for _ in 0..(wanted - alive.len()).min(BURST) {
-                let pod = pod::draft(&kind::REPLICA_SETS, set, &set["spec"]["template"]);
+                let pod = pod::draft(self.kind, set, &set["spec"]["template"]);
                 self.hands.create(set, pod).await?;
             }
             return Ok(true);
@@ -134,15 +142,16 @@ pub(crate) fn victims<'a>(alive: &[&'a Value], count: usize) -> Vec<&'a Value> {
     ranked
 }
 
-fn status(set: &Value, pods: &[Arc<Value>], now: Timestamp) -> (Value, Option<Duration>) {
+fn status(kind: &Kind, set: &Value, pods: &[Arc<Value>], now: Timestamp) -> (Value, Option<Duration>) {
     let min_ready = int(set, "/spec/minReadySeconds").unwrap_or(0);
     let template = Labels::from_map(object::labels(&set["spec"]["template"]));
     let alive: Vec<&Value> = pods.iter().map(Arc::as_ref).filter(|p| active(p)).collect();
     let count = |good: &dyn Fn(&Value) -> bool| alive.iter().filter(|p| good(p)).count();
-    let ending = pods.iter().filter(|p| object::deleting(p) && !pod::ended(p)).count();
-    let mut status = json!({
-        "replicas": alive.len(), "terminatingReplicas": ending, "observedGeneration": set["metadata"]["generation"],
-    });
+    let mut status = json!({"replicas": alive.len(), "observedGeneration": set["metadata"]["generation"]});
+    if *kind == kind::REPLICA_SETS {
+        let ending = pods.iter().filter(|p| object::deleting(p) && !pod::ended(p)).count();
+        status["terminatingReplicas"] = json!(ending);
+    }
     for (field, count) in [
         ("fullyLabeledReplicas", count(&|p| template.matches(object::labels(p)))),
         ("readyReplicas", count(&pod::ready)),

@@ -32,11 +32,34 @@ pub(crate) fn fill(schema: &Value, value: &mut Value) {
     }
 }
 
+/// Whether a schema has a default anywhere. A field of this name has a schema of its own, and is no default.
+pub(crate) fn fills(schema: &Value) -> bool {
+    let within = |inner: &Value| fills(inner);
+    schema.get("default").is_some()
+        || schema["properties"].as_object().into_iter().flatten().any(|(_, inner)| within(inner))
+        || ["items", "additionalProperties"]
+            .iter()
+            .any(|place| schema[*place].is_object() && within(&schema[*place]))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_schema_fills_in_something_if_a_default_is_anywhere_in_it() {
+        let port = json!({"type": "integer", "default": 80});
+        for (schema, expected) in [
+            (json!({"properties": {"default": {"type": "string"}}}), false),
+            (json!({"properties": {"a": {"items": {"properties": {"port": port}}}}}), true),
+            (json!({"additionalProperties": port}), true),
+            (json!({"additionalProperties": true}), false),
+        ] {
+            assert_eq!(fills(&schema), expected, "{schema}");
+        }
+    }
 
     #[test]
     fn what_is_left_out_is_filled_in_wherever_it_is() {

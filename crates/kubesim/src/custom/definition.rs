@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Column, Custom, Scale, rule};
+use super::{Column, Custom, Scale, default::fills, rule};
 use crate::{
     kind::{Kind, Shape},
     object::{self, items, text},
@@ -177,7 +177,8 @@ fn custom(version: &Value) -> Option<Custom> {
         selector: path("/labelSelectorPath"),
     });
     let columns = Column::all(version).ok()?;
-    Some(Custom { schema, columns, scale, stored: version["storage"] == true, rules })
+    let defaults = fills(&schema);
+    Some(Custom { schema, defaults, columns, scale, stored: version["storage"] == true, rules })
 }
 
 #[cfg(test)]

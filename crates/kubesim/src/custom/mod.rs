@@ -22,6 +22,8 @@ pub(crate) use self::{
 pub(crate) struct Custom {
     /// The structural schema, with the published one for the metadata.
     pub schema: Value,
+    /// Whether the schema fills in anything.
+    pub defaults: bool,
     /// The columns of tables beside the name.
     pub columns: Vec<Column>,
     /// Where the numbers of the scale subresource lie, as dotted paths without the first dot.

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde_json::Value;
 
+use super::duplicate;
 use crate::{protobuf, status::Status};
 
 const LIMIT: usize = 3 << 20;
@@ -59,6 +60,18 @@ pub(crate) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Sta
             Err(unsupported(other, "application/json, application/yaml, application/vnd.kubernetes.protobuf"))
         }
     }
+}
+
+/// The object in a body, and a warning for each field that it has twice.
+pub(crate) async fn read_closely(headers: &HeaderMap, body: Body) -> Result<(Value, Vec<String>), Status> {
+    let bytes = read(body).await?;
+    let object = object(headers, Body::from(bytes.clone())).await?;
+    let doubled = if matches!(media(headers), "" | "application/json" | "*/*") {
+        duplicate::fields(&bytes)
+    } else {
+        Vec::new()
+    };
+    Ok((object, doubled.iter().map(|field| format!("duplicate field {field:?}")).collect()))
 }
 
 /// Like `object`, where an empty body means nothing.

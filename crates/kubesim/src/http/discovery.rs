@@ -108,12 +108,13 @@ fn subresources(
         let group = match *body {
             "Eviction" => "policy",
             "TokenRequest" => "authentication.k8s.io",
+            "CertificateSigningRequest" => "certificates.k8s.io",
             _ => "",
         };
         let verbs = match *name {
             "log" => vec!["get"],
             "finalize" => vec!["update"],
-            "ephemeralcontainers" => vec!["get", "patch", "update"],
+            "approval" | "ephemeralcontainers" => vec!["get", "patch", "update"],
             "attach" | "exec" | "portforward" => vec!["create", "get"],
             _ => vec!["create"],
         };

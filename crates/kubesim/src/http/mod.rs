@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod container;
 mod discovery;
+mod duplicate;
 mod log;
 mod openapi;
 mod pod_words;
@@ -170,6 +171,10 @@ async fn answer(api: &Arc<Api>, peer: &Peer, request: Request) -> Reply {
         return Ok(document);
     }
     if let Some((review, namespace)) = review::find(&path) {
+        // An answer is no object, and so there is no table of it.
+        if form? != Form::Full {
+            return Err(represent::not_acceptable());
+        }
         return answer_review(api, review, namespace, call, wire.body).await;
     }
     let target = Target::parse(api.store.kinds(), &path).ok_or_else(Status::no_such_path)?;

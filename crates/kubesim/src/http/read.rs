@@ -67,8 +67,11 @@ impl Start {
             let wrong = || Status::bad_request("continue key is not valid");
             let mut parts = token.splitn(3, '/');
             let mut part = || parts.next().ok_or_else(wrong);
-            let (version, namespace, name) = (part()?.parse().map_err(|_| wrong())?, part()?, part()?);
-            return Ok(Self { version: Some(version), after: Some(Key::new(namespace, name)) });
+            let version = match part()? {
+                "" => None,
+                version => Some(version.parse().map_err(|_| wrong())?),
+            };
+            return Ok(Self { version, after: Some(Key::new(part()?, part()?)) });
         }
         let exact = call.param("resourceVersionMatch") == "Exact";
         let version = call.param("resourceVersion").parse();
@@ -79,10 +82,14 @@ impl Start {
     fn part(&self, api: &Api, target: &Target, limit: usize) -> Result<Part, Status> {
         let part = api.store.part(target.kind, &target.namespace, self.version, self.after.as_ref(), limit);
         part.map_err(|mut status| {
-            if self.after.is_some() && status.code == 410 {
+            if let Some(last) = self.after.as_ref().filter(|_| status.code == 410) {
                 status.message =
-                    "The provided continue parameter is too old to display a consistent list result."
+                    "The provided continue parameter is too old to display a consistent list result. \
+                     You can start a new list without the continue parameter, or use the continue token in this response \
+                     to retrieve the remainder of the results."
                         .to_owned();
+                // From here it goes on as things are now.
+                status.proceed = Some(format!("/{}/{}", last.namespace, last.name));
             }
             status
         })

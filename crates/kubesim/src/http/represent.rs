@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use super::table;
-use crate::{kind::Kind, object, status::Status, store::Listing};
+use crate::{custom, kind::Kind, object, status::Status, store::Listing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -41,9 +41,13 @@ impl Form {
                 Some(_) => {}
             }
         }
-        let message = "only the following media types are accepted: application/json, application/yaml";
-        Err(Status::new(406, "NotAcceptable", message))
+        Err(not_acceptable())
     }
+}
+
+pub(crate) fn not_acceptable() -> Status {
+    let message = "only the following media types are accepted: application/json, application/yaml";
+    Status::new(406, "NotAcceptable", message)
 }
 
 pub(crate) fn json(code: StatusCode, value: &Value) -> Response<Body> {
@@ -72,10 +76,15 @@ pub(crate) fn typed<'a>(kind: &Kind, value: &'a Value) -> Cow<'a, Value> {
     // Every version of a custom resource is the same but for its name.
     let fits =
         kind.is_stored() && (kind.custom().is_none() || value["apiVersion"] == kind.api_version().as_str());
-    if value.get("kind").is_some_and(Value::is_string) && fits {
+    let filled = kind.custom().is_some_and(|custom| custom.defaults);
+    if value.get("kind").is_some_and(Value::is_string) && fits && !filled {
         return Cow::Borrowed(value);
     }
     let mut value = value.clone();
+    if let Some(custom) = kind.custom() {
+        // It may be older than a default.
+        custom::fill(&custom.schema, &mut value);
+    }
     if let Some(translation) = kind.translation() {
         (translation.from_stored)(&mut value);
     }

@@ -29,6 +29,7 @@ pub(crate) async fn handle(api: &Arc<Api>, target: Target, call: Call, wire: Wir
     let body = wire.body;
     match target.subresource.as_str() {
         "status" if kind.status => part(api, target, call, body).await,
+        "approval" if *kind == kind::SIGNING_REQUESTS => part(api, target, call, body).await,
         "ephemeralcontainers" if *kind == kind::PODS => part(api, target, call, body).await,
         "scale" if kind.scale => scale(api, &target, call, body).await,
         "finalize" if *kind == kind::NAMESPACES && call.method == Method::PUT => {
@@ -71,7 +72,7 @@ fn scale_of(kind: &Kind, object: &Value) -> Value {
         None => (
             object["spec"]["replicas"].clone(),
             object["status"]["replicas"].clone(),
-            Labels::from_object(&object["spec"]["selector"]).to_string(),
+            Labels::of_owner(kind, object).to_string(),
         ),
         Some(scale) => (
             at(object, &scale.spec_replicas).clone(),
@@ -212,6 +213,21 @@ async fn eviction(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
         status.details = Some(json!({"causes": [{"reason": "DisruptionBudget", "message": why}]}));
         return Err(status);
     }
-    api.store.delete(target.kind, &target.key(), &write::delete_options(&call, &given["deleteOptions"]))?;
+    if write::dry(&call) || write::dry_body(&given["deleteOptions"]) {
+        return Ok(success());
+    }
+    let disrupted = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+    });
+    api.store.update(target.kind, &target.key(), |seen| {
+        let mut value = seen.clone();
+        object::set_condition(&mut value, &disrupted, &clock::stamp());
+        Ok(Some(value))
+    })?;
+    api.store.delete(
+        target.kind,
+        &target.key(),
+        &write::delete_options(target.kind, &call, &given["deleteOptions"]),
+    )?;
     Ok(success())
 }

@@ -1,6 +1,7 @@
 //! Tables as `kubectl get` prints them: columns and cells by kind.
 
 mod batch;
+mod kept;
 mod policy;
 mod resource;
 mod workload;
@@ -12,7 +13,7 @@ use super::{pod_words, represent};
 use crate::{
     clock,
     custom::Custom,
-    kind::Kind,
+    kind::{self, Kind},
     object::{self, int, items, text},
     selector::Labels,
 };
@@ -65,7 +66,7 @@ fn columns(kind: &Kind) -> &'static [Column] {
         }
         "endpoints" => &[("Name", false), ("Endpoints", false), ("Age", false)],
         "configmaps" => &[("Name", false), ("Data", false), ("Age", false)],
-        _ if kind.group == "admissionregistration.k8s.io" => {
+        _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => {
             &[("Name", false), ("Webhooks", false), ("Age", false)]
         }
         "secrets" => &[("Name", false), ("Type", false), ("Data", false), ("Age", false)],
@@ -73,6 +74,7 @@ fn columns(kind: &Kind) -> &'static [Column] {
             .or_else(|| batch::columns(kind))
             .or_else(|| resource::columns(kind))
             .or_else(|| policy::columns(kind))
+            .or_else(|| kept::columns(kind))
             .unwrap_or(DEFAULT),
     }
 }
@@ -98,7 +100,7 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
             });
             vec![name, json!(list(addresses)), age]
         }
-        _ if kind.group == "admissionregistration.k8s.io" => {
+        _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => {
             vec![name, json!(items(object, "/webhooks").len()), age]
         }
         "configmaps" => vec![name, json!(object["data"].as_object().map_or(0, Map::len)), age],
@@ -109,6 +111,7 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
             .or_else(|| batch::cells(kind, object, &name, &age))
             .or_else(|| resource::cells(kind, object, &name, &age))
             .or_else(|| policy::cells(kind, object, &name, &age))
+            .or_else(|| kept::cells(kind, object, &name, &age))
             .unwrap_or_else(|| vec![name, age]),
     }
 }

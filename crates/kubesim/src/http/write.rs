@@ -13,6 +13,7 @@ use crate::{
     access,
     admission::{Attributes, Operation},
     clock,
+    controller::service,
     kind::{self, Kind},
     object::{self, Key},
     patch::{
@@ -34,6 +35,11 @@ pub(crate) fn unknown(call: &Call) -> Unknown {
 
 pub(super) fn dry(call: &Call) -> bool {
     call.param("dryRun") == "All"
+}
+
+/// Deletions say so in their body.
+pub(super) fn dry_body(options: &Value) -> bool {
+    object::items(options, "/dryRun").iter().any(|one| one == "All")
 }
 
 fn reply(
@@ -62,8 +68,8 @@ pub(super) fn attributes<'a>(target: &'a Target, call: &'a Call, operation: Oper
 }
 
 pub(crate) async fn create(api: &Api, target: Target, call: Call, body: Body) -> Reply {
-    let value = body::object(&call.headers, body).await?;
-    let (mut value, mut warnings) = prepare(&target, value, unknown(&call))?;
+    let (value, doubled) = body::read_closely(&call.headers, body).await?;
+    let (mut value, mut warnings) = prepare(&target, value, doubled, unknown(&call))?;
     forget_system_fields(&mut value)?;
     validate::apply_defaults(target.kind, &mut value);
     let manager = Manager { name: call.manager(), subresource: String::new() };
@@ -77,10 +83,13 @@ pub(crate) async fn create(api: &Api, target: Target, call: Call, body: Body) ->
 pub(crate) fn prepare(
     target: &Target,
     mut value: Value,
+    doubled: Vec<String>,
     unknown: Unknown,
 ) -> Result<(Value, Vec<String>), Status> {
     validate::type_matches(target.shown, &mut value)?;
-    let (mut value, warnings) = validate::typing(target.shown, value, unknown)?;
+    let (mut value, mut warnings) = validate::typing(target.shown, value)?;
+    warnings.extend(doubled);
+    let warnings = unknown.heed(warnings)?;
     if let Some(translation) = target.shown.translation() {
         (translation.to_stored)(&mut value);
         value["apiVersion"] = json!(target.kind.api_version());
@@ -151,7 +160,7 @@ async fn change(
     let mut value = through_door(target, current, value);
     let what = attributes(target, call, Operation::Update);
     if let Some(changed) = api.gate.mutate(&what, &value, Some(current), warnings).await? {
-        let changed = validate::typing(kind, changed, validate::Unknown::Ignore)?.0;
+        let changed = validate::typing(kind, changed)?.0;
         value = through_door(target, current, changed);
     }
     match target.subresource.as_str() {
@@ -163,6 +172,7 @@ async fn change(
         "ephemeralcontainers" => validate::check_ephemeral(current, &value)?,
         _ => {}
     }
+    access::check_signer(&api.store, &call.who, target, current)?;
     api.gate.validate(&what, Some(&value), Some(current), warnings).await?;
     api.gate.as_stored(kind, &mut value);
     Ok(value)
@@ -172,7 +182,8 @@ async fn change(
 fn through_door(target: &Target, current: &Value, mut value: Value) -> Value {
     let kind = target.kind;
     match target.subresource.as_str() {
-        "status" => value = with_part(current, value, &["status"]),
+        "status" => value = with_status(kind, current, value, &["status"]),
+        "approval" => value = with_status(kind, current, value, &["status", "conditions"]),
         "ephemeralcontainers" => {
             value = with_part(current, value, &["spec", "ephemeralContainers"]);
             validate::apply_defaults(kind, &mut value);
@@ -219,14 +230,55 @@ fn with_part(current: &Value, mut given: Value, path: &[&str]) -> Value {
     value
 }
 
+/// The object as it was, but for its status, and for what its metadata say, unless that is a custom resource or what defines one.
+fn with_status(kind: &Kind, current: &Value, given: Value, path: &[&str]) -> Value {
+    let metadata = given["metadata"].clone();
+    let mut value = with_part(current, given, path);
+    if kind.custom().is_some() || *kind == kind::CUSTOM_RESOURCE_DEFINITIONS {
+        return value;
+    }
+    for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
+        match metadata.get(field) {
+            // Nobody gives away a pod by this door.
+            _ if *kind == kind::PODS && field == "ownerReferences" => {}
+            None => object::unset(&mut value, &["metadata", field]),
+            Some(given) => object::set(&mut value, &["metadata", field], given.clone()),
+        }
+    }
+    value
+}
+
 /// What the server assigned stays when a client leaves it out.
 fn keep_assigned(kind: &Kind, current: &Value, value: &mut Value) {
-    if *kind == kind::SERVICES {
+    if *kind != kind::SERVICES {
+        return;
+    }
+    keep_ports(current, value);
+    if value["spec"]["type"] == "ExternalName" {
+        for field in ["clusterIP", "clusterIPs"] {
+            object::unset(value, &["spec", field]);
+        }
+    } else {
         for field in ["clusterIP", "clusterIPs"] {
             let old = current["spec"][field].clone();
             if !old.is_null() {
                 object::default(value, &["spec", field], old);
             }
+        }
+    }
+}
+
+/// The ports of the nodes are those of the same ports as before, as long as the service is to be reached there.
+fn keep_ports(current: &Value, value: &mut Value) {
+    let external = service::external(value);
+    for port in value["spec"].get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        let same = |old: &&Value| old["port"] == port["port"] && old["protocol"] == port["protocol"];
+        let before =
+            object::items(current, "/spec/ports").iter().find(same).map(|old| old["nodePort"].clone());
+        match before {
+            _ if !external => object::unset(port, &["nodePort"]),
+            Some(before) if !before.is_null() => object::default(port, &["nodePort"], before),
+            _ => {}
         }
     }
 }
@@ -240,8 +292,8 @@ fn manager(call: &Call, target: &Target) -> Manager {
 }
 
 pub(crate) async fn replace(api: &Api, target: Target, call: Call, body: Body) -> Reply {
-    let value = body::object(&call.headers, body).await?;
-    let (value, warnings) = prepare(&target, value, unknown(&call))?;
+    let (value, doubled) = body::read_closely(&call.headers, body).await?;
+    let (value, warnings) = prepare(&target, value, doubled, unknown(&call))?;
     let named = !object::text(&value, "/metadata/resourceVersion").is_empty();
     loop {
         let seen = current(api, &target)?;
@@ -285,7 +337,7 @@ pub(crate) async fn patch(api: &Api, target: Target, call: Call, body: Body) -> 
             other if target.kind.custom().is_some() => return Err(body::unsupported(other, CUSTOM_PATCHES)),
             other => return Err(body::unsupported(other, PATCHES)),
         };
-        let (mut value, mut warnings) = prepare(&target, patched, unknown(&call))?;
+        let (mut value, mut warnings) = prepare(&target, patched, Vec::new(), unknown(&call))?;
         apply::record_update(target.kind, &seen, &mut value, &manager(&call, &target), &clock::stamp());
         let value = change(api, &target, &call, &seen, value, &mut warnings).await?;
         match store_change(api, &target, &call, &seen, value) {
@@ -309,7 +361,7 @@ async fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Val
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
         ));
     }
-    let (config, warnings) = prepare(target, config.clone(), unknown(call))?;
+    let (config, warnings) = prepare(target, config.clone(), Vec::new(), unknown(call))?;
     let given = object::text(&config, "/metadata/resourceVersion").to_owned();
     let manager = manager(call, target);
     for _ in 0..10 {
@@ -343,17 +395,24 @@ async fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Val
     Err(Status::stale(target.kind, &target.name))
 }
 
-pub(crate) fn delete_options(call: &Call, body: &Value) -> DeleteOptions {
+pub(crate) fn delete_options(kind: &Kind, call: &Call, body: &Value) -> DeleteOptions {
     let text = |field: &str| match body[field].as_str() {
         Some(text) => text.to_owned(),
         None => call.param(field).to_owned(),
     };
-    let orphans = body["orphanDependents"] == true || call.flag("orphanDependents");
+    // Both are older than the choice, and keep to what they always did.
+    let old = *kind == kind::JOBS || *kind == kind::REPLICATION_CONTROLLERS;
+    let orphans = match (&body["orphanDependents"], call.param("orphanDependents")) {
+        (Value::Bool(orphans), _) => *orphans,
+        (_, "") => old,
+        _ => call.flag("orphanDependents"),
+    };
     DeleteOptions {
         grace: body["gracePeriodSeconds"].as_i64().or_else(|| call.param("gracePeriodSeconds").parse().ok()),
         propagation: match text("propagationPolicy").as_str() {
             "Orphan" => Propagation::Orphan,
             "Foreground" => Propagation::Foreground,
+            "Background" => Propagation::Background,
             _ if orphans => Propagation::Orphan,
             _ => Propagation::Background,
         },
@@ -364,13 +423,13 @@ pub(crate) fn delete_options(call: &Call, body: &Value) -> DeleteOptions {
 
 pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) -> Reply {
     let given = body::optional(&call.headers, body).await?;
-    let options = delete_options(&call, &given);
+    let (options, dry) = (delete_options(target.kind, &call, &given), dry(&call) || dry_body(&given));
     let key = target.key();
     let current = current(api, &target)?;
     let mut warnings = Vec::new();
-    let what = attributes(&target, &call, Operation::Delete);
+    let what = Attributes { dry, ..attributes(&target, &call, Operation::Delete) };
     api.gate.admit(&what, None, Some(&current), &mut warnings).await?;
-    if dry(&call) {
+    if dry {
         return Ok(represent::json(StatusCode::OK, &represent::typed(target.shown, &current)));
     }
     let body = match api.store.delete(target.kind, &key, &options)? {
@@ -391,15 +450,17 @@ pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) ->
 
 pub(crate) async fn delete_collection(api: &Api, target: Target, call: Call, body: Body) -> Reply {
     let given = body::optional(&call.headers, body).await?;
-    let (options, selector) = (delete_options(&call, &given), read::selector(&call)?);
+    let (options, selector) = (delete_options(target.kind, &call, &given), read::selector(&call)?);
+    let dry = dry(&call) || dry_body(&given);
     let mut listing = api.store.list(target.kind, &target.namespace);
     listing.objects.retain(|o| selector.matches(o));
     for object in &listing.objects {
         let mut what = attributes(&target, &call, Operation::Delete);
+        what.dry = dry;
         what.name = object::name(object);
         what.namespace = object::namespace(object);
         api.gate.admit(&what, None, Some(object), &mut Vec::new()).await?;
-        if dry(&call) {
+        if dry {
             continue;
         }
         match api.store.delete(target.kind, &Key::of(object), &options) {

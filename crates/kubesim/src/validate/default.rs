@@ -1,5 +1,6 @@
 //! The defaults that the real server fills in and that clients and controllers read.
 
+mod kept;
 mod workload;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -64,7 +65,10 @@ pub(crate) fn apply(kind: &Kind, object: &mut Value) {
         }
         "endpointslices.discovery.k8s.io" => default(object, &["addressType"], json!("IPv4")),
         _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => webhooks(kind, object),
-        _ => workload::apply(kind, object),
+        _ => {
+            workload::apply(kind, object);
+            kept::apply(kind, object);
+        }
     }
 }
 
@@ -181,6 +185,9 @@ fn service(object: &mut Value) {
     default(object, &["spec", "sessionAffinity"], json!("None"));
     if object["spec"]["type"] == "ExternalName" {
         return;
+    }
+    if object["spec"]["sessionAffinity"] == "ClientIP" {
+        default(object, &["spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds"], json!(10800));
     }
     default(object, &["spec", "internalTrafficPolicy"], json!("Cluster"));
     default(object, &["spec", "ipFamilies"], json!(["IPv4"]));

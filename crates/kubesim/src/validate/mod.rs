@@ -16,7 +16,7 @@ use crate::{
     status::Status,
 };
 
-/// What to do with fields that the type does not know.
+/// What to do with fields that the type does not know, or that are there twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
     Strict,
@@ -24,12 +24,9 @@ pub(crate) enum Unknown {
     Ignore,
 }
 
-/// Types the object: wrong types are refused, unknown fields are dropped, as the real server prunes them.
-pub(crate) fn typing(
-    kind: &Kind,
-    mut object: Value,
-    unknown: Unknown,
-) -> Result<(Value, Vec<String>), Status> {
+/// Types the object: wrong types are refused, unknown fields are dropped, as the real server prunes them. Which those were is told
+/// in the words of a warning.
+pub(crate) fn typing(kind: &Kind, mut object: Value) -> Result<(Value, Vec<String>), Status> {
     drop_nulls(&mut object);
     normalise(&mut object);
     let managed =
@@ -45,12 +42,19 @@ pub(crate) fn typing(
     if let Some(managed) = managed {
         object["metadata"]["managedFields"] = managed;
     }
-    match unknown {
-        Unknown::Strict if !warnings.is_empty() => {
-            Err(Status::bad_request(format!("strict decoding error: {}", warnings.join(", "))))
+    Ok((object, warnings))
+}
+
+impl Unknown {
+    /// What a client reads of such warnings, unless it is refused for them.
+    pub(crate) fn heed(self, warnings: Vec<String>) -> Result<Vec<String>, Status> {
+        match self {
+            Self::Strict if !warnings.is_empty() => {
+                Err(Status::bad_request(format!("strict decoding error: {}", warnings.join(", "))))
+            }
+            Self::Ignore => Ok(Vec::new()),
+            _ => Ok(warnings),
         }
-        Unknown::Ignore => Ok((object, Vec::new())),
-        _ => Ok((object, warnings)),
     }
 }
 

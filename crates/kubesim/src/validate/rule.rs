@@ -1,7 +1,10 @@
 //! The rules that make an object invalid (422): names, labels, selectors, ports, immutable fields.
 
+mod container;
 mod ephemeral;
+mod fixed;
 mod gate;
+mod kept;
 mod placement;
 mod workload;
 
@@ -12,7 +15,6 @@ use crate::{
     admission, custom,
     kind::{self, Kind},
     object::{self, items, text},
-    quantity,
     status::{Cause, Status},
 };
 
@@ -31,13 +33,19 @@ pub(crate) fn check(kind: &Kind, value: &Value) -> Result<(), Status> {
         "customresourcedefinitions.apiextensions.k8s.io" => causes.extend(custom::check(value)),
         "pods" => {
             pod_spec(&value["spec"], "spec", &mut causes);
+            container::mounts(&value["spec"], "spec", &mut causes);
             gate::check(value, &mut causes);
         }
         "services" => service(value, &mut causes),
         _ if *kind == kind::MUTATING_WEBHOOKS || *kind == kind::VALIDATING_WEBHOOKS => {
             causes.extend(admission::check(value));
         }
-        _ => workload::check(kind, value, &mut causes),
+        _ if *kind == kind::POLICIES => causes.extend(admission::check_policy(value)),
+        _ if *kind == kind::POLICY_BINDINGS => causes.extend(admission::check_binding(value)),
+        _ => {
+            workload::check(kind, value, &mut causes);
+            kept::check(kind, value, &mut causes);
+        }
     }
     answer(kind, value, &causes)
 }
@@ -56,11 +64,13 @@ pub(crate) fn check_new(kind: &Kind, value: &Value) -> Result<(), Status> {
 pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
     workload::check_update(kind, old, new, &mut causes);
+    fixed::check_update(kind, old, new, &mut causes);
     if let Some(custom) = kind.custom() {
         causes.extend(custom::check_change(custom, new, Some(old)));
     }
     if *kind == kind::PODS {
         gate::check_update(old, new, &mut causes);
+        deadline(old, new, &mut causes);
     }
     let mut fixed = |pointer: &str, field: &str| {
         if old.pointer(pointer) != new.pointer(pointer) {
@@ -69,7 +79,7 @@ pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), 
         }
     };
     match kind.id {
-        "services" if !text(old, "/spec/clusterIP").is_empty() => fixed("/spec/clusterIP", "spec.clusterIP"),
+        "services" if both_have_addresses(old, new) => fixed("/spec/clusterIP", "spec.clusterIP"),
         "pods" if pod_core(old, old) != pod_core(old, new) => causes.push(Cause::forbidden(
             "spec",
             "pod updates may not change fields other than `spec.containers[*].image`,\
@@ -79,6 +89,26 @@ pub(crate) fn check_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), 
         _ => {}
     }
     answer(kind, new, &causes)
+}
+
+/// A service that becomes a mere name gives its address back.
+fn both_have_addresses(old: &Value, new: &Value) -> bool {
+    !text(old, "/spec/clusterIP").is_empty() && text(new, "/spec/type") != "ExternalName"
+}
+
+/// The time that a pod has left only ever gets shorter.
+fn deadline(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    let of = |pod: &Value| object::int(pod, "/spec/activeDeadlineSeconds");
+    let Some(before) = of(old) else { return };
+    let field = "spec.activeDeadlineSeconds";
+    match of(new) {
+        None => causes.push(Cause::forbidden(field, "must not update from a positive integer to nil value")),
+        Some(now) if now > before => {
+            let why = format!("must be less than or equal to previous value {before}");
+            causes.push(Cause::invalid(field, &now.to_string(), &why));
+        }
+        Some(_) => {}
+    }
 }
 
 fn answer(kind: &Kind, value: &Value, causes: &[Cause]) -> Result<(), Status> {
@@ -165,45 +195,18 @@ fn labels(map: Option<&serde_json::Map<String, Value>>, field: &str, causes: &mu
 
 fn pod_spec(spec: &Value, field: &str, causes: &mut Vec<Cause>) {
     placement::check(spec, field, causes);
-    let containers = items(spec, "/containers");
-    if containers.is_empty() {
-        causes.push(Cause::required(&format!("{field}.containers"), ""));
-    }
     if field != "spec" && !items(spec, "/ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
         causes.push(Cause::forbidden(&format!("{field}.ephemeralContainers"), why));
     }
-    let mut names = std::collections::BTreeSet::new();
-    for (at, container) in containers.iter().enumerate() {
-        let field = format!("{field}.containers[{at}]");
-        let name = text(container, "/name");
-        if name.is_empty() {
-            causes.push(Cause::required(&format!("{field}.name"), ""));
-        } else if !dns_label(name) {
-            causes.push(Cause::invalid(&format!("{field}.name"), name, LABEL));
-        }
-        if !names.insert(name) {
-            causes.push(Cause::duplicate(&format!("{field}.name"), name));
-        }
-        if text(container, "/image").is_empty() {
-            causes.push(Cause::required(&format!("{field}.image"), ""));
-        }
-        for (at, port) in items(container, "/ports").iter().enumerate() {
-            port_number(&port["containerPort"], &format!("{field}.ports[{at}].containerPort"), causes);
-        }
-        quantities(&container["resources"], &format!("{field}.resources"), causes);
-    }
+    container::check(spec, field, causes);
+    kept::sysctls(spec, field, causes);
 }
 
-fn quantities(resources: &Value, field: &str, causes: &mut Vec<Cause>) {
-    for list in ["requests", "limits"] {
-        for (name, value) in resources[list].as_object().into_iter().flatten() {
-            let value = value.as_str().unwrap_or("");
-            if quantity::milli(value).is_none_or(|v| v < 0) {
-                let why = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-                causes.push(Cause::invalid(&format!("{field}.{list}.{name}"), value, why));
-            }
-        }
+fn one_of(value: &Value, place: &str, name: &str, supported: &[&str], causes: &mut Vec<Cause>) {
+    let found = text(value, &format!("/{name}"));
+    if !found.is_empty() && !supported.contains(&found) {
+        causes.push(Cause::unsupported(&format!("{place}.{name}"), found, supported));
     }
 }
 
@@ -219,8 +222,22 @@ fn service(value: &Value, causes: &mut Vec<Cause>) {
     if ports.is_empty() && !headless && text(value, "/spec/type") != "ExternalName" {
         causes.push(Cause::required("spec.ports", ""));
     }
+    one_of(
+        &value["spec"],
+        "spec",
+        "type",
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        causes,
+    );
+    one_of(&value["spec"], "spec", "sessionAffinity", &["ClientIP", "None"], causes);
     for (at, port) in ports.iter().enumerate() {
-        port_number(&port["port"], &format!("spec.ports[{at}].port"), causes);
+        let field = format!("spec.ports[{at}]");
+        port_number(&port["port"], &format!("{field}.port"), causes);
+        one_of(port, &field, "protocol", &["SCTP", "TCP", "UDP"], causes);
+        let same = |other: &Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
+        if ports.iter().take(at).any(same) {
+            causes.push(Cause::duplicate(&field, &port["port"].to_string()));
+        }
         if ports.len() > 1 && text(port, "/name").is_empty() {
             causes.push(Cause::required(&format!("spec.ports[{at}].name"), ""));
         }

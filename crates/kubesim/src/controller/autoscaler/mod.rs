@@ -110,7 +110,7 @@ impl Autoscalers {
             ];
             return Ok(Finding { current, desired: 0, measured: Vec::new(), conditions });
         }
-        let selector = Labels::from_object(&target.1["spec"]["selector"]);
+        let selector = Labels::of_owner(target.0, &target.1);
         let mut pods = self.hands.store.list(&kind::PODS, &key.namespace).objects;
         pods.retain(|p| selector.matches(object::labels(p)));
         let (measured, active) = measure::all(autoscaler, &pods, current);

@@ -1,5 +1,6 @@
 //! EndpointSlices (and the older Endpoints) of services that select pods.
 
+pub(crate) mod mirror;
 mod slice;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -142,13 +143,25 @@ fn endpoints_of(service: &Value, pods: &[Arc<Value>]) -> Value {
     let truncated = (ready.len() + waiting.len() > MOST).then_some("truncated");
     ready.truncate(MOST);
     waiting.truncate(MOST - ready.len());
-    let mut subset = json!({"ports": ports(service, pods)});
+    // Those with the same ports stand together: a named port may be another one in each pod, or none.
+    let mut subsets: Vec<Value> = Vec::new();
     for (field, list) in [("addresses", &ready), ("notReadyAddresses", &waiting)] {
-        if !list.is_empty() {
-            subset[field] = list.iter().map(address).collect();
+        for pod in list {
+            let ports = ports(service, std::slice::from_ref(*pod));
+            if ports.is_empty() && !items(service, "/spec/ports").is_empty() {
+                continue;
+            }
+            let ports = json!(ports);
+            let at = subsets.iter().position(|subset| subset["ports"] == ports).unwrap_or_else(|| {
+                subsets.push(json!({ "ports": ports }));
+                subsets.len() - 1
+            });
+            match subsets[at][field].as_array_mut() {
+                Some(list) => list.push(address(pod)),
+                None => subsets[at][field] = json!([address(pod)]),
+            }
         }
     }
-    let subsets = if ready.is_empty() && waiting.is_empty() { json!([]) } else { json!([subset]) };
     json!({
         "apiVersion": "v1", "kind": "Endpoints", "subsets": subsets,
         "metadata": {

@@ -21,7 +21,7 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
             ("Images", true),
             ("Selector", true),
         ],
-        "replicasets.apps" => &[
+        "replicasets.apps" | "replicationcontrollers" => &[
             ("Name", false),
             ("Desired", false),
             ("Current", false),
@@ -57,7 +57,8 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
 pub(super) fn cells(kind: &Kind, object: &Value, name: &Value, age: &Value) -> Option<Vec<Value>> {
     let count = |pointer: &str| json!(int(object, pointer).unwrap_or(0));
     let of = |part: &str, whole: &str| json!(format!("{}/{}", count(part), count(whole)));
-    let [containers, images, selector] = pods(&object["spec"]);
+    let [containers, images, _] = pods(&object["spec"]);
+    let selector = or(&Labels::of_owner(kind, object).to_string(), "<none>");
     let mut row = match kind.id {
         "deployments.apps" => vec![
             of("/status/readyReplicas", "/spec/replicas"),
@@ -68,7 +69,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, name: &Value, age: &Value) -> O
             images,
             selector,
         ],
-        "replicasets.apps" => vec![
+        "replicasets.apps" | "replicationcontrollers" => vec![
             count("/spec/replicas"),
             count("/status/replicas"),
             count("/status/readyReplicas"),

@@ -15,6 +15,7 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
             default(object, &["spec", "replicas"], json!(1));
             template(&mut object["spec"]);
         }
+        "replicationcontrollers" => replication(object),
         "deployments.apps" => deployment(object),
         "statefulsets.apps" => stateful_set(object),
         "daemonsets.apps" => daemon_set(object),
@@ -35,6 +36,18 @@ fn template(spec: &mut Value) {
     if spec["template"].is_object() {
         pod_spec(&mut spec["template"]["spec"]);
     }
+}
+
+/// One without a selector finds its pods by the labels of its template.
+fn replication(object: &mut Value) {
+    default(object, &["spec", "replicas"], json!(1));
+    if let Some(labels) = object::labels(&object["spec"]["template"]).cloned() {
+        default(object, &["spec", "selector"], json!(labels));
+        if object::labels(object).is_none_or(serde_json::Map::is_empty) {
+            object::set(object, &["metadata", "labels"], json!(labels));
+        }
+    }
+    template(&mut object["spec"]);
 }
 
 fn deployment(object: &mut Value) {

@@ -4,7 +4,7 @@ mod batch;
 
 use serde_json::Value;
 
-use super::{labels, pod_spec};
+use super::{container, labels, pod_spec};
 use crate::{
     kind::Kind,
     object::{self, int, text},
@@ -14,17 +14,17 @@ use crate::{
 
 pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
     match kind.id {
-        "replicasets.apps" => workload(value, causes),
+        "replicasets.apps" | "replicationcontrollers" => workload(kind, value, causes),
         "deployments.apps" => {
-            workload(value, causes);
+            workload(kind, value, causes);
             deployment(value, causes);
         }
         "statefulsets.apps" => {
-            workload(value, causes);
+            workload(kind, value, causes);
             stateful_set(value, causes);
         }
         "daemonsets.apps" => {
-            workload(value, causes);
+            workload(kind, value, causes);
             one_of(value, "/spec/updateStrategy/type", &["OnDelete", "RollingUpdate"], causes);
             let rolling = &value["spec"]["updateStrategy"]["rollingUpdate"];
             rolling_bounds(rolling, "spec.updateStrategy.rollingUpdate", causes);
@@ -105,10 +105,8 @@ fn forbidden(field: &str, why: &str) -> Cause {
 fn one_of(value: &Value, pointer: &str, supported: &[&str], causes: &mut Vec<Cause>) {
     let found = text(value, pointer);
     if !found.is_empty() && !supported.contains(&found) {
-        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        let message = format!("Unsupported value: {found:?}: supported values: {}", list.join(", "));
         let field = pointer.trim_start_matches('/').replace('/', ".");
-        causes.push(Cause { reason: "FieldValueNotSupported", field, message });
+        causes.push(Cause::unsupported(&field, found, supported));
     }
 }
 
@@ -121,9 +119,9 @@ fn not_negative(value: &Value, fields: &[&str], causes: &mut Vec<Cause>) {
     }
 }
 
-fn workload(value: &Value, causes: &mut Vec<Cause>) {
+fn workload(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
     not_negative(value, &["replicas", "minReadySeconds", "revisionHistoryLimit"], causes);
-    let selector = Labels::from_object(&value["spec"]["selector"]);
+    let selector = Labels::of_owner(kind, value);
     let template = &value["spec"]["template"];
     labels(object::labels(template), "spec.template.metadata.labels", causes);
     if selector.is_empty() {
@@ -134,6 +132,9 @@ fn workload(value: &Value, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid("spec.template.metadata.labels", &found, why));
     }
     pod_spec(&template["spec"], "spec.template.spec", causes);
+    if kind.id != "statefulsets.apps" {
+        container::mounts(&template["spec"], "spec.template.spec", causes);
+    }
     one_of(value, "/spec/template/spec/restartPolicy", &["Always"], causes);
 }
 
