@@ -202,7 +202,9 @@ fn amounts(kind: &Kind, value: &Value) -> Amounts {
             found.insert(of_class("requests.storage"), storage);
             found.insert(of_class("persistentvolumeclaims"), ONE);
         }
-        "configmaps" | "secrets" | "resourcequotas" => drop(found.insert(kind.id.to_owned(), ONE)),
+        "configmaps" | "replicationcontrollers" | "resourcequotas" | "secrets" => {
+            found.insert(kind.id.to_owned(), ONE);
+        }
         _ => {}
     }
     found

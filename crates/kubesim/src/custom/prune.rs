@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::validate;
+
 /// Drops unknown fields; their paths, as `spec.unknown` or `spec.items[0].unknown`.
 pub(crate) fn prune(schema: &Value, object: &mut Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -59,6 +61,10 @@ fn walk_map(schema: &Value, map: &mut Map<String, Value>, path: &str, found: &mu
     map.retain(|name, inner| {
         let path = format!("{path}.{name}");
         if embedded && is_of_every_object(name) {
+            if name == "metadata" {
+                // What is wrong in another way is for the rules of the schema.
+                found.extend(validate::prune_metadata(inner, &path).unwrap_or_default());
+            }
             return true;
         }
         if let Some(property) = properties.and_then(|all| all.get(name)) {
@@ -95,7 +101,7 @@ mod tests {
             "apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "more": 1,
             "spec": {
                 "list": [{"a": 1, "b": 2}], "map": {"k": {"a": 1, "b": 2}}, "free": {"known": {"x": 1}, "any": {"y": 1}},
-                "inner": {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"z": 1}}, "unknown": {},
+                "inner": {"kind": "Pod", "metadata": {"name": "p", "own": 1}, "spec": {"z": 1}}, "unknown": {},
             },
         });
         let mut told = prune(&schema, &mut object);
@@ -103,6 +109,7 @@ mod tests {
         let expected = [
             "more",
             "spec.free.known.x",
+            "spec.inner.metadata.own",
             "spec.inner.spec.z",
             "spec.list[0].b",
             "spec.map.k.b",

@@ -194,6 +194,7 @@ async fn answer_review(api: &Api, review: &Review, namespace: &str, call: Call, 
 
 async fn dispatch(api: &Arc<Api>, target: Target, call: Call, wire: Wire) -> Reply {
     let watching = call.flag("watch");
+    write::check_options(&call)?;
     if matches!(call.method, Method::PUT | Method::PATCH) && api.faults.roll_conflict() {
         return Err(Status::stale(target.kind, &target.name));
     }

@@ -20,7 +20,7 @@ use crate::{
         self,
         apply::{self, Manager},
     },
-    status::Status,
+    status::{Cause, Status},
     store::{DeleteOptions, Deletion, Propagation},
     validate::{self, Unknown},
 };
@@ -35,6 +35,18 @@ pub(crate) fn unknown(call: &Call) -> Unknown {
 
 pub(super) fn dry(call: &Call) -> bool {
     call.param("dryRun") == "All"
+}
+
+/// Only all of a request is tried, or nothing.
+pub(super) fn check_options(call: &Call) -> Result<(), Status> {
+    match call.param("dryRun") {
+        "" | "All" => Ok(()),
+        other => {
+            let cause = Cause::unsupported("dryRun", other, &["All"]);
+            let message = format!("Options.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+            Err(Status::new(422, "Invalid", message))
+        }
+    }
 }
 
 /// Deletions say so in their body.

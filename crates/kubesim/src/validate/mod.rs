@@ -34,8 +34,10 @@ pub(crate) fn typing(kind: &Kind, mut object: Value) -> Result<(Value, Vec<Strin
     let found = match &kind.shape {
         Shape::Published(published) => published_fields(kind, published, &mut object)?,
         Shape::Custom(custom) => {
-            metadata_fields(kind, &object)?;
-            custom::prune(&custom.schema, &mut object)
+            let pruned = prune_metadata(&mut object["metadata"], "metadata");
+            let mut found = pruned.map_err(|error| cannot_be_handled(kind, &error))?;
+            found.extend(custom::prune(&custom.schema, &mut object));
+            found
         }
     };
     let warnings: Vec<String> = found.iter().map(|f| format!("unknown field {f:?}")).collect();
@@ -68,10 +70,15 @@ fn published_fields(kind: &Kind, published: &Published, object: &mut Value) -> R
     Ok(found)
 }
 
-/// The metadata of a custom resource is of a published type as well.
-fn metadata_fields(kind: &Kind, object: &Value) -> Result<(), Status> {
-    let known = typed::decode::<ObjectMeta>(&object["metadata"]);
-    known.map(drop).map_err(|error| cannot_be_handled(kind, &error))
+/// The metadata of a custom resource, and of an object within it, are of a published type as well: drops the fields that it does not
+/// know, and tells which those were.
+pub(crate) fn prune_metadata(metadata: &mut Value, path: &str) -> Result<Vec<String>, typed::Error> {
+    let known = typed::decode::<ObjectMeta>(metadata)?;
+    let found = typed::unknown_fields(metadata, &known);
+    for field in &found {
+        prune(metadata, field);
+    }
+    Ok(found.iter().map(|field| format!("{path}.{field}")).collect())
 }
 
 fn cannot_be_handled(kind: &Kind, error: &typed::Error) -> Status {

@@ -17,25 +17,10 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
     match kind.id {
         "configmaps" => keys(value, &["data", "binaryData"], causes),
         "secrets" => keys(value, &["data"], causes),
-        "poddisruptionbudgets.policy" => {
-            if !value["spec"]["minAvailable"].is_null() && !value["spec"]["maxUnavailable"].is_null() {
-                let why = "minAvailable and maxUnavailable cannot be both set";
-                causes.push(Cause::invalid("spec", &value["spec"].to_string(), why));
-            }
-        }
-        "ingresses.networking.k8s.io" => {
-            if items(value, "/spec/rules").is_empty() && value["spec"]["defaultBackend"].is_null() {
-                let why = "either `defaultBackend` or `rules` must be specified";
-                causes.push(Cause::invalid("spec", &value["spec"].to_string(), why));
-            }
-        }
+        "poddisruptionbudgets.policy" => budget(value, causes),
+        "ingresses.networking.k8s.io" => ingress(value, causes),
         "priorityclasses.scheduling.k8s.io" => priority(value, causes),
-        "leases.coordination.k8s.io" => {
-            if int(value, "/spec/leaseDurationSeconds").is_some_and(|seconds| seconds <= 0) {
-                let found = value["spec"]["leaseDurationSeconds"].to_string();
-                causes.push(Cause::invalid("spec.leaseDurationSeconds", &found, "must be greater than 0"));
-            }
-        }
+        "leases.coordination.k8s.io" => lease(value, causes),
         "certificatesigningrequests.certificates.k8s.io" => signing_request(value, causes),
         "ipaddresses.networking.k8s.io" => {
             let name = object::name(value);
@@ -49,6 +34,27 @@ pub(super) fn check(kind: &Kind, value: &Value, causes: &mut Vec<Cause>) {
             ));
         }
         _ => {}
+    }
+}
+
+fn budget(value: &Value, causes: &mut Vec<Cause>) {
+    if !value["spec"]["minAvailable"].is_null() && !value["spec"]["maxUnavailable"].is_null() {
+        let why = "minAvailable and maxUnavailable cannot be both set";
+        causes.push(Cause::invalid("spec", &value["spec"].to_string(), why));
+    }
+}
+
+fn ingress(value: &Value, causes: &mut Vec<Cause>) {
+    if items(value, "/spec/rules").is_empty() && value["spec"]["defaultBackend"].is_null() {
+        let why = "either `defaultBackend` or `rules` must be specified";
+        causes.push(Cause::invalid("spec", &value["spec"].to_string(), why));
+    }
+}
+
+fn lease(value: &Value, causes: &mut Vec<Cause>) {
+    if let Some(seconds) = int(value, "/spec/leaseDurationSeconds").filter(|seconds| *seconds <= 0) {
+        let why = "must be greater than 0";
+        causes.push(Cause::invalid("spec.leaseDurationSeconds", &seconds.to_string(), why));
     }
 }
 
