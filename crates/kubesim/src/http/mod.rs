@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod container;
 mod discovery;
+mod door;
 mod duplicate;
 mod log;
 mod openapi;

@@ -8,12 +8,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Api, Call, Reply, body, read, represent, target::Target};
+use super::{Api, Call, Reply, body, door, read, represent, target::Target};
 use crate::{
     access,
     admission::{Attributes, Operation},
     clock,
-    controller::service,
     kind::{self, Kind},
     object::{self, Key},
     patch::{
@@ -169,11 +168,11 @@ async fn change(
         );
         return Err(Status::conflict(kind, name, &why));
     }
-    let mut value = through_door(target, current, value);
+    let mut value = door::through(target, current, value);
     let what = attributes(target, call, Operation::Update);
     if let Some(changed) = api.gate.mutate(&what, &value, Some(current), warnings).await? {
         let changed = validate::typing(kind, changed)?.0;
-        value = through_door(target, current, changed);
+        value = door::through(target, current, changed);
     }
     match target.subresource.as_str() {
         "" => {
@@ -190,32 +189,6 @@ async fn change(
     Ok(value)
 }
 
-/// The part of the wanted state that this door lets through.
-fn through_door(target: &Target, current: &Value, mut value: Value) -> Value {
-    let kind = target.kind;
-    match target.subresource.as_str() {
-        "status" => value = with_status(kind, current, value, &["status"]),
-        "approval" => value = with_status(kind, current, value, &["status", "conditions"]),
-        "ephemeralcontainers" => {
-            value = with_part(current, value, &["spec", "ephemeralContainers"]);
-            validate::apply_defaults(kind, &mut value);
-        }
-        "finalize" => {}
-        _ => {
-            match current.get("status") {
-                Some(status) if kind.status => value["status"] = status.clone(),
-                _ => {}
-            }
-            if *kind == kind::NAMESPACES {
-                value["spec"] = current["spec"].clone();
-            }
-            validate::apply_defaults(kind, &mut value);
-            keep_assigned(kind, current, &mut value);
-        }
-    }
-    value
-}
-
 /// Into the store, if nobody wrote in between.
 fn store_change(
     api: &Api,
@@ -225,74 +198,6 @@ fn store_change(
     value: Value,
 ) -> Result<Arc<Value>, Status> {
     if dry(call) { Ok(Arc::new(value)) } else { api.store.swap(target.kind, current, value) }
-}
-
-/// The object as it was, but for one part.
-fn with_part(current: &Value, mut given: Value, path: &[&str]) -> Value {
-    let part = path.iter().fold(&mut given, |place, name| &mut place[*name]).take();
-    let managed = given["metadata"]["managedFields"].take();
-    let mut value = current.clone();
-    match part {
-        Value::Null => object::unset(&mut value, path),
-        part => object::set(&mut value, path, part),
-    }
-    if managed.is_array() {
-        value["metadata"]["managedFields"] = managed;
-    }
-    value
-}
-
-/// The object as it was, but for its status, and for what its metadata say, unless that is a custom resource or what defines one.
-fn with_status(kind: &Kind, current: &Value, given: Value, path: &[&str]) -> Value {
-    let metadata = given["metadata"].clone();
-    let mut value = with_part(current, given, path);
-    if kind.custom().is_some() || *kind == kind::CUSTOM_RESOURCE_DEFINITIONS {
-        return value;
-    }
-    for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
-        match metadata.get(field) {
-            // Nobody gives away a pod by this door.
-            _ if *kind == kind::PODS && field == "ownerReferences" => {}
-            None => object::unset(&mut value, &["metadata", field]),
-            Some(given) => object::set(&mut value, &["metadata", field], given.clone()),
-        }
-    }
-    value
-}
-
-/// What the server assigned stays when a client leaves it out.
-fn keep_assigned(kind: &Kind, current: &Value, value: &mut Value) {
-    if *kind != kind::SERVICES {
-        return;
-    }
-    keep_ports(current, value);
-    if value["spec"]["type"] == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs"] {
-            object::unset(value, &["spec", field]);
-        }
-    } else {
-        for field in ["clusterIP", "clusterIPs"] {
-            let old = current["spec"][field].clone();
-            if !old.is_null() {
-                object::default(value, &["spec", field], old);
-            }
-        }
-    }
-}
-
-/// The ports of the nodes are those of the same ports as before, as long as the service is to be reached there.
-fn keep_ports(current: &Value, value: &mut Value) {
-    let external = service::external(value);
-    for port in value["spec"].get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let same = |old: &&Value| old["port"] == port["port"] && old["protocol"] == port["protocol"];
-        let before =
-            object::items(current, "/spec/ports").iter().find(same).map(|old| old["nodePort"].clone());
-        match before {
-            _ if !external => object::unset(port, &["nodePort"]),
-            Some(before) if !before.is_null() => object::default(port, &["nodePort"], before),
-            _ => {}
-        }
-    }
 }
 
 fn current(api: &Api, target: &Target) -> Result<Arc<Value>, Status> {
