@@ -227,7 +227,7 @@ async fn eviction(api: &Api, target: &Target, call: Call, body: Body) -> Reply {
     api.store.delete(
         target.kind,
         &target.key(),
-        &write::delete_options(target.kind, &call, &given["deleteOptions"]),
+        &write::delete_options(target.kind, &call, &given["deleteOptions"])?,
     )?;
     Ok(success())
 }

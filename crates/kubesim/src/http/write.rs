@@ -40,12 +40,14 @@ pub(super) fn dry(call: &Call) -> bool {
 pub(super) fn check_options(call: &Call) -> Result<(), Status> {
     match call.param("dryRun") {
         "" | "All" => Ok(()),
-        other => {
-            let cause = Cause::unsupported("dryRun", other, &["All"]);
-            let message = format!("Options.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
-            Err(Status::new(422, "Invalid", message))
-        }
+        other => Err(no_option("dryRun", other, &["All"])),
     }
+}
+
+fn no_option(field: &str, found: &str, supported: &[&str]) -> Status {
+    let cause = Cause::unsupported(field, found, supported);
+    let message = format!("Options.meta.k8s.io \"\" is invalid: {field}: {}", cause.message);
+    Status::new(422, "Invalid", message)
 }
 
 /// Deletions say so in their body.
@@ -312,7 +314,7 @@ async fn server_side_apply(api: &Api, target: &Target, call: &Call, config: &Val
     Err(Status::stale(target.kind, &target.name))
 }
 
-pub(crate) fn delete_options(kind: &Kind, call: &Call, body: &Value) -> DeleteOptions {
+pub(crate) fn delete_options(kind: &Kind, call: &Call, body: &Value) -> Result<DeleteOptions, Status> {
     let text = |field: &str| match body[field].as_str() {
         Some(text) => text.to_owned(),
         None => call.param(field).to_owned(),
@@ -324,23 +326,27 @@ pub(crate) fn delete_options(kind: &Kind, call: &Call, body: &Value) -> DeleteOp
         (_, "") => old,
         _ => call.flag("orphanDependents"),
     };
-    DeleteOptions {
+    Ok(DeleteOptions {
         grace: body["gracePeriodSeconds"].as_i64().or_else(|| call.param("gracePeriodSeconds").parse().ok()),
         propagation: match text("propagationPolicy").as_str() {
             "Orphan" => Propagation::Orphan,
             "Foreground" => Propagation::Foreground,
             "Background" => Propagation::Background,
-            _ if orphans => Propagation::Orphan,
-            _ => Propagation::Background,
+            "" if orphans => Propagation::Orphan,
+            "" => Propagation::Background,
+            other => {
+                let known = ["Background", "Foreground", "Orphan"];
+                return Err(no_option("propagationPolicy", other, &known));
+            }
         },
         uid: body["preconditions"]["uid"].as_str().map(str::to_owned),
         version: body["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
-    }
+    })
 }
 
 pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) -> Reply {
     let given = body::optional(&call.headers, body).await?;
-    let (options, dry) = (delete_options(target.kind, &call, &given), dry(&call) || dry_body(&given));
+    let (options, dry) = (delete_options(target.kind, &call, &given)?, dry(&call) || dry_body(&given));
     let key = target.key();
     let current = current(api, &target)?;
     let mut warnings = Vec::new();
@@ -367,7 +373,7 @@ pub(crate) async fn delete(api: &Api, target: Target, call: Call, body: Body) ->
 
 pub(crate) async fn delete_collection(api: &Api, target: Target, call: Call, body: Body) -> Reply {
     let given = body::optional(&call.headers, body).await?;
-    let (options, selector) = (delete_options(target.kind, &call, &given), read::selector(&call)?);
+    let (options, selector) = (delete_options(target.kind, &call, &given)?, read::selector(&call)?);
     let dry = dry(&call) || dry_body(&given);
     let mut listing = api.store.list(target.kind, &target.namespace);
     listing.objects.retain(|o| selector.matches(o));

@@ -204,6 +204,11 @@ async fn a_deletion_that_is_only_tried_deletes_nothing() {
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "stays"}, "deleteOptions": {"dryRun": ["All"]}});
     let (code, _) = Raw(&sim).post(&format!("{PODS}/stays/eviction"), &eviction).await;
     assert_eq!(code, 201);
+    for wrong in ["dryRun=Some", "propagationPolicy=Sideways"] {
+        let path = format!("{PODS}/stays?{wrong}");
+        let (code, refused) = Raw(&sim).send("DELETE", &path, "application/json", "").await;
+        assert_eq!((code, &refused["reason"]), (422, &json!("Invalid")), "{wrong}");
+    }
     let left = Raw(&sim).get(&format!("{PODS}/stays")).await.1;
     assert_eq!(left["metadata"]["deletionTimestamp"], Value::Null);
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "stays"}});
