@@ -20,7 +20,7 @@ pub use self::{
     tls::{Identity, Tls},
 };
 use super::{ApiVersion, Metadata};
-use crate::{FieldError, Millis};
+use crate::{FieldError, Millis, Name};
 
 /// The kind of a registry document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +63,23 @@ pub struct RegistrySpec {
     /// `ttl` (25 s at most) where clients resolve names, and nothing elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deregistration_delay: Option<Millis>,
+    /// How many changes it may be asked for; as many as it takes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// How many changes a registry may be asked for. Removals of instances that leave go before everything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rate {
+    /// In the long run.
+    pub changes_per_second: u32,
+    /// At once, after a pause; as many as in one second when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Registries of one account share its rate, also those of several clusters; by itself, every registry has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Name>,
 }
 
 fn default_zone() -> String {
@@ -127,6 +144,9 @@ impl RegistrySpec {
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
+        if self.rate.as_ref().is_some_and(|rate| rate.changes_per_second == 0 || rate.burst == Some(0)) {
+            refuse("rate", "is zero: expected at least one change".to_owned());
+        }
         let labels = |text: &str| text.split('.').all(|label| crate::Name::new(label).is_ok());
         if !labels(&self.zone) {
             refuse("zone", format!("{:?} is no domain: expected DNS labels joined by dots", self.zone));

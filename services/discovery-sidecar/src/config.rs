@@ -109,6 +109,19 @@ impl Config {
             if self.registries[..i].iter().any(|other| other.metadata.name == *name) {
                 errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
             }
+            let shares = |other: &&Registry| {
+                let (one, other) = (registry.spec.rate.as_ref(), other.spec.rate.as_ref());
+                one.zip(other).is_some_and(|(a, b)| a.account.is_some() && a.account == b.account && a != b)
+            };
+            if let Some(other) = self.registries[..i].iter().find(shares) {
+                let other = &other.metadata.name;
+                errors.push(FieldError::new(
+                    format!("{at}.spec.rate"),
+                    format!(
+                        "differs from that of {other}, which has the same account: expected the same numbers"
+                    ),
+                ));
+            }
             // Two installations with one name would take each other's entries for orphans of their own.
             if self.owner.is_none() && registry.spec.driver.is_shared() {
                 errors.push(FieldError::new(
@@ -126,6 +139,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use bcs_schemas::resource::registry::Rate;
+
     use super::*;
     use crate::testing;
 
@@ -147,6 +162,25 @@ mod tests {
         assert_eq!(config(etcd(), Some(testing::name("eu1"))).validate(), []);
         let file = serde_json::json!({ "file": { "directory": "/x" } });
         assert_eq!(config(file, None).validate(), []);
+    }
+
+    #[test]
+    fn registries_of_one_account_have_one_rate() {
+        let mut config = config(serde_json::json!({ "file": { "directory": "/x" } }), None);
+        let rate = |changes_per_second, account| {
+            Some(Rate { changes_per_second, burst: None, account: Some(testing::name(account)) })
+        };
+        let mut second = config.registries[0].clone();
+        second.metadata.name = testing::name("other");
+        config.registries[0].spec.rate = rate(5, "cloud");
+        for (theirs, errors) in
+            [(rate(5, "cloud"), 0), (rate(9, "mine"), 0), (None, 0), (rate(9, "cloud"), 1)]
+        {
+            second.spec.rate = theirs;
+            config.registries.truncate(1);
+            config.registries.push(second.clone());
+            assert_eq!(config.validate().len(), errors, "{:?}", config.validate());
+        }
     }
 
     const README: &str = include_str!("../README.md");

@@ -148,6 +148,7 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
             name: "{app}.{project}".to_owned(),
             ttl: Millis::from_secs(30),
             deregistration_delay: None,
+            rate: None,
         },
     })
 }

@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod bisect;
+pub mod budget;
 pub mod change;
 pub mod engine;
 pub mod entry;
@@ -10,6 +11,7 @@ pub mod guard;
 pub mod ramp;
 pub mod tombs;
 
+pub use budget::Budget;
 pub use change::{Change, Failure, Item, Outcome};
 pub use engine::{Engine, Report, Settings};
 pub use entry::{Entry, Layout, Naming, Place};

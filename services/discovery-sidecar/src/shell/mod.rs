@@ -8,7 +8,11 @@ pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_nats::jetstream::kv::{self, Operation};
 use bcs_kit::{
@@ -21,8 +25,9 @@ use bcs_schemas::{
     observation::{ClusterHealth, Endpoint, Registration, RegistryStatus},
 };
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 
-use crate::{Config, filter};
+use crate::{Config, domain::Budget, filter};
 use board::Board;
 
 /// How soon a reading that failed is tried again.
@@ -43,6 +48,7 @@ pub(crate) struct Platform {
     pub(crate) registrations: Store<Registration>,
     pub(crate) registries: Store<RegistryStatus>,
     pub(crate) leases: Store<String>,
+    budgets: Budgets,
     /// The bucket of endpoints as the server keeps it, marks of deletions included.
     marks: kv::Store,
 }
@@ -67,6 +73,7 @@ impl Platform {
             leases,
             installation,
             marks: marks.map_err(|e| bus::Error::nats("opening bucket endpoints", e))?,
+            budgets: Budgets::of(&config),
             config: Arc::new(config),
         })
     }
@@ -86,6 +93,44 @@ impl Platform {
             }
         });
         looks.buffer_unordered(64).collect().await
+    }
+}
+
+/// What accounts of registries may be asked for, by the names of the registries.
+#[derive(Clone)]
+struct Budgets {
+    begun: Instant,
+    of: Arc<HashMap<bcs_schemas::Name, Arc<Mutex<Budget>>>>,
+}
+
+impl Budgets {
+    fn of(config: &Config) -> Self {
+        let (mut accounts, mut of) = (HashMap::new(), HashMap::new());
+        for registry in &config.registries {
+            let Some(rate) = registry.spec.rate.clone() else { continue };
+            let name = &registry.metadata.name;
+            // The name of an account and that of a registry are two things.
+            let account = rate.account.clone().ok_or_else(|| name.clone());
+            let budget = accounts.entry(account).or_insert_with(|| Arc::new(Mutex::new(Budget::new(rate))));
+            of.insert(name.clone(), Arc::clone(budget));
+        }
+        Self { begun: Instant::now(), of: Arc::new(of) }
+    }
+}
+
+impl Platform {
+    /// What `plan` makes of the number of changes that the registry may be asked for now; or how long to wait.
+    pub(crate) fn within_budget<T>(
+        &self,
+        registry: &bcs_schemas::Name,
+        plan: impl FnOnce(usize) -> (usize, T),
+    ) -> Result<T, Duration> {
+        let Some(budget) = self.budgets.of.get(registry) else { return Ok(plan(usize::MAX).1) };
+        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = budget.granted(self.budgets.begun.elapsed())?;
+        let (made, planned) = plan(granted);
+        budget.spend(made);
+        Ok(planned)
     }
 }
 

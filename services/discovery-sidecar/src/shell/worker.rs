@@ -213,8 +213,18 @@ impl Worker {
             Link::Down => Some(call::connect(self.driver.clone(), self.epoch)),
             Link::Up if now.up >= self.read_at => Some(call::read(self.driver.clone())),
             Link::Up => {
-                let batch = self.engine.next_batch();
-                (!batch.is_empty()).then(|| call::apply(self.driver.clone(), batch))
+                let engine = &mut self.engine;
+                let plan = |most| {
+                    let batch = engine.next_batch(most);
+                    (batch.len(), batch)
+                };
+                match self.platform.within_budget(&self.status.registry, plan) {
+                    Ok(batch) => (!batch.is_empty()).then(|| call::apply(self.driver.clone(), batch)),
+                    Err(wait) => {
+                        self.patience = now.up + wait;
+                        None
+                    }
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use bcs_discovery_sidecar::{Config, OnStop};
 use bcs_schemas::{
     bucket::{self, Keyed},
     observation::{Endpoint, EndpointPhase, Registration, RegistrationState},
+    resource::registry::Rate,
 };
 
 use crate::fixture::*;
@@ -261,5 +262,23 @@ async fn a_foreign_entry_and_a_poisonous_one_fail_alone() {
     // The other one goes away, and ours comes back.
     etcd.client().await.delete(key.as_str(), None).await.expect("deletes");
     nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    tasks.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn a_registry_is_asked_for_no_more_changes_than_its_rate_allows() {
+    let (nats, directory) = (Nats::start().await, tempfile::tempdir().expect("a directory"));
+    let mut file = document("file", serde_json::json!({ "file": { "directory": directory.path() } }));
+    file.spec.rate = Some(Rate { changes_per_second: 10, burst: Some(5), account: None });
+    for number in 1..=25 {
+        nats.put(&endpoint(number)).await;
+    }
+    let began = tokio::time::Instant::now();
+    let tasks = nats.sidecar(config(vec![file])).await;
+    for number in 1..=25 {
+        nats.wait_for(&format!("uid-{number}"), 1, RegistrationState::Confirmed).await;
+    }
+    // Five at once, twenty at ten per second: no sooner, however fast the machine is.
+    assert!(began.elapsed() >= std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     tasks.stop(LONG).await;
 }

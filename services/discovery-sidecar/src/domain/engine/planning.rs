@@ -71,8 +71,8 @@ impl Engine {
         lane.push_back(place.clone());
     }
 
-    /// The next batch; empty when nothing can be done now.
-    pub fn next_batch(&mut self) -> Vec<Change> {
+    /// The next batch of `most` changes; empty when nothing can be done now.
+    pub fn next_batch(&mut self, most: usize) -> Vec<Change> {
         if !self.trusted {
             return Vec::new();
         }
@@ -83,7 +83,7 @@ impl Engine {
             }
         }
         self.release_absent();
-        let limit = self.ramp.limit();
+        let limit = self.ramp.limit().min(most);
         let mut batch = Vec::new();
         // Half a batch at least is kept for additions when there are any.
         let share = if self.lanes.puts.is_empty() { limit } else { limit.div_ceil(2) };

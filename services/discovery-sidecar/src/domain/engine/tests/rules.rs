@@ -54,14 +54,14 @@ fn a_draining_instance_that_was_never_registered_is_out_at_once() {
 fn an_instance_that_drains_while_its_addition_is_under_way_is_not_said_to_be_out() {
     let mut world = with(0);
     world.set(endpoint("web", 1));
-    let batch = world.engine.next_batch();
+    let batch = world.engine.next_batch(usize::MAX);
     world.phase(KEY, EndpointPhase::Draining);
     world.report();
     world.pass(Duration::from_secs(1));
     world.report();
     assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining));
     world.engine.answered(batch, vec![crate::domain::Outcome::Done(9)], world.now(), 0.5);
-    assert!(matches!(world.engine.next_batch().as_slice(), [Change::Remove { version: 9, .. }]));
+    assert!(matches!(world.engine.next_batch(usize::MAX).as_slice(), [Change::Remove { version: 9, .. }]));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn additions_come_before_what_is_merely_replaced_and_drains_before_both() {
     world.set(Endpoint { phase: EndpointPhase::Draining, ..endpoint("web", 1) });
     world.set(Endpoint { uid: "new".into(), ..endpoint("web", 2) });
     (10..30).for_each(|i| world.set(endpoint("web", i)));
-    let first = world.engine.next_batch();
+    let first = world.engine.next_batch(usize::MAX);
     let uids: Vec<String> = first
         .iter()
         .map(|change| match change {
@@ -354,10 +354,14 @@ fn a_reading_without_differences_is_quick() {
         world.engine.observe(&entry.key(), endpoint, world.now());
     }
     world.engine.registry_read(items.clone(), world.now());
-    let begin = tokio::time::Instant::now();
-    world.engine.registry_read(items, world.now());
-    let took = begin.elapsed();
-    assert!(world.engine.next_batch().is_empty());
+    // The best of some: what else the machine does is no fault of ours.
+    let reading = |_| {
+        let begin = tokio::time::Instant::now();
+        world.engine.registry_read(items.clone(), world.now());
+        begin.elapsed()
+    };
+    let took = (0..5).map(reading).min().expect("some");
+    assert!(world.engine.next_batch(usize::MAX).is_empty());
     // The target is 20 ms for an optimized build; this one is not.
     assert!(took < Duration::from_millis(200), "{took:?}");
 }

@@ -159,7 +159,7 @@ impl World {
 
     /// One call to the registry, if there is something to do.
     pub(super) fn call(&mut self, answer: Answer) -> bool {
-        let batch = self.engine.next_batch();
+        let batch = self.engine.next_batch(usize::MAX);
         if batch.is_empty() {
             return false;
         }
