@@ -4,8 +4,10 @@
 mod etcd;
 mod haproxy;
 mod postgres;
+mod powerdns;
 mod redis;
 mod tls;
+mod url;
 
 use std::path::PathBuf;
 
@@ -16,6 +18,7 @@ pub use self::{
     etcd::{EtcdAuth, EtcdDriver},
     haproxy::HaproxyDriver,
     postgres::PostgresDriver,
+    powerdns::PowerDnsDriver,
     redis::{RedisAuth, RedisDriver, RedisMember},
     tls::{Identity, Tls},
 };
@@ -111,6 +114,8 @@ pub enum Driver {
     Postgres(PostgresDriver),
     /// Servers of HAProxy, by its runtime API.
     Haproxy(HaproxyDriver),
+    /// Address records of a zone of PowerDNS, over its HTTP API.
+    Powerdns(PowerDnsDriver),
 }
 
 impl Driver {
@@ -121,7 +126,12 @@ impl Driver {
 
     /// Whether clients ask a resolver, which remembers what it was told.
     pub const fn is_resolved(&self) -> bool {
-        matches!(self, Self::Etcd(_))
+        matches!(self, Self::Etcd(_) | Self::Powerdns(_))
+    }
+
+    /// Whether everything under one name has one owner, so that no two clusters can write the same name.
+    pub const fn owns_names(&self) -> bool {
+        matches!(self, Self::Powerdns(_))
     }
 }
 
@@ -142,6 +152,7 @@ impl RegistrySpec {
             Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
             Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
+            Driver::Powerdns(dns) => under("driver.powerdns", dns.validate(&self.zone)),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
         if self.rate.as_ref().is_some_and(|rate| rate.changes_per_second == 0 || rate.burst == Some(0)) {

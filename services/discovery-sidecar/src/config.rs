@@ -25,8 +25,8 @@ pub struct Config {
     pub name: Option<Name>,
     /// The cluster whose instances are written; every cluster when absent.
     pub cluster: Option<Name>,
-    /// Who we are in a registry that others write to as well: a name that no other installation has, required for etcd;
-    /// the site when absent. Never change it: entries of the former owner count as foreign.
+    /// Who we are in a registry that others write to as well: a name that no other installation has, required unless every
+    /// registry is a file; the site when absent. Never change it: entries of the former owner count as foreign.
     pub owner: Option<Name>,
     /// The registries, as documents of kind `Registry`.
     pub registries: Vec<Registry>,
@@ -119,6 +119,18 @@ impl Config {
                     format!("{at}.spec.rate"),
                     format!(
                         "differs from that of {other}, which has the same account: expected the same numbers"
+                    ),
+                ));
+            }
+            if self.cluster.is_none()
+                && registry.spec.driver.owns_names()
+                && !registry.spec.name.contains("{cluster}")
+            {
+                errors.push(FieldError::new(
+                    format!("{at}.spec.name"),
+                    format!(
+                        "{:?}: expected {{cluster}} in it, since a name in registry {name} has one owner and every cluster is written",
+                        registry.spec.name
                     ),
                 ));
             }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{super::cluster::SecretRef, Tls};
+use super::{super::cluster::SecretRef, Tls, url};
 use crate::FieldError;
 
 /// How etcd is reached.
@@ -50,18 +50,9 @@ impl EtcdDriver {
             refuse("endpoints".to_owned(), "is empty: expected at least one URL");
         }
         for (i, url) in self.endpoints.iter().enumerate() {
-            // The URL itself is not repeated where it may hold a password.
-            let problem = match url.split_once("://") {
-                Some(_) if url.contains('@') => {
-                    "holds a user: give it as auth, with the password in a file".to_owned()
-                }
-                Some(("http", _)) if self.tls.is_some() => {
-                    format!("{url:?}: expected https://, since there is tls")
-                }
-                Some(("http" | "https", _)) => continue,
-                _ => format!("{url:?}: expected http:// or https://"),
-            };
-            refuse(format!("endpoints[{i}]"), &problem);
+            if let Some(problem) = url::problem(url, self.tls.is_some()) {
+                refuse(format!("endpoints[{i}]"), &problem);
+            }
         }
         if !self.prefix.starts_with('/') || self.prefix.ends_with('/') {
             refuse("prefix".to_owned(), &format!("{:?}: expected such as /skydns", self.prefix));

@@ -5,7 +5,9 @@
 pub mod etcd;
 pub mod file;
 pub mod haproxy;
+mod http;
 pub mod postgres;
+pub mod powerdns;
 pub mod redis;
 mod secret;
 
@@ -51,8 +53,10 @@ pub struct Capabilities {
 pub enum OwnerSlot {
     /// In every entry.
     Entry,
-    /// On the set as a whole: a file, a record set, a zone.
+    /// On the set as a whole: a file, a zone.
     Container,
+    /// In every entry, but everything under one name has one owner: a name that somebody else has is refused.
+    Name,
     /// Nowhere; the place has to be ours alone.
     Nowhere,
 }
@@ -149,5 +153,8 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
         registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),
         registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
+        registry::Driver::Powerdns(settings) => {
+            Arc::new(powerdns::PowerDns::new(settings.clone(), &spec.zone, owner))
+        }
     }
 }

@@ -39,21 +39,26 @@ impl Hand {
 
     /// With other settings than the site has by itself.
     pub(crate) fn with(spec: serde_json::Value) -> Self {
-        Self::new("eu1", spec)
+        Self::made("eu1", "eu1 is one", spec)
     }
 
     pub(crate) fn owned_by(platform: &str, site: &impl Site) -> Self {
-        Self::new(platform, site.spec())
+        Self::made(platform, &format!("{platform} is one"), site.spec())
     }
 
-    fn new(platform: &str, spec: serde_json::Value) -> Self {
+    /// Of the same name as [`Hand::of`], in another installation.
+    pub(crate) fn installed(installation: &str, site: &impl Site) -> Self {
+        Self::made("eu1", installation, site.spec())
+    }
+
+    fn made(platform: &str, installation: &str, spec: serde_json::Value) -> Self {
         let spec: RegistrySpec = serde_json::from_value(spec).expect("a spec");
         assert_eq!(spec.validate(), []);
         let owner = Owner {
             platform: name(platform),
             cluster: name("sim-a"),
             registry: name("dns"),
-            installation: format!("{platform} is one"),
+            installation: installation.to_owned(),
         };
         Self { driver: open(&spec, &owner), naming: Naming::of(&spec) }
     }
@@ -192,6 +197,10 @@ pub(crate) async fn what_somebody_else_wrote_stays_as_it_is<S: Site>() {
     } else {
         other.fence(7).await;
         assert_eq!(other.items().await, [], "another installation does not take ours for its own");
+    }
+    if hand.can().owner == OwnerSlot::Name {
+        let refused = other.driver.apply(&[other.put(endpoint(2), None)]).await.expect("is answered");
+        assert!(matches!(&refused[..], [Outcome::Foreign(words)] if words.contains("eu1")), "{refused:?}");
     }
     hand.done(&removals(&hand.items().await)).await;
     wanted.retain(|address| *address == foreign);

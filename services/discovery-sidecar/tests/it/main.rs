@@ -15,3 +15,4 @@ mod process;
 mod secrets;
 mod sidecar;
 mod speed;
+mod web;

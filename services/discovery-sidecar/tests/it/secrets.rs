@@ -12,7 +12,7 @@ const PASSWORD: &str = "correct-horse-battery";
 const WRONG: &str = "incorrect-donkey-charger";
 
 /// Writes an authority `<called>-ca.pem`, and `server` and `client` that it signed.
-fn authority(directory: &Path, called: &str) {
+pub(crate) fn authority(directory: &Path, called: &str) {
     let write = |file: String, text: String| std::fs::write(directory.join(file), text).expect("writes");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -4,4 +4,5 @@ mod etcd;
 mod file;
 mod haproxy;
 mod postgres;
+mod powerdns;
 mod redis;

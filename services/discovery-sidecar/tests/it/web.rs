@@ -1,0 +1,174 @@
+//! HTTP beside the drivers: a client that is not theirs, and a proxy that loses answers or speaks TLS.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo},
+};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+type Plain = Client<HttpConnector, Full<Bytes>>;
+
+fn client() -> Plain {
+    Client::builder(TokioExecutor::new()).build(HttpConnector::new())
+}
+
+/// Status and body; no answer at all is an error in words.
+pub(crate) async fn ask(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<(u16, String), String> {
+    let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).expect("a request");
+    let answer = client().request(request).await.map_err(|e| format!("{url} does not answer: {e}"))?;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.map_err(|e| format!("{url} broke off: {e}"))?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Which requests are carried out without an answer: method, and a part of the path.
+type Lost = Arc<Mutex<Option<(&'static str, &'static str)>>>;
+
+/// Stands before a server.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    lost: Lost,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(to: &str) -> Self {
+        Self::start_with(to, None).await
+    }
+
+    pub(crate) async fn start_with(to: &str, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (lost, mut tasks) = (Lost::default(), JoinSet::new());
+        tasks.spawn(serve(listener, to.to_owned(), lost.clone(), tls));
+        Self { address, lost, _tasks: tasks }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on, requests such as this one get no answer.
+    pub(crate) fn lose(&self, method: &'static str, path: &'static str) {
+        *self.lost.lock().expect("a lock") = Some((method, path));
+    }
+
+    pub(crate) fn lose_nothing(&self) {
+        *self.lost.lock().expect("a lock") = None;
+    }
+}
+
+async fn serve(listener: TcpListener, to: String, lost: Lost, tls: Option<TlsAcceptor>) {
+    let (mut connections, client) = (JoinSet::new(), client());
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let (to, lost, client, tls) = (to.clone(), lost.clone(), client.clone(), tls.clone());
+        connections.spawn(async move {
+            let pass = service_fn(move |request| pass(client.clone(), to.clone(), lost.clone(), request));
+            let server = hyper::server::conn::http1::Builder::new();
+            let _ = match tls {
+                None => server.serve_connection(TokioIo::new(stream), pass).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => server.serve_connection(TokioIo::new(stream), pass).await,
+                    Err(_) => Ok(()),
+                },
+            };
+        });
+    }
+}
+
+async fn pass(
+    client: Plain,
+    to: String,
+    lost: Lost,
+    request: Request<Incoming>,
+) -> io::Result<Response<Full<Bytes>>> {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    head.uri = format!("{to}{path}").parse().map_err(io::Error::other)?;
+    head.headers.remove("host");
+    let loses = lost.lock().expect("a lock").is_some_and(|(m, part)| head.method == m && path.contains(part));
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let answer =
+        client.request(Request::from_parts(head, Full::new(body))).await.map_err(io::Error::other)?;
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    if loses {
+        return Err(io::Error::other("lost"));
+    }
+    Ok(Response::from_parts(head, Full::new(body)))
+}
+
+/// Something else than what was expected: the same answer to everything.
+pub(crate) struct Elsewhere {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Elsewhere {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+pub(crate) async fn answering(status: u16, content: &'static str, body: &'static str) -> Elsewhere {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let say = service_fn(move |_: Request<Incoming>| async move {
+                let answer = Response::builder().status(status).header("content-type", content);
+                answer
+                    .header("location", "http://127.0.0.1:1/")
+                    .body(Full::new(Bytes::from_static(body.as_bytes())))
+            });
+            let server = hyper::server::conn::http1::Builder::new();
+            connections.spawn(async move { drop(server.serve_connection(TokioIo::new(stream), say).await) });
+        }
+    });
+    Elsewhere { address, _tasks: tasks }
+}
+
+/// TLS as the authority `good` signed it, for clients that it signed as well.
+pub(crate) fn acceptor(directory: &Path) -> TlsAcceptor {
+    let read = |file: &str| std::fs::read(directory.join(file)).expect("reads");
+    let chain = CertificateDer::from_pem_slice(&read("good-server.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(&read("good-server.key")).expect("a key");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&read("good-ca.pem")).expect("an authority")).expect("is taken");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(clients.expect("a verifier"))
+        .with_single_cert(vec![chain], key);
+    TlsAcceptor::from(Arc::new(config.expect("settings of TLS")))
+}
