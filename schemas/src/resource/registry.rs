@@ -3,6 +3,7 @@
 
 mod etcd;
 mod haproxy;
+mod nacos;
 mod postgres;
 mod powerdns;
 mod redis;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     etcd::{EtcdAuth, EtcdDriver},
     haproxy::HaproxyDriver,
+    nacos::{NacosAuth, NacosDriver},
     postgres::PostgresDriver,
     powerdns::PowerDnsDriver,
     redis::{RedisAuth, RedisDriver, RedisMember},
@@ -116,6 +118,8 @@ pub enum Driver {
     Haproxy(HaproxyDriver),
     /// Address records of a zone of PowerDNS, over its HTTP API.
     Powerdns(PowerDnsDriver),
+    /// Instances of services of Nacos.
+    Nacos(NacosDriver),
 }
 
 impl Driver {
@@ -152,6 +156,7 @@ impl RegistrySpec {
             Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
             Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
+            Driver::Nacos(nacos) => under("driver.nacos", nacos.validate()),
             Driver::Powerdns(dns) => under("driver.powerdns", dns.validate(&self.zone)),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));

@@ -6,6 +6,7 @@ pub mod etcd;
 pub mod file;
 pub mod haproxy;
 mod http;
+pub mod nacos;
 pub mod postgres;
 pub mod powerdns;
 pub mod redis;
@@ -153,6 +154,7 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
         registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),
         registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
+        registry::Driver::Nacos(settings) => Arc::new(nacos::Nacos::new(settings.clone(), &spec.zone, owner)),
         registry::Driver::Powerdns(settings) => {
             Arc::new(powerdns::PowerDns::new(settings.clone(), &spec.zone, owner))
         }

@@ -3,6 +3,7 @@
 mod etcd;
 mod file;
 mod haproxy;
+mod nacos;
 mod postgres;
 mod powerdns;
 mod redis;

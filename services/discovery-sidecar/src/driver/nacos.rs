@@ -1,0 +1,270 @@
+//! Nacos over its HTTP API: an instance for each entry, in the service of its name, beside those of others. It compares
+//! nothing when it is written to: the epoch is a configuration of ours and is read before each batch. Instances are
+//! persistent, or, if that is asked for, ephemeral and kept alive as long as this sidecar keeps the registry.
+
+mod layout;
+mod plan;
+mod session;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bcs_schemas::resource::registry::NacosDriver;
+use futures::{
+    StreamExt, TryStreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+
+use self::{
+    layout::{Instance, Spelling, parts},
+    plan::{Step, plan},
+    session::Session,
+};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+
+/// A call each: small, so that a replaced sidecar does not go on for long.
+const BATCH: usize = 32;
+const AT_ONCE: usize = 8;
+/// How often an ephemeral instance is kept alive; Nacos calls it unhealthy after three of them.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// Service and instance of what is kept alive.
+type Alive = BTreeMap<Place, (String, Instance)>;
+
+/// The driver.
+pub struct Nacos {
+    settings: NacosDriver,
+    spelling: Spelling,
+    platform: String,
+    installation: String,
+    session: tokio::sync::Mutex<Option<Session>>,
+    alive: Arc<Mutex<Alive>>,
+}
+
+impl Nacos {
+    /// Connects only when it is fenced. `zone` is the registry's.
+    pub fn new(settings: NacosDriver, zone: &str, owner: &Owner) -> Self {
+        Self {
+            spelling: Spelling::new(owner, zone, &settings.cluster, settings.ephemeral),
+            settings,
+            platform: owner.platform.to_string(),
+            installation: owner.installation.clone(),
+            session: tokio::sync::Mutex::new(None),
+            alive: Arc::default(),
+        }
+    }
+
+    async fn session(&self) -> Result<Session, Failure> {
+        let session = self.session.lock().await.clone();
+        session.ok_or_else(|| Failure::Unavailable("nacos: not connected yet".to_owned()))
+    }
+
+    fn epoch_name(&self) -> String {
+        format!("bcs.epoch.{}", self.spelling.owner)
+    }
+
+    async fn open(&self, epoch: u64) -> Result<Session, Failure> {
+        let session = Session::open(&self.settings, epoch).await?;
+        self.claim(&session).await?;
+        let held = number(session.kept(&self.epoch_name()).await?);
+        if held > epoch {
+            return Err(Failure::Fenced(held));
+        }
+        if held < epoch {
+            session.keep(&self.epoch_name(), &epoch.to_string()).await?;
+        }
+        Ok(session)
+    }
+
+    async fn claim(&self, session: &Session) -> Result<(), Failure> {
+        let (name, ours) = (format!("bcs.installation.{}", self.platform), &self.installation);
+        match session.kept(&name).await? {
+            None => session.keep(&name, ours).await,
+            Some(held) if held == *ours => Ok(()),
+            Some(other) => Err(Failure::Unavailable(format!(
+                "nacos: the owner {} is another installation, {other}, and this one, {ours}, writes nothing: set another owner \
+                 here, or delete the configuration {name} of group BCS if the other one is gone for good",
+                self.platform
+            ))),
+        }
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<Vec<Outcome>, Failure> {
+        let session = self.session().await?;
+        fenced(&session, &self.epoch_name()).await?;
+        let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, change) in changes.iter().enumerate() {
+            let (service, _) = parts(change.place())
+                .ok_or_else(|| Failure::Rejected(format!("{} is no service", change.place())))?;
+            groups.entry(service).or_default().push(at);
+        }
+        let reads = groups.keys().map(|service| session.instances(service)).collect::<Vec<_>>();
+        let found: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let mut outcomes = vec![Outcome::Again; changes.len()];
+        let mut calls = Vec::new();
+        for (instances, (service, group)) in found.iter().zip(&groups) {
+            let of_service: Vec<&Change> = group.iter().filter_map(|at| changes.get(*at)).collect();
+            for (at, (steps, outcome)) in group.iter().zip(plan(&self.spelling, instances, &of_service)) {
+                outcomes[*at] = outcome;
+                calls.push((*service, steps));
+            }
+        }
+        self.carry_out(&session, calls).await?;
+        self.remember(changes, &outcomes);
+        Ok(outcomes)
+    }
+
+    /// Additions first and then what goes, a few at a time; all of them, whatever becomes of one.
+    async fn carry_out(&self, session: &Session, calls: Vec<(&str, Vec<Step>)>) -> Result<(), Failure> {
+        let steps =
+            calls.into_iter().flat_map(|(service, steps)| steps.into_iter().map(move |s| (service, s)));
+        let (add, take): (Vec<_>, Vec<_>) = steps.partition(|(_, step)| matches!(step, Step::Register(_)));
+        let mut failed = None;
+        for steps in [add, take] {
+            let calls = steps.into_iter().map(|(service, step)| async move {
+                match step {
+                    Step::Register(instance) => session.register(service, &instance).await,
+                    Step::Deregister(instance) => session.deregister(service, &instance).await,
+                }
+            });
+            let answers: Vec<_> = stream::iter(calls.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+            for failure in answers.into_iter().filter_map(Result::err) {
+                // What nobody knows weighs more than what was refused.
+                if failed.is_none() || matches!(failure, Failure::Unavailable(_)) {
+                    failed = Some(failure);
+                }
+            }
+            if let Some(failure) = failed.take() {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, changes: &[Change], outcomes: &[Outcome]) {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        for (change, outcome) in changes.iter().zip(outcomes) {
+            match (change, outcome) {
+                (Change::Put { place, entry, .. }, Outcome::Done(_)) => {
+                    alive.insert(place.clone(), (entry.name.clone(), self.spelling.instance(entry)));
+                }
+                _ => drop(alive.remove(change.place())),
+            }
+        }
+    }
+}
+
+/// Fails unless the epoch is ours.
+async fn fenced(session: &Session, name: &str) -> Result<(), Failure> {
+    match number(session.kept(name).await?) {
+        held if held > session.epoch => Err(Failure::Fenced(held)),
+        held if held == session.epoch => Ok(()),
+        held => Err(Failure::Unavailable(format!(
+            "nacos: the configuration {name} says epoch {held} instead of {}: somebody changed it",
+            session.epoch
+        ))),
+    }
+}
+
+fn number(held: Option<String>) -> u64 {
+    held.and_then(|held| held.parse().ok()).unwrap_or_default()
+}
+
+impl Layout for Nacos {
+    fn place(&self, entry: &Entry) -> Place {
+        self.spelling.place(entry)
+    }
+
+    fn digest(&self, entry: &Entry) -> u64 {
+        self.spelling.digest(entry)
+    }
+}
+
+impl Driver for Nacos {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            kind: "nacos",
+            batch: BATCH,
+            atomic: false,
+            compare_and_set: false,
+            owner: OwnerSlot::Entry,
+            fence: Fence::ReadBefore,
+            expires: self.settings.ephemeral,
+            // `enabled=false` would keep an entry from new traffic; its clients take it for gone, as ours do.
+            drain_state: false,
+            weight: true,
+            list: true,
+            watch: false,
+        }
+    }
+
+    fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            *self.session.lock().await = Some(Box::pin(self.open(epoch)).await?);
+            Ok(())
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>> {
+        Box::pin(async move {
+            let session = self.session().await?;
+            let mut services = session.services().await?;
+            services.retain(|service| self.spelling.may_hold(service));
+            let reads = services.iter().map(|service| session.instances(service)).collect::<Vec<_>>();
+            let found: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+            let (mut items, mut alive) = (Vec::new(), Alive::new());
+            for (service, instances) in services.iter().zip(found) {
+                items.extend(self.spelling.items(service, &instances));
+                let ours = instances.into_iter().filter(|instance| self.spelling.is_ours(instance));
+                alive.extend(
+                    ours.map(|i| (Place::from(format!("{service}/{}", i.id())), (service.clone(), i))),
+                );
+            }
+            *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive;
+            Ok(Listing { items, at: 0 })
+        })
+    }
+
+    fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.write(changes))
+    }
+
+    /// Nothing is told; but as long as somebody listens, which is as long as the registry is kept, instances live.
+    fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
+        Box::pin(async move {
+            if !self.settings.ephemeral {
+                return Ok(stream::pending().boxed());
+            }
+            let state = (self.session().await?, self.epoch_name(), self.alive.clone());
+            let beats = stream::unfold(state, |(session, name, alive)| async move {
+                loop {
+                    tokio::time::sleep(BEAT).await;
+                    if let Err(failure) = beat(&session, &name, &alive).await {
+                        return Some((Err(failure), (session, name, alive)));
+                    }
+                }
+            });
+            Ok(beats.boxed())
+        })
+    }
+}
+
+async fn beat(session: &Session, epoch: &str, alive: &Mutex<Alive>) -> Result<(), Failure> {
+    fenced(session, epoch).await?;
+    let held = || alive.lock().unwrap_or_else(PoisonError::into_inner);
+    let places: Vec<Place> = held().keys().cloned().collect();
+    let beats = places.into_iter().map(|place| async move {
+        // Looked up when it is its turn: one that was taken out meanwhile would come back.
+        let found = held().get(&place).cloned();
+        match found {
+            Some((service, instance)) => session.beat(&service, &instance).await,
+            None => Ok(()),
+        }
+    });
+    stream::iter(beats).buffer_unordered(AT_ONCE).try_collect().await
+}
