@@ -1,6 +1,7 @@
 //! `Registry`: a place outside BCS that must know the address of every ready instance. A sidecar keeps it; the sidecar
 //! reads these documents from its configuration.
 
+mod consul;
 mod etcd;
 mod haproxy;
 mod nacos;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    consul::ConsulDriver,
     etcd::{EtcdAuth, EtcdDriver},
     haproxy::HaproxyDriver,
     nacos::{NacosAuth, NacosDriver},
@@ -120,6 +122,8 @@ pub enum Driver {
     Powerdns(PowerDnsDriver),
     /// Instances of services of Nacos.
     Nacos(NacosDriver),
+    /// Services in the catalog of Consul, on a node that stands for our instances.
+    Consul(ConsulDriver),
 }
 
 impl Driver {
@@ -156,6 +160,7 @@ impl RegistrySpec {
             Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
             Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
+            Driver::Consul(consul) => under("driver.consul", consul.validate()),
             Driver::Nacos(nacos) => under("driver.nacos", nacos.validate()),
             Driver::Powerdns(dns) => under("driver.powerdns", dns.validate(&self.zone)),
         };
@@ -252,7 +257,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (spec, words) in [
-            (serde_json::json!({ "driver": { "consul": {} } }), "unknown variant `consul`"),
+            (serde_json::json!({ "driver": { "eureka": {} } }), "unknown variant `eureka`"),
             (
                 serde_json::json!({ "driver": { "etcd": { "endpoints": [] } } }),
                 "driver.etcd.endpoints: is empty",

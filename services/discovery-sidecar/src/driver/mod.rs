@@ -2,6 +2,7 @@
 //! batches; when to do what, retries, backoff and everything that is said about it is the engine's business. What a
 //! registry cannot do stands in its [`Capabilities`] and is never pretended.
 
+pub mod consul;
 pub mod etcd;
 pub mod file;
 pub mod haproxy;
@@ -154,6 +155,9 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
         registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),
         registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
+        registry::Driver::Consul(settings) => {
+            Arc::new(consul::Consul::new(settings.clone(), &spec.zone, owner))
+        }
         registry::Driver::Nacos(settings) => Arc::new(nacos::Nacos::new(settings.clone(), &spec.zone, owner)),
         registry::Driver::Powerdns(settings) => {
             Arc::new(powerdns::PowerDns::new(settings.clone(), &spec.zone, owner))

@@ -111,39 +111,12 @@ impl Nacos {
             let of_service: Vec<&Change> = group.iter().filter_map(|at| changes.get(*at)).collect();
             for (at, (steps, outcome)) in group.iter().zip(plan(&self.spelling, instances, &of_service)) {
                 outcomes[*at] = outcome;
-                calls.push((*service, steps));
+                calls.push((*at, *service, steps));
             }
         }
-        self.carry_out(&session, calls).await?;
+        carry_out(&session, calls, &mut outcomes).await?;
         self.remember(changes, &outcomes);
         Ok(outcomes)
-    }
-
-    /// Additions first and then what goes, a few at a time; all of them, whatever becomes of one.
-    async fn carry_out(&self, session: &Session, calls: Vec<(&str, Vec<Step>)>) -> Result<(), Failure> {
-        let steps =
-            calls.into_iter().flat_map(|(service, steps)| steps.into_iter().map(move |s| (service, s)));
-        let (add, take): (Vec<_>, Vec<_>) = steps.partition(|(_, step)| matches!(step, Step::Register(_)));
-        let mut failed = None;
-        for steps in [add, take] {
-            let calls = steps.into_iter().map(|(service, step)| async move {
-                match step {
-                    Step::Register(instance) => session.register(service, &instance).await,
-                    Step::Deregister(instance) => session.deregister(service, &instance).await,
-                }
-            });
-            let answers: Vec<_> = stream::iter(calls.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
-            for failure in answers.into_iter().filter_map(Result::err) {
-                // What nobody knows weighs more than what was refused.
-                if failed.is_none() || matches!(failure, Failure::Unavailable(_)) {
-                    failed = Some(failure);
-                }
-            }
-            if let Some(failure) = failed.take() {
-                return Err(failure);
-            }
-        }
-        Ok(())
     }
 
     fn remember(&self, changes: &[Change], outcomes: &[Outcome]) {
@@ -157,6 +130,40 @@ impl Nacos {
             }
         }
     }
+}
+
+/// Additions first and then what goes, a few at a time; all of them, whatever becomes of one.
+async fn carry_out(
+    session: &Session,
+    calls: Vec<(usize, &str, Vec<Step>)>,
+    outcomes: &mut [Outcome],
+) -> Result<(), Failure> {
+    let (puts, removals): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|(_, _, steps)| steps.iter().any(|s| matches!(s, Step::Register(_))));
+    for calls in [puts, removals] {
+        let calls = calls
+            .into_iter()
+            .map(|(at, service, steps)| async move { (at, walk(session, service, steps).await) });
+        let answers: Vec<_> = stream::iter(calls.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+        for (at, answer) in answers {
+            match (answer, outcomes.get_mut(at)) {
+                (Err(Failure::Rejected(words)), Some(outcome)) => *outcome = Outcome::Refused(words),
+                (answer, _) => answer?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The steps of one change, one after the other.
+async fn walk(session: &Session, service: &str, steps: Vec<Step>) -> Result<(), Failure> {
+    for step in steps {
+        match step {
+            Step::Register(instance) => session.register(service, &instance).await?,
+            Step::Deregister(instance) => session.deregister(service, &instance).await?,
+        }
+    }
+    Ok(())
 }
 
 /// Fails unless the epoch is ours.
