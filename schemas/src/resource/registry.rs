@@ -10,6 +10,7 @@ mod powerdns;
 mod redis;
 mod tls;
 mod url;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ pub use self::{
     powerdns::PowerDnsDriver,
     redis::{RedisAuth, RedisDriver, RedisMember},
     tls::{Identity, Tls},
+    webhook::WebhookDriver,
 };
 use super::{ApiVersion, Metadata};
 use crate::{FieldError, Millis, Name};
@@ -124,6 +126,8 @@ pub enum Driver {
     Nacos(NacosDriver),
     /// Services in the catalog of Consul, on a node that stands for our instances.
     Consul(ConsulDriver),
+    /// Whatever a provider of ExternalDNS keeps, over the webhook protocol.
+    Webhook(WebhookDriver),
 }
 
 impl Driver {
@@ -134,12 +138,12 @@ impl Driver {
 
     /// Whether clients ask a resolver, which remembers what it was told.
     pub const fn is_resolved(&self) -> bool {
-        matches!(self, Self::Etcd(_) | Self::Powerdns(_))
+        matches!(self, Self::Etcd(_) | Self::Powerdns(_) | Self::Webhook(_))
     }
 
     /// Whether everything under one name has one owner, so that no two clusters can write the same name.
     pub const fn owns_names(&self) -> bool {
-        matches!(self, Self::Powerdns(_))
+        matches!(self, Self::Powerdns(_) | Self::Webhook(_))
     }
 }
 
@@ -162,6 +166,7 @@ impl RegistrySpec {
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
             Driver::Consul(consul) => under("driver.consul", consul.validate()),
             Driver::Nacos(nacos) => under("driver.nacos", nacos.validate()),
+            Driver::Webhook(webhook) => under("driver.webhook", webhook.validate()),
             Driver::Powerdns(dns) => under("driver.powerdns", dns.validate(&self.zone)),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));

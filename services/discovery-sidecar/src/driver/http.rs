@@ -46,6 +46,7 @@ pub(super) struct Http {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -63,6 +64,12 @@ impl Http {
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(WITHIN * 3).build(connector);
         let base = url.trim_end_matches('/').to_owned();
         Ok(Self { kind, base, client, headers: HeaderMap::new(), secrets: Vec::new() })
+    }
+
+    /// A header of every call.
+    pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
     }
 
     /// A header of every call whose value nobody is told.
@@ -120,7 +127,7 @@ impl Http {
             );
         }
         let body = read(body).await.map_err(|why| self.failed(&doing, &why))?;
-        Ok(Answer { status: head.status, body })
+        Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
     /// What an answer says that nobody expected; who is at fault is the caller's to know.

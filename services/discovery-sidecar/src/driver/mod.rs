@@ -11,7 +11,9 @@ pub mod nacos;
 pub mod postgres;
 pub mod powerdns;
 pub mod redis;
+mod rrset;
 mod secret;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -159,6 +161,9 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
             Arc::new(consul::Consul::new(settings.clone(), &spec.zone, owner))
         }
         registry::Driver::Nacos(settings) => Arc::new(nacos::Nacos::new(settings.clone(), &spec.zone, owner)),
+        registry::Driver::Webhook(settings) => {
+            Arc::new(webhook::Webhook::new(settings.clone(), &spec.zone, owner))
+        }
         registry::Driver::Powerdns(settings) => {
             Arc::new(powerdns::PowerDns::new(settings.clone(), &spec.zone, owner))
         }

@@ -3,7 +3,6 @@
 //! The epoch lies in the zone's metadata and is read before each write.
 
 mod layout;
-mod merge;
 mod session;
 
 use std::{
@@ -22,12 +21,11 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use self::{
-    layout::{Spelling, parts},
-    merge::merge,
-    session::Session,
+use self::{layout::Spelling, session::Session};
+use super::{
+    Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot,
+    rrset::{merge, parts},
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// As many record sets are read before a write, a few at a time.
@@ -79,7 +77,7 @@ impl PowerDns {
         let mut sets = Vec::new();
         for (found, group) in found.iter().zip(groups.values()) {
             let of_set: Vec<&Change> = group.iter().filter_map(|at| changes.get(*at)).collect();
-            let (set, came) = merge(&self.spelling, found, &of_set);
+            let (set, came) = merge(&self.spelling.sets, found, &of_set);
             for (at, outcome) in group.iter().zip(came) {
                 outcomes[*at] = outcome;
             }
@@ -106,11 +104,11 @@ impl PowerDns {
 
 impl Layout for PowerDns {
     fn place(&self, entry: &Entry) -> Place {
-        self.spelling.place(entry)
+        self.spelling.sets.place(entry)
     }
 
     fn digest(&self, entry: &Entry) -> u64 {
-        self.spelling.digest(entry)
+        self.spelling.sets.digest(entry)
     }
 }
 
@@ -145,7 +143,7 @@ impl Driver for PowerDns {
         Box::pin(async move {
             let zone = self.session().await?.zone("").await?;
             self.serial.store(zone.serial, Ordering::Relaxed);
-            let items = zone.rrsets.iter().flat_map(|set| self.spelling.items(set)).collect();
+            let items = zone.rrsets.iter().flat_map(|set| self.spelling.sets.items(set)).collect();
             Ok(Listing { items, at: zone.serial })
         })
     }

@@ -4,11 +4,12 @@ use bcs_schemas::resource::registry::PowerDnsDriver;
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::layout::{RrSet, Spelling};
+use super::layout::Spelling;
 use crate::{
     domain::Failure,
     driver::{
         http::{Answer, Http},
+        rrset::RrSet,
         secret,
     },
 };
@@ -115,7 +116,7 @@ impl Session {
         if self.epoch_held(spelling).await? > self.epoch {
             return self.fenced(spelling).await;
         }
-        self.keep(&spelling.epoch, &format!("{} {}", self.epoch, spelling.owner)).await?;
+        self.keep(&spelling.epoch, &format!("{} {}", self.epoch, spelling.sets.owner)).await?;
         self.fenced(spelling).await
     }
 

@@ -8,3 +8,4 @@ mod nacos;
 mod postgres;
 mod powerdns;
 mod redis;
+mod webhook;

@@ -1,11 +1,15 @@
 //! What a record set becomes by changes, and which of them it refuses. Pure.
 
-use super::layout::{Comment, Mark, Record, RrSet, Spelling, parts};
+use super::{Comment, Mark, Record, RrSet, Spelling, parts};
 use crate::domain::{Change, Outcome};
 
 /// The record set as it should be, and one outcome per change. What others have in it stays as it is; as long as they have
 /// records there, ours only go.
-pub(super) fn merge(spelling: &Spelling, found: &RrSet, changes: &[&Change]) -> (RrSet, Vec<Outcome>) {
+pub(in crate::driver) fn merge(
+    spelling: &Spelling,
+    found: &RrSet,
+    changes: &[&Change],
+) -> (RrSet, Vec<Outcome>) {
     let mut marks: Vec<Mark> = Vec::new();
     let mut others: Vec<Comment> = Vec::new();
     for comment in &found.comments {
@@ -70,17 +74,11 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Entry, Layout},
-        driver::Owner,
         testing,
     };
 
     fn spelling(platform: &str) -> Spelling {
-        Spelling::new(&Owner {
-            platform: testing::name(platform),
-            cluster: testing::name("sim-a"),
-            registry: testing::name("dns"),
-            installation: "one".to_owned(),
-        })
+        Spelling { owner: format!("{platform}.sim-a.dns"), keeps_ttl: true }
     }
 
     fn entry(number: u32) -> Entry {
