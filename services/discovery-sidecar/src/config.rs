@@ -103,47 +103,53 @@ impl Config {
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         for (i, registry) in self.registries.iter().enumerate() {
-            let at = format!("registries[{i}]");
-            errors.extend(registry.spec.validate().into_iter().map(|e| e.under("spec").under(&at)));
-            let name = &registry.metadata.name;
-            if self.registries[..i].iter().any(|other| other.metadata.name == *name) {
-                errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
-            }
-            let shares = |other: &&Registry| {
-                let (one, other) = (registry.spec.rate.as_ref(), other.spec.rate.as_ref());
-                one.zip(other).is_some_and(|(a, b)| a.account.is_some() && a.account == b.account && a != b)
-            };
-            if let Some(other) = self.registries[..i].iter().find(shares) {
-                let other = &other.metadata.name;
-                errors.push(FieldError::new(
-                    format!("{at}.spec.rate"),
-                    format!(
-                        "differs from that of {other}, which has the same account: expected the same numbers"
-                    ),
-                ));
-            }
-            if self.cluster.is_none()
-                && registry.spec.driver.owns_names()
-                && !registry.spec.name.contains("{cluster}")
-            {
-                errors.push(FieldError::new(
-                    format!("{at}.spec.name"),
-                    format!(
-                        "{:?}: expected {{cluster}} in it, since a name in registry {name} has one owner and every cluster is written",
-                        registry.spec.name
-                    ),
-                ));
-            }
-            // Two installations with one name would take each other's entries for orphans of their own.
-            if self.owner.is_none() && registry.spec.driver.is_shared() {
-                errors.push(FieldError::new(
-                    "owner",
-                    format!("is missing: registry {name}, that others write to, needs a name that no other installation has"),
-                ));
-            }
+            errors.extend(self.registry_errors(i, registry));
         }
         if self.registries.is_empty() {
             errors.push(FieldError::new("registries", "is empty: expected at least one Registry document"));
+        }
+        errors
+    }
+
+    fn registry_errors(&self, i: usize, registry: &Registry) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let at = format!("registries[{i}]");
+        errors.extend(registry.spec.validate().into_iter().map(|e| e.under("spec").under(&at)));
+        let name = &registry.metadata.name;
+        if self.registries[..i].iter().any(|other| other.metadata.name == *name) {
+            errors.push(FieldError::new(format!("{at}.metadata.name"), format!("{name} is there twice")));
+        }
+        let shares = |other: &&Registry| {
+            let (one, other) = (registry.spec.rate.as_ref(), other.spec.rate.as_ref());
+            one.zip(other).is_some_and(|(a, b)| a.account.is_some() && a.account == b.account && a != b)
+        };
+        if let Some(other) = self.registries[..i].iter().find(shares) {
+            let other = &other.metadata.name;
+            errors.push(FieldError::new(
+                format!("{at}.spec.rate"),
+                format!(
+                    "differs from that of {other}, which has the same account: expected the same numbers"
+                ),
+            ));
+        }
+        if self.cluster.is_none()
+            && registry.spec.driver.owns_names()
+            && !registry.spec.name.contains("{cluster}")
+        {
+            errors.push(FieldError::new(
+                format!("{at}.spec.name"),
+                format!(
+                    "{:?}: expected {{cluster}} in it, since a name in registry {name} has one owner and every cluster is written",
+                    registry.spec.name
+                ),
+            ));
+        }
+        // Two installations with one name would take each other's entries for orphans of their own.
+        if self.owner.is_none() && registry.spec.driver.is_shared() {
+            errors.push(FieldError::new(
+                "owner",
+                format!("is missing: registry {name}, that others write to, needs a name that no other installation has"),
+            ));
         }
         errors
     }
@@ -193,6 +199,22 @@ mod tests {
             config.registries.push(second.clone());
             assert_eq!(config.validate().len(), errors, "{:?}", config.validate());
         }
+    }
+
+    #[test]
+    fn a_name_that_has_one_owner_tells_the_clusters_apart_when_all_are_written() {
+        let webhook = || serde_json::json!({ "webhook": { "url": "http://127.0.0.1:8888" } });
+        let all = config(webhook(), Some(testing::name("eu1")));
+        let errors = all.validate();
+        assert!(
+            matches!(errors.as_slice(), [e] if e.to_string().starts_with("registries[0].spec.name: ")),
+            "{errors:?}"
+        );
+        let one = Config { cluster: Some(testing::name("sim-a")), ..all.clone() };
+        assert_eq!(one.validate(), []);
+        let mut told = all;
+        told.registries[0].spec.name = "{app}.{cluster}".to_owned();
+        assert_eq!(told.validate(), []);
     }
 
     const README: &str = include_str!("../README.md");

@@ -6,6 +6,7 @@ use bcs_discovery_sidecar::{
     domain::{Change, Failure, Outcome},
     driver::Drift,
 };
+use bcs_schemas::observation::{Endpoint, RegistrationState};
 use futures::StreamExt;
 
 use crate::{
@@ -168,7 +169,7 @@ async fn a_name_of_somebody_else_is_refused_and_does_not_hold_up_its_neighbours(
     pdns.write("web.shop.bcs.local.", "A", "192.0.2.7").await;
     let hand = Hand::of(&pdns);
     hand.fence(1).await;
-    let api = bcs_schemas::observation::Endpoint { app: name("api"), ..endpoint(2) };
+    let api = Endpoint { app: name("api"), ..endpoint(2) };
     let outcomes = hand.driver.apply(&[hand.put(endpoint(1), None), hand.put(api, None)]).await;
     let outcomes = outcomes.expect("is answered");
     assert!(
@@ -197,7 +198,7 @@ async fn a_record_that_the_zone_does_not_take_rejects_the_batch_in_the_words_of_
     pdns.write("web.shop.bcs.local.", "CNAME", "elsewhere.example.").await;
     let hand = Hand::of(&pdns);
     hand.fence(1).await;
-    let api = bcs_schemas::observation::Endpoint { app: name("api"), ..endpoint(2) };
+    let api = Endpoint { app: name("api"), ..endpoint(2) };
     let answer = hand.driver.apply(&[hand.put(endpoint(1), None), hand.put(api.clone(), None)]).await;
     assert!(
         matches!(&answer, Err(Failure::Rejected(words)) if words.contains("web.shop.bcs.local")),
@@ -303,4 +304,35 @@ async fn it_is_reached_over_tls_by_those_whom_it_trusts_and_who_trust_it() {
     hand.fence(1).await;
     hand.done(&[hand.put(endpoint(1), None)]).await;
     assert_eq!(pdns.dig("web.shop.bcs.local").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_keeps_a_zone_through_a_name_that_is_not_taken_and_a_server_that_is_killed() {
+    let (nats, mut pdns) = (Nats::start().await, Pdns::start().await);
+    pdns.write("bad.shop.bcs.local.", "CNAME", "elsewhere.example.").await;
+    pdns.write("theirs.shop.bcs.local.", "A", "192.0.2.7").await;
+    let mut registry = document("dns", pdns.spec()["driver"].clone());
+    registry.spec.deregistration_delay = Some(bcs_schemas::Millis::ZERO);
+    let tasks = nats.sidecar(config(vec![registry])).await;
+    for number in 1..=20 {
+        nats.put(&endpoint(number)).await;
+    }
+    let of = |app: &str, number| Endpoint { app: name(app), ..endpoint(number) };
+    nats.put(&of("bad", 98)).await;
+    nats.put(&of("theirs", 99)).await;
+    for uid in ["uid-1", "uid-20"] {
+        nats.wait_for(uid, 1, RegistrationState::Confirmed).await;
+    }
+    for uid in ["uid-98", "uid-99"] {
+        nats.wait_for(uid, 1, RegistrationState::Failed).await;
+    }
+    pdns.process = None;
+    nats.put(&draining(1)).await;
+    nats.status("dns", |status| !status.reachable && status.reason.is_some()).await;
+    nats.beat(true).await;
+    pdns.up().await;
+    nats.wait_for("uid-1", 1, RegistrationState::Drained).await;
+    assert_eq!(pdns.dig("web.shop.bcs.local").len(), 19);
+    assert_eq!(pdns.dig("theirs.shop.bcs.local"), BTreeSet::from(["192.0.2.7".parse().expect("an address")]));
+    tasks.stop(LONG).await;
 }
