@@ -251,6 +251,15 @@ pub struct RegistryStatus {
     pub oldest_pending_since: Option<Timestamp>,
     /// Entries found changed by somebody else, and repaired, since the sidecar started.
     pub drift_repaired: u64,
+    /// Entries that it refuses, each tried again on its own time.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Changes that it confirmed since the sidecar started.
+    #[serde(default)]
+    pub writes: u64,
+    /// Calls of it that failed since the sidecar started.
+    #[serde(default)]
+    pub failures: u64,
     /// When the sidecar wrote this.
     pub observed_at: Timestamp,
 }

@@ -81,6 +81,13 @@ async fn a_registry_that_is_down_delays_and_harms_nobody() -> Result<(), Failed>
             view["status"]["draining"] == 1 && reason.contains("etcd")
         })
         .await?;
+        let page = up.cli().ok(&["registry", "status", "etcd"]).await?;
+        ensure!(
+            ["Reachable", "no, seen", "growing", "Draining", "patient"]
+                .iter()
+                .all(|word| page.contains(word)),
+            "the page of the registry does not say what waits for it:\n{page}"
+        );
         is_killed_after_its_deadline(&up).await?;
         tokio::time::sleep_until(begin + OUTAGE).await;
         let now = pods(&up).await?;

@@ -17,6 +17,7 @@ mod import;
 mod kubesim;
 mod label;
 mod publish;
+mod registry;
 mod replay;
 mod restart;
 mod scale;
@@ -77,6 +78,8 @@ pub enum Command {
     Bus(bus::Arguments),
     /// Show how services, clusters and registries do
     Status(status::Arguments),
+    /// Look after the registries outside
+    Registry(registry::Arguments),
     /// Manage where the bus is and what is meant when nothing is said
     Context(context::Arguments),
     /// Run a simulated Kubernetes cluster by itself
@@ -116,6 +119,7 @@ impl Command {
             Self::Dlq(arguments) => Box::pin(arguments.run(session)).await,
             Self::Bus(arguments) => Box::pin(arguments.run(session)).await,
             Self::Status(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Registry(arguments) => Box::pin(arguments.run(session)).await,
             Self::Context(arguments) => arguments.run(session),
             Self::Kubesim(arguments) => Box::pin(arguments.run(session)).await,
             Self::Sim(arguments) => Box::pin(arguments.run(session)).await,

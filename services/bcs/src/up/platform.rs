@@ -146,7 +146,8 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
             driver,
             zone: "bcs.local".to_owned(),
             name: "{app}.{project}".to_owned(),
-            ttl: Millis::from_secs(30),
+            // A drain waits as long: on one machine nobody wants to remember an address for longer.
+            ttl: Millis::from_secs(5),
             deregistration_delay: None,
             rate: None,
         },

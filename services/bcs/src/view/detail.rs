@@ -91,6 +91,43 @@ pub(crate) fn cluster(
     text
 }
 
+/// A registry as one cluster's sidecar keeps it, and every instance that waits for it.
+pub(crate) fn registry(status: &RegistryStatus, waiting: &[&Registration], as_of: Timestamp) -> String {
+    let mut text = heading(&format!("registry/{} of cluster {}", status.registry, status.cluster));
+    let mut say = |name: &str, value: String| text.push_str(&format!("{name:<12}{value}\n"));
+    say("Driver", status.driver.clone());
+    let reachable = color::state(if status.reachable { "yes" } else { "no" });
+    say("Reachable", format!("{reachable}, seen {}", ago(status.observed_at, as_of)));
+    if let Some(reason) = &status.reason {
+        say("Why", reason.clone());
+    }
+    let sidecar = status.sidecar.as_ref().map_or("without a name", bcs_schemas::Name::as_str);
+    say("Sidecar", format!("{sidecar}, epoch {}", status.epoch));
+    say("Entries", format!("{}, {} refused", status.entries, status.quarantined));
+    let oldest = status.oldest_pending_since.map(|at| format!(", the oldest since {}", age(at, as_of)));
+    say("Pending", format!("{}{}", status.pending, oldest.unwrap_or_default()));
+    say(
+        "Changes",
+        format!(
+            "{} made, {} calls failed, {} repaired",
+            status.writes, status.failures, status.drift_repaired
+        ),
+    );
+    let row = |registration: &&Registration| {
+        vec![
+            registration.app.to_string(),
+            registration.instance.clone(),
+            color::state(&word(&registration.state)),
+            age(registration.since, as_of),
+            or_dash(registration.retry_at.map(|at| until(at, as_of))),
+            or_dash(registration.reason.as_ref()),
+        ]
+    };
+    let head = ["APP", "INSTANCE", "STATE", "SINCE", "RETRY", "WHY"];
+    section(&mut text, "Waiting", &table(&head, waiting.iter().map(row)));
+    text
+}
+
 fn waiting(app: &AppView, as_of: Timestamp) -> String {
     let status = &app.status;
     let reason = status.reason.as_deref().unwrap_or("waits");

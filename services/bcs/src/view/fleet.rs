@@ -150,7 +150,7 @@ impl Listed for RegistryStatus {
     const KIND: &'static str = "registry";
     const COLUMNS: (&'static [&'static str], &'static [&'static str]) = (
         &["CLUSTER", "NAME", "DRIVER", "REACHABLE", "ENTRIES", "PENDING", "LAG", "SEEN", "WHY"],
-        &["EPOCH", "REPAIRED"],
+        &["EPOCH", "REFUSED", "REPAIRED"],
     );
 
     fn cells(&self, as_of: Timestamp) -> Vec<String> {
@@ -168,7 +168,7 @@ impl Listed for RegistryStatus {
     }
 
     fn more(&self, _: Timestamp) -> Vec<String> {
-        vec![self.epoch.to_string(), self.drift_repaired.to_string()]
+        vec![self.epoch.to_string(), self.quarantined.to_string(), self.drift_repaired.to_string()]
     }
 
     fn name(&self) -> String {

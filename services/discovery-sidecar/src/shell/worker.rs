@@ -120,6 +120,9 @@ impl Worker {
             pending: 0,
             oldest_pending_since: None,
             drift_repaired: 0,
+            quarantined: 0,
+            writes: 0,
+            failures: 0,
             observed_at: platform.clock.now(),
         };
         Self {
@@ -334,6 +337,9 @@ impl Worker {
             pending: counts.pending,
             oldest_pending_since: counts.oldest,
             drift_repaired: counts.drift_repaired,
+            quarantined: counts.quarantined,
+            writes: counts.writes,
+            failures: counts.failures,
             observed_at: now.wall,
             ..self.status.clone()
         };

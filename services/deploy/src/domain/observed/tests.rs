@@ -96,6 +96,9 @@ impl World {
                 pending: 0,
                 oldest_pending_since: None,
                 drift_repaired: 0,
+                quarantined: 0,
+                writes: 0,
+                failures: 0,
                 observed_at: at,
             };
             all.registries.insert(status.key(), Arc::new(status));
