@@ -2,6 +2,7 @@
 //! reads these documents from its configuration.
 
 mod consul;
+pub mod dns;
 mod etcd;
 mod haproxy;
 mod nacos;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     consul::ConsulDriver,
+    dns::{DnsDriver, TsigAlgorithm, TsigKey},
     etcd::{EtcdAuth, EtcdDriver},
     haproxy::HaproxyDriver,
     nacos::{NacosAuth, NacosDriver},
@@ -114,6 +116,8 @@ pub enum Driver {
     },
     /// etcd in the SkyDNS layout, as CoreDNS reads it.
     Etcd(EtcdDriver),
+    /// A zone of a DNS server that takes updates: BIND, Knot, PowerDNS and others that keep to RFC 2136.
+    Dns(DnsDriver),
     /// Sets of Redis: a name is a set of addresses, such as an allow-list.
     Redis(RedisDriver),
     /// A table of PostgreSQL with a row for each instance.
@@ -138,7 +142,7 @@ impl Driver {
 
     /// Whether clients ask a resolver, which remembers what it was told.
     pub const fn is_resolved(&self) -> bool {
-        matches!(self, Self::Etcd(_) | Self::Powerdns(_) | Self::Webhook(_))
+        matches!(self, Self::Etcd(_) | Self::Dns(_) | Self::Powerdns(_) | Self::Webhook(_))
     }
 
     /// Whether everything under one name has one owner, so that no two clusters can write the same name.
@@ -161,6 +165,7 @@ impl RegistrySpec {
         let mut errors = match &self.driver {
             Driver::File { .. } => Vec::new(),
             Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
+            Driver::Dns(dns) => under("driver.dns", dns.validate()),
             Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
             Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
@@ -176,6 +181,14 @@ impl RegistrySpec {
         let labels = |text: &str| text.split('.').all(|label| crate::Name::new(label).is_ok());
         if !labels(&self.zone) {
             refuse("zone", format!("{:?} is no domain: expected DNS labels joined by dots", self.zone));
+        }
+        if let Driver::Dns(dns) = &self.driver
+            && !dns.holds(&self.zone)
+        {
+            refuse(
+                "zone",
+                format!("{:?}: expected {:?}, driver.dns.zone, or a domain below it", self.zone, dns.zone),
+            );
         }
         let rendered =
             ["{app}", "{project}", "{cluster}"].iter().fold(self.name.clone(), |n, p| n.replace(p, "x"));
@@ -256,6 +269,41 @@ mod tests {
         ] {
             let error = etcd(more).expect_err(words);
             assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_zone_of_dns_holds_the_domain_and_its_key_is_named() {
+        let dns = |more: serde_json::Value, zone: &str| {
+            let key = serde_json::json!({ "name": "bcs_key.", "secret": { "file": "/etc/bcs/tsig" } });
+            let mut dns = serde_json::json!({ "servers": ["ns1"], "zone": "corp.test", "key": key });
+            if let (Some(dns), Some(more)) = (dns.as_object_mut(), more.as_object()) {
+                dns.extend(more.clone());
+            }
+            read(serde_json::json!({ "driver": { "dns": dns }, "zone": zone }))
+        };
+        for zone in ["corp.test", "bcs.corp.test"] {
+            let spec = dns(serde_json::json!({}), zone).expect("can be used");
+            assert!(matches!(spec.driver, Driver::Dns(DnsDriver { srv: false, .. })));
+        }
+        let key = |algorithm: &str, file: &str| serde_json::json!({ "key": { "name": "bcs", "algorithm": algorithm, "secret": { "file": file } } });
+        assert!(dns(key("hmac-sha512", "/etc/key"), "corp.test").is_ok());
+        for (more, zone, words) in [
+            (serde_json::json!({}), "bcs.local", "zone: \"bcs.local\": expected \"corp.test\""),
+            (serde_json::json!({}), "anticorp.test", "driver.dns.zone, or a domain below it"),
+            (serde_json::json!({ "servers": [] }), "corp.test", "driver.dns.servers: is empty"),
+            (serde_json::json!({ "servers": ["a", "udp://b"] }), "corp.test", "driver.dns.servers[1]"),
+            (serde_json::json!({ "zone": "" }), "corp.test", "driver.dns.zone"),
+            (
+                serde_json::json!({ "key": { "name": "a b", "secret": { "file": "/k" } } }),
+                "corp.test",
+                "driver.dns.key.name",
+            ),
+            (key("hmac-md5", "/etc/key"), "corp.test", "unknown variant `hmac-md5`"),
+            (key("hmac-sha256", "key"), "corp.test", "driver.dns.key.secret.file: key is relative"),
+        ] {
+            let error = dns(more, zone).expect_err(words);
+            assert!(error.contains(words), "{error}");
         }
     }
 

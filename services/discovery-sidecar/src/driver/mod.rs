@@ -3,6 +3,7 @@
 //! registry cannot do stands in its [`Capabilities`] and is never pretended.
 
 pub mod consul;
+pub mod dns;
 pub mod etcd;
 pub mod file;
 pub mod haproxy;
@@ -17,6 +18,7 @@ pub mod webhook;
 
 use std::sync::Arc;
 
+use bcs_kit::Clock;
 use bcs_schemas::{
     Name,
     resource::{RegistrySpec, registry},
@@ -153,6 +155,7 @@ fn taken(kind: &str, owner: &Name, ours: &str, other: &str, mark: &str) -> Strin
 pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
     match &spec.driver {
         registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
+        registry::Driver::Dns(settings) => Arc::new(dns::Dns::new(settings.clone(), owner, Clock::system())),
         registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),
         registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),

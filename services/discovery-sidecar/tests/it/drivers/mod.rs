@@ -1,6 +1,7 @@
 //! A file per driver: how its real server is started and looked at from outside, and what only this driver has.
 
 mod consul;
+mod dns;
 mod etcd;
 mod file;
 mod haproxy;

@@ -1,0 +1,223 @@
+//! Zones of DNS servers by updates (RFC 2136) that are signed (TSIG). Every batch is one message that the server applies
+//! whole or not at all, and that requires the epoch record and every ownership record to be what we believe: a replaced
+//! sidecar and a foreign entry are safe whatever that is.
+
+mod client;
+mod held;
+mod layout;
+mod session;
+mod sign;
+mod update;
+mod words;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bcs_kit::Clock;
+use bcs_schemas::resource::registry::DnsDriver;
+use futures::{
+    future::BoxFuture,
+    stream::{self, BoxStream, StreamExt},
+};
+use tokio::time::{Instant, sleep};
+
+use self::{client::Client, layout::Zone, session::Session};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+
+/// With what each of them requires and its neighbours in a record set, they fit into the 64 KiB of a message.
+const BATCH: usize = 60;
+
+/// How often the serial number of the zone is asked for.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// When a look came to nothing because we were writing.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Looks are so many times longer apart than a transfer of the zone takes, since one may follow each.
+const SHARE: u32 = 20;
+
+/// The driver.
+pub struct Dns {
+    settings: DnsDriver,
+    clock: Clock,
+    zone: Zone,
+    session: tokio::sync::Mutex<Option<Session>>,
+    count: Arc<Mutex<Count>>,
+}
+
+/// The serial number of the zone when it was read, and how many changes of ours came since: it grows by one for each. Any
+/// other growth is somebody else's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// None while nothing has to be told: the zone is read next.
+    serial: Option<u32>,
+    own: u32,
+    /// Changes with every write and every reading.
+    stamp: u64,
+    writing: bool,
+    pause: Duration,
+}
+
+impl Dns {
+    /// Connects only when it is fenced. Messages are signed with the time.
+    pub fn new(settings: DnsDriver, owner: &Owner, clock: Clock) -> Self {
+        Self {
+            clock,
+            zone: Zone::new(&settings, owner),
+            settings,
+            session: tokio::sync::Mutex::new(None),
+            count: Arc::default(),
+        }
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<Vec<Outcome>, Failure> {
+        let mut session = self.session.lock().await;
+        let session = session.as_mut().ok_or_else(unconnected)?;
+        let writing = Writing::begin(&self.count);
+        let applied = session.apply(&self.zone, changes).await;
+        writing.end(&applied);
+        applied.map(|applied| applied.outcomes)
+    }
+
+    async fn read(&self) -> Result<Listing, Failure> {
+        let mut session = self.session.lock().await;
+        let session = session.as_mut().ok_or_else(unconnected)?;
+        let begun = Instant::now();
+        let (items, serial) = session.list(&self.zone).await?;
+        let mut count = lock(&self.count);
+        *count = Count {
+            serial: Some(serial),
+            stamp: count.stamp + 1,
+            pause: begun.elapsed() * SHARE,
+            ..Count::default()
+        };
+        Ok(Listing { items, at: serial.into() })
+    }
+}
+
+fn unconnected() -> Failure {
+    Failure::Unavailable("dns: not connected yet".to_owned())
+}
+
+fn lock(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
+    count.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A write under way: nobody knows the serial number until it ends, nor afterwards if it was given up.
+struct Writing<'a> {
+    count: &'a Mutex<Count>,
+    ended: bool,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(count: &'a Mutex<Count>) -> Self {
+        let mut now = lock(count);
+        (now.stamp, now.writing) = (now.stamp + 1, true);
+        drop(now);
+        Self { count, ended: false }
+    }
+
+    fn end(mut self, applied: &Result<session::Applied, Failure>) {
+        self.ended = matches!(applied, Ok(_) | Err(Failure::Rejected(_)));
+        if applied.as_ref().is_ok_and(|applied| applied.written) {
+            lock(self.count).own += 1;
+        }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut now = lock(self.count);
+        (now.stamp, now.writing) = (now.stamp + 1, false);
+        if !self.ended {
+            now.serial = None;
+        }
+    }
+}
+
+/// Asks for the serial number until it shows a change by somebody else.
+async fn look(client: &mut Client, count: &Mutex<Count>) -> Result<Drift, Failure> {
+    let mut wait = LOOK;
+    loop {
+        sleep(wait).await;
+        let before = *lock(count);
+        let Some(serial) = before.serial.filter(|_| !before.writing) else {
+            wait = LOOK_AGAIN;
+            continue;
+        };
+        let found = client.serial().await?;
+        let mut now = lock(count);
+        if now.stamp != before.stamp {
+            wait = LOOK_AGAIN;
+            continue;
+        }
+        wait = LOOK.max(now.pause);
+        if found != serial.wrapping_add(before.own) {
+            now.serial = None;
+            return Ok(Drift::Unknown);
+        }
+        (now.serial, now.own) = (Some(found), 0);
+    }
+}
+
+impl Layout for Dns {
+    fn place(&self, entry: &Entry) -> Place {
+        self.zone.place(entry)
+    }
+
+    fn digest(&self, entry: &Entry) -> u64 {
+        self.zone.digest(entry)
+    }
+}
+
+impl Driver for Dns {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            kind: "dns",
+            batch: BATCH,
+            atomic: true,
+            compare_and_set: true,
+            owner: OwnerSlot::Entry,
+            fence: Fence::InWrite,
+            expires: false,
+            drain_state: false,
+            weight: self.settings.srv,
+            list: true,
+            watch: true,
+        }
+    }
+
+    fn fence(&self, epoch: u64) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut session = self.session.lock().await;
+            let client = Client::new(&self.settings, &self.clock).await?;
+            *session = Some(Session::open(client, &self.zone, epoch).await?);
+            let mut count = lock(&self.count);
+            *count = Count { stamp: count.stamp + 1, ..Count::default() };
+            Ok(())
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>> {
+        Box::pin(self.read())
+    }
+
+    fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.write(changes))
+    }
+
+    /// That something changed, not what.
+    fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
+        Box::pin(async move {
+            let state = (Client::new(&self.settings, &self.clock).await?, self.count.clone());
+            let looks = stream::unfold(state, |(mut client, count)| async move {
+                let seen = look(&mut client, &count).await;
+                Some((seen, (client, count)))
+            });
+            Ok(looks.boxed())
+        })
+    }
+}
