@@ -4,6 +4,7 @@
 
 mod client;
 mod held;
+mod journal;
 mod layout;
 mod session;
 mod sign;
@@ -23,7 +24,7 @@ use futures::{
 };
 use tokio::time::{Instant, sleep};
 
-use self::{client::Client, layout::Zone, session::Session};
+use self::{client::Client, held::Held, layout::Zone, session::Session};
 use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
@@ -45,11 +46,12 @@ pub struct Dns {
     clock: Clock,
     zone: Zone,
     session: tokio::sync::Mutex<Option<Session>>,
+    held: Arc<Mutex<Held>>,
     count: Arc<Mutex<Count>>,
 }
 
-/// The serial number of the zone when it was read, and how many changes of ours came since: it grows by one for each. Any
-/// other growth is somebody else's.
+/// The serial number of the zone when it was read, and how many changes of ours came since: it grows by one for each. Where
+/// it grew otherwise, somebody else wrote as well.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     /// None while nothing has to be told: the zone is read next.
@@ -69,6 +71,7 @@ impl Dns {
             zone: Zone::new(&settings, owner),
             settings,
             session: tokio::sync::Mutex::new(None),
+            held: Arc::default(),
             count: Arc::default(),
         }
     }
@@ -102,8 +105,8 @@ fn unconnected() -> Failure {
     Failure::Unavailable("dns: not connected yet".to_owned())
 }
 
-fn lock(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
-    count.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A write under way: nobody knows the serial number until it ends, nor afterwards if it was given up.
@@ -138,28 +141,51 @@ impl Drop for Writing<'_> {
     }
 }
 
-/// Asks for the serial number until it shows a change by somebody else.
-async fn look(client: &mut Client, count: &Mutex<Count>) -> Result<Drift, Failure> {
-    let mut wait = LOOK;
-    loop {
-        sleep(wait).await;
-        let before = *lock(count);
-        let Some(serial) = before.serial.filter(|_| !before.writing) else {
-            wait = LOOK_AGAIN;
-            continue;
-        };
-        let found = client.serial().await?;
-        let mut now = lock(count);
-        if now.stamp != before.stamp {
-            wait = LOOK_AGAIN;
-            continue;
+/// Who watches a zone.
+struct Watch {
+    client: Client,
+    zone: Zone,
+    held: Arc<Mutex<Held>>,
+    count: Arc<Mutex<Count>>,
+}
+
+impl Watch {
+    /// Waits for a change by somebody else that concerns us.
+    async fn next(&mut self) -> Result<Drift, Failure> {
+        let mut wait = LOOK;
+        loop {
+            sleep(wait).await;
+            let before = *lock(&self.count);
+            let Some(serial) = before.serial.filter(|_| !before.writing) else {
+                wait = LOOK_AGAIN;
+                continue;
+            };
+            let found = self.look(serial, before.own).await?;
+            let mut now = lock(&self.count);
+            if now.stamp != before.stamp {
+                wait = LOOK_AGAIN;
+                continue;
+            }
+            wait = LOOK.max(now.pause);
+            match found {
+                Some(serial) => (now.serial, now.own) = (Some(serial), 0),
+                None => {
+                    now.serial = None;
+                    return Ok(Drift::Unknown);
+                }
+            }
         }
-        wait = LOOK.max(now.pause);
-        if found != serial.wrapping_add(before.own) {
-            now.serial = None;
-            return Ok(Drift::Unknown);
+    }
+
+    /// The serial number now, unless something happened that concerns us, or nobody can tell.
+    async fn look(&mut self, since: u32, own: u32) -> Result<Option<u32>, Failure> {
+        let found = self.client.serial().await?;
+        if found == since.wrapping_add(own) {
+            return Ok(Some(found));
         }
-        (now.serial, now.own) = (Some(found), 0);
+        let Some((journal, until)) = self.client.changes(&self.zone, since).await? else { return Ok(None) };
+        let concerns = journal.concerns(&self.zone, &lock(&self.held), own);
+        Ok((!concerns).then_some(until))
     }
 }
 
@@ -194,7 +220,7 @@ impl Driver for Dns {
         Box::pin(async move {
             let mut session = self.session.lock().await;
             let client = Client::new(&self.settings, &self.clock).await?;
-            *session = Some(Session::open(client, &self.zone, epoch).await?);
+            *session = Some(Session::open(client, &self.zone, epoch, self.held.clone()).await?);
             let mut count = lock(&self.count);
             *count = Count { stamp: count.stamp + 1, ..Count::default() };
             Ok(())
@@ -212,11 +238,13 @@ impl Driver for Dns {
     /// That something changed, not what.
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
         Box::pin(async move {
-            let state = (Client::new(&self.settings, &self.clock).await?, self.count.clone());
-            let looks = stream::unfold(state, |(mut client, count)| async move {
-                let seen = look(&mut client, &count).await;
-                Some((seen, (client, count)))
-            });
+            let watch = Watch {
+                client: Client::new(&self.settings, &self.clock).await?,
+                zone: self.zone.clone(),
+                held: self.held.clone(),
+                count: self.count.clone(),
+            };
+            let looks = stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) });
             Ok(looks.boxed())
         })
     }

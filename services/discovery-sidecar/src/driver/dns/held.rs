@@ -7,7 +7,7 @@ use std::{
 
 use hickory_proto::rr::{RData, rdata::TXT};
 
-use super::layout::{Record, Zone};
+use super::layout::{Record, Zone, spelt};
 use crate::domain::{Item, Place};
 
 /// An address under a name.
@@ -54,7 +54,7 @@ impl Transfer {
     }
 }
 
-fn below(name: &str, base: &str) -> bool {
+pub(super) fn below(name: &str, base: &str) -> bool {
     name.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'))
 }
 
@@ -67,6 +67,19 @@ impl Held {
     /// How many of our entries need this address.
     pub(super) fn uses(&self, shared: &Shared) -> u32 {
         self.uses.get(shared).copied().unwrap_or_default()
+    }
+
+    /// Whether an entry of ours needs this record.
+    pub(super) fn needs(&self, zone: &Zone, record: &Record) -> bool {
+        let shared =
+            record.data.ip_addr().is_some_and(|address| self.uses(&(record.name.clone(), address)) > 0);
+        // Hosts of services begin with the id of their entry.
+        let host = match &record.data {
+            RData::SRV(service) => spelt(&service.target),
+            _ => record.name.clone(),
+        };
+        let id = host.split('.').next().unwrap_or_default();
+        shared || self.places.contains_key(format!("{id}.{}", zone.base).as_str())
     }
 
     /// This is at the place now; it is forgotten when nothing of it is ours.

@@ -1,7 +1,10 @@
 //! A fenced hold on a zone: the epoch record names our term of office, and every update requires it. Fencing again writes
 //! another term, so that even our own updates that got stuck on the way cannot come late.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bcs_kit::Clock;
 use hickory_proto::rr::{RData, RecordType, rdata::TXT};
@@ -23,7 +26,7 @@ const PATIENCE: u32 = 4;
 pub(super) struct Session {
     client: Client,
     fence: Fence,
-    held: Held,
+    held: Arc<Mutex<Held>>,
     /// Record sets that only a wildcard made: prerequisites do not see them.
     unreal: HashSet<Key>,
     unexplained: u32,
@@ -37,11 +40,16 @@ pub(super) struct Applied {
 }
 
 impl Session {
-    pub(super) async fn open(mut client: Client, zone: &Zone, epoch: u64) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        mut client: Client,
+        zone: &Zone,
+        epoch: u64,
+        held: Arc<Mutex<Held>>,
+    ) -> Result<Self, Failure> {
         // Says best what is wrong with the zone.
         client.serial().await?;
         let fence = raise(&mut client, zone, epoch).await?;
-        Ok(Self { client, fence, held: Held::default(), unreal: HashSet::new(), unexplained: 0 })
+        Ok(Self { client, fence, held, unreal: HashSet::new(), unexplained: 0 })
     }
 
     /// Everything of ours, and the serial number of the zone.
@@ -50,13 +58,13 @@ impl Session {
         let serial =
             self.client.transfer(|record| transfer.take(zone, spelt(&record.name), record.data)).await?;
         let (held, items) = transfer.finish(zone);
-        self.held = held;
+        *self.held() = held;
         Ok((items, serial))
     }
 
     pub(super) async fn apply(&mut self, zone: &Zone, changes: &[Change]) -> Result<Applied, Failure> {
         let sets = self.sets(changes).await?;
-        let draft = match self.view(zone, &sets).draft(changes).map_err(Failure::Rejected)? {
+        let draft = match self.draft(zone, &sets, changes)? {
             Drafted::Ready(draft) => draft,
             Drafted::Obstructed(outcomes) => return Ok(Applied { outcomes, written: false }),
         };
@@ -64,7 +72,7 @@ impl Session {
             Updated::Done => {
                 let outcomes = draft.after.iter().map(|(_, found)| Outcome::Done(version(found))).collect();
                 for (place, found) in draft.after {
-                    self.held.set(zone, &place, found);
+                    self.held().set(zone, &place, found);
                 }
                 self.unreal.retain(|key| !sets.contains_key(key));
                 self.unexplained = 0;
@@ -77,8 +85,13 @@ impl Session {
         }
     }
 
-    const fn view<'a>(&'a self, zone: &'a Zone, sets: &'a Sets) -> View<'a> {
-        View { zone, fence: &self.fence, held: &self.held, sets }
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draft(&self, zone: &Zone, sets: &Sets, changes: &[Change]) -> Result<Drafted, Failure> {
+        let view = View { zone, fence: &self.fence, held: &self.held(), sets };
+        view.draft(changes).map_err(Failure::Rejected)
     }
 
     /// What stands where the changes add something.
@@ -120,10 +133,10 @@ impl Session {
                 let (place, owner) = (change.place(), owner_of(txt));
                 Outcome::Foreign(format!("{place} belongs to {owner}, expected it to be free or ours"))
             }));
-            self.held.set(zone, change.place(), found);
+            self.held().set(zone, change.place(), found);
         }
         let sets = self.sets(changes).await?;
-        let outcomes = match self.view(zone, &sets).draft(changes).map_err(Failure::Rejected)? {
+        let outcomes = match self.draft(zone, &sets, changes)? {
             Drafted::Obstructed(outcomes) => outcomes,
             Drafted::Ready(_) => {
                 if theirs.iter().all(Option::is_none) {

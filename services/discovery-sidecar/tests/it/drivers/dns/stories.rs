@@ -15,7 +15,7 @@ use futures::StreamExt;
 
 use super::{
     NAME,
-    server::{SECRET, Server},
+    server::{Kind, SECRET, Server},
 };
 use crate::{
     contract::{Hand, Site},
@@ -131,7 +131,23 @@ pub(super) async fn changes_by_others_are_told_and_our_own_are_not<S: Dns>() {
         let silent = tokio::time::timeout(Duration::from_millis(2500), drifts.next()).await;
         assert!(silent.is_err(), "our own change is told: {silent:?}");
     }
-    site.server().nsupdate(&format!("update delete {NAME} A 10.0.0.1"));
+    // What others write beside ours does not concern us; a server without a journal cannot tell.
+    let other = Hand::owned_by("eu2", &site);
+    other.fence(1).await;
+    hand.done(&[hand.put(endpoint(4), None)]).await;
+    other.done(&[other.put(endpoint(9), None)]).await;
+    site.server().nsupdate(&format!("update add {NAME} 30 A 192.0.2.1"));
+    if site.server().kind == Kind::PowerDns {
+        let told = tokio::time::timeout(LONG, drifts.next()).await.expect("is told");
+        assert_eq!(told, Some(Ok(Drift::Unknown)));
+    } else {
+        let silent = tokio::time::timeout(Duration::from_millis(4500), drifts.next()).await;
+        assert!(silent.is_err(), "what does not concern us is told: {silent:?}");
+    }
+    hand.done(&[remove(&hand.items().await[3])]).await;
+    other.done(&[remove(&other.items().await[0])]).await;
+
+    site.server().nsupdate(&format!("update delete {NAME} A 192.0.2.1\nupdate delete {NAME} A 10.0.0.1"));
     let told = tokio::time::timeout(LONG, drifts.next()).await.expect("is told");
     assert_eq!(told, Some(Ok(Drift::Unknown)));
     let items = hand.items().await;
@@ -265,7 +281,14 @@ pub(super) async fn names_of_others_are_left_alone_and_wildcards_do_not_matter<S
     server.nsupdate(&format!("update add {NAME} 60 CNAME somewhere.test."));
     let outcomes = hand.driver.apply(&[hand.put(endpoint(1), None)]).await.expect("is answered");
     assert!(matches!(&outcomes[..], [Outcome::Foreign(words)] if words.contains("alias")), "{outcomes:?}");
-    server.nsupdate(&format!("update delete {NAME} CNAME"));
+    server
+        .nsupdate(&format!("update delete {NAME} CNAME\nupdate add shop.bcs.local 60 NS ns.elsewhere.test."));
+    let outcomes = hand.driver.apply(&[hand.put(endpoint(1), None)]).await.expect("is answered");
+    assert!(
+        matches!(&outcomes[..], [Outcome::Foreign(words)] if words.contains("zone of its own")),
+        "{outcomes:?}"
+    );
+    server.nsupdate("update delete shop.bcs.local NS");
     server.nsupdate("update add *.shop.bcs.local 60 A 192.0.2.9\nupdate add *.bcs.local 60 TXT \"theirs\"");
     assert_eq!(server.addresses(NAME), ips(&["192.0.2.9"]));
     settled(&hand, &[hand.put(endpoint(1), None)]).await;
@@ -274,6 +297,29 @@ pub(super) async fn names_of_others_are_left_alone_and_wildcards_do_not_matter<S
     let all: Vec<_> = hand.items().await.iter().map(remove).collect();
     settled(&hand, &all).await;
     assert_eq!(server.addresses(NAME), ips(&["192.0.2.9"]));
+}
+
+pub(super) async fn a_text_that_somebody_else_puts_at_our_place_stays<S: Dns>() {
+    let mut site = S::start().await;
+    let hand = Hand::of(&site);
+    hand.fence(1).await;
+    let put = hand.put(endpoint(1), None);
+    hand.done(std::slice::from_ref(&put)).await;
+    let place = put.place().clone();
+    site.server().nsupdate(&format!("update add {place} 60 TXT theirs"));
+    let item = hand.items().await.remove(0);
+    let Change::Put { digest, .. } = &put else { unreachable!() };
+    assert_eq!(item.digest, *digest);
+    hand.done(&[hand.put(at(1, "10.9.9.9"), Some(item.version))]).await;
+    assert_eq!(site.addresses().await, ips(&["10.9.9.9"]));
+    hand.done(&[remove(&hand.items().await[0])]).await;
+    assert_eq!(site.server().dig(&["TXT", &place]), ["\"theirs\""]);
+    let outcomes = hand.driver.apply(&[put]).await.expect("is answered");
+    assert!(
+        matches!(&outcomes[..], [Outcome::Foreign(words)] if words.contains("belongs to nobody that says so")),
+        "{outcomes:?}"
+    );
+    assert_eq!(site.addresses().await, ips(&[]));
 }
 
 pub(super) async fn an_installation_keeps_its_name_and_a_term_ends_with_the_next<S: Dns>() {
@@ -323,6 +369,7 @@ macro_rules! stories {
             a_server_that_was_killed_comes_back_with_and_without_its_data,
             services_have_ports_and_weights,
             names_of_others_are_left_alone_and_wildcards_do_not_matter,
+            a_text_that_somebody_else_puts_at_our_place_stays,
             an_installation_keeps_its_name_and_a_term_ends_with_the_next,
             long_names_come_back_whole,
         );
