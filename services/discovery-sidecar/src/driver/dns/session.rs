@@ -151,6 +151,10 @@ impl Session {
     /// Everything is as it was required to be. Either it was not a moment ago, or a wildcard answers for a record set that
     /// is not there.
     fn wonder(&mut self, before: &Sets, now: Sets) -> Result<(), Failure> {
+        if now != *before {
+            self.unexplained = 0;
+            return Ok(());
+        }
         self.unexplained += 1;
         if self.unexplained >= PATIENCE {
             self.unexplained = 0;
@@ -158,8 +162,7 @@ impl Session {
                 "dns: the server refuses an update though everything is there that it requires".to_owned(),
             ));
         }
-        let same = now.into_iter().filter(|(key, set)| before.get(key) == Some(set));
-        for (key, set) in same {
+        for (key, set) in now {
             if !self.unreal.remove(&key) && !set.addresses.is_empty() {
                 self.unreal.insert(key);
             }

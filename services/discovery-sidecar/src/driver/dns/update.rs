@@ -4,6 +4,9 @@
 //! added, that the record set at its name is what was just read. Prerequisites compare whole record sets, so this is how an
 //! address that somebody else put there first is told from one of ours.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,

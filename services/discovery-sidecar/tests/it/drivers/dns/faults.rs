@@ -1,6 +1,7 @@
 //! What goes wrong on the way and with single entries. BIND stands for all here, with its rules and limits.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
@@ -9,7 +10,10 @@ use std::{
     },
 };
 
-use bcs_discovery_sidecar::domain::{Failure, Outcome};
+use bcs_discovery_sidecar::{
+    domain::{Change, Failure, Outcome},
+    driver::Listing,
+};
 use bcs_schemas::observation::Endpoint;
 
 use super::{
@@ -17,7 +21,7 @@ use super::{
     server::{Kind, SECRET, Server},
     stories::{at, ips, otherwise, remove},
 };
-use crate::fixture::*;
+use crate::{contract::Hand, fixture::*};
 
 /// Says this to everybody and hangs up, or nothing at all.
 fn stranger(words: Option<&'static [u8]>) -> String {
@@ -47,7 +51,9 @@ fn lossy(port: u16, lose: &Arc<AtomicBool>) -> String {
     let lose = lose.clone();
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let (server, lose) = (TcpStream::connect(("127.0.0.1", port)).expect("connects"), lose.clone());
+            // A server that is down closes what comes.
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+            let lose = lose.clone();
             let (mut there, mut from) =
                 (server.try_clone().expect("a handle"), client.try_clone().expect("a handle"));
             std::thread::spawn(move || std::io::copy(&mut from, &mut there));
@@ -98,6 +104,74 @@ async fn an_answer_that_is_lost_after_the_update_was_made_is_found_out_about() {
     assert_eq!(again, [Outcome::Differs(Some(items[0].clone()))]);
     hand.done(&[remove(&items[0])]).await;
     assert_eq!(server.addresses(NAME), ips(&[]));
+}
+
+/// Answers are lost, the server is killed, others write to the same name: in the end the zone holds what is wanted.
+#[tokio::test]
+async fn whatever_is_lost_on_the_way_the_zone_comes_right_and_others_are_not_touched() {
+    let mut server = bind().await;
+    let lose = Arc::new(AtomicBool::new(false));
+    let address = lossy(server.port, &lose);
+    let hand = otherwise(&server, |dns| dns["servers"] = serde_json::json!([address]));
+    hand.fence(1).await;
+    server.nsupdate(&format!("update add {NAME} 60 A 192.0.2.1"));
+    let mut wanted: BTreeMap<u32, Endpoint> = BTreeMap::new();
+    for round in 0_u32..30 {
+        // Some come, some go, some move; some have the address of another one.
+        for number in [round % 7, round * 3 % 11] {
+            match wanted.remove(&number) {
+                Some(_) if round % 2 == 0 => (),
+                Some(_) => drop(wanted.insert(number, at(number, &format!("10.7.{round}.1")))),
+                None => drop(wanted.insert(number, at(number, &format!("10.8.0.{}", number / 2)))),
+            }
+        }
+        lose.store(round % 3 == 1, Ordering::SeqCst);
+        if round % 10 == 5 {
+            server.down();
+        }
+        let first = match hand.driver.list().await {
+            Ok(found) => hand.driver.apply(&plan(&hand, &wanted, &found)).await,
+            Err(failure) => Err(failure),
+        };
+        lose.store(false, Ordering::SeqCst);
+        if round % 10 == 5 {
+            server.up().await;
+        }
+        if round % 4 == 3 {
+            server.nsupdate(&format!("update add {NAME} 60 A 192.0.2.{round}"));
+        }
+        if first.is_err() {
+            hand.fence(1).await;
+        }
+        wait_until(LONG, async || {
+            let found = hand.driver.list().await.map_err(|e| e.to_string())?;
+            let changes = plan(&hand, &wanted, &found);
+            match hand.driver.apply(&changes).await {
+                Ok(_) if changes.is_empty() => Ok(()),
+                other => Err(format!("{other:?} to {changes:?}")),
+            }
+        })
+        .await;
+        let theirs = server.addresses(NAME).into_iter().filter(|a| a.to_string().starts_with("192."));
+        let ours = wanted.values().map(|endpoint| endpoint.addresses[0]);
+        assert_eq!(server.addresses(NAME), theirs.chain(ours).collect());
+    }
+    assert_eq!(server.addresses(NAME).iter().filter(|a| a.to_string().starts_with("192.")).count(), 8);
+}
+
+/// What is to be done, as the engine would find out.
+fn plan(hand: &Hand, wanted: &BTreeMap<u32, Endpoint>, found: &Listing) -> Vec<Change> {
+    let mut found: BTreeMap<_, _> = found.items.iter().map(|item| (item.place.clone(), item)).collect();
+    let mut changes = Vec::new();
+    for endpoint in wanted.values() {
+        let Change::Put { place, entry, digest, .. } = hand.put(endpoint.clone(), None) else { continue };
+        let there = found.remove(&place);
+        if there.is_none_or(|item| item.digest != digest) {
+            changes.push(Change::Put { place, entry, digest, over: there.map(|item| item.version) });
+        }
+    }
+    changes.extend(found.into_values().map(remove));
+    changes
 }
 
 #[tokio::test]

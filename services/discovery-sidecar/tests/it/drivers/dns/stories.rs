@@ -120,6 +120,31 @@ pub(super) async fn several_owners_share_a_name<S: Dns>() {
     assert_eq!(site.server().addresses("nobody.bcs.local"), ips(&[]));
 }
 
+pub(super) async fn sidecars_that_write_to_one_name_at_once_all_come_through<S: Dns>() {
+    let site = S::start().await;
+    let hands = [Hand::of(&site), Hand::owned_by("eu2", &site), Hand::owned_by("eu3", &site)];
+    let work = hands.iter().enumerate().map(async |(i, hand)| {
+        hand.fence(1).await;
+        for round in 0..10 {
+            let number = |j: u32| u32::try_from(i).expect("is small") * 100 + round * 4 + j;
+            let puts: Vec<_> = (1..=4).map(|j| hand.put(endpoint(number(j)), None)).collect();
+            settled(hand, &puts).await;
+            let items = hand.items().await;
+            settled(hand, &[remove(&items[0]), remove(&items[1])]).await;
+        }
+    });
+    futures::future::join_all(work).await;
+    let mut wanted = BTreeSet::new();
+    for hand in &hands {
+        let items = hand.items().await;
+        assert_eq!(items.len(), 20);
+        let number = |item: &Item| item.uid.strip_prefix("uid-").and_then(|n| n.parse::<u32>().ok());
+        let left = items.iter().filter_map(number).map(|number| endpoint(number).addresses[0]);
+        wanted.extend(left);
+    }
+    assert_eq!(site.addresses().await, wanted);
+}
+
 pub(super) async fn changes_by_others_are_told_and_our_own_are_not<S: Dns>() {
     let mut site = S::start().await;
     let hand = Hand::of(&site);
@@ -364,6 +389,7 @@ macro_rules! stories {
             an_address_that_somebody_else_wrote_is_not_ours_even_if_we_want_the_same,
             an_address_that_two_entries_have_goes_with_the_last,
             several_owners_share_a_name,
+            sidecars_that_write_to_one_name_at_once_all_come_through,
             changes_by_others_are_told_and_our_own_are_not,
             what_is_wrong_with_key_zone_or_clock_is_said_without_the_secret,
             a_server_that_was_killed_comes_back_with_and_without_its_data,
