@@ -68,6 +68,16 @@ impl Postgres {
         wait_until(LONG, async || self.try_ask("postgres", "SELECT 1").map(drop)).await;
     }
 
+    /// With all of its processes at once, and without a word to the disk: the one that we started could be outlived by its
+    /// children for a moment.
+    fn crash(&mut self) {
+        let mut stop = Self::command("pg_ctl");
+        stop.arg("-D").arg(self.directory.path().join("data")).args(["stop", "-m", "immediate"]);
+        let stopped = stop.output().expect("pg_ctl runs");
+        assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+        self.process = None;
+    }
+
     fn try_ask(&self, database: &str, statement: &str) -> Result<String, String> {
         let mut command = Command::new(program("psql"));
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "admin", "-d", database]);
@@ -208,7 +218,7 @@ async fn what_was_confirmed_is_there_after_a_kill_and_the_connection_is_made_aga
     let hand = Hand::of(&postgres);
     hand.fence(1).await;
     hand.done(&[hand.put(endpoint(1), None)]).await;
-    postgres.process = None;
+    postgres.crash();
     let lost = hand.driver.apply(&[hand.put(endpoint(2), None)]).await;
     assert!(matches!(lost, Err(Failure::Unavailable(_))), "{lost:?}");
     postgres.up().await;
