@@ -14,6 +14,8 @@ pub mod powerdns;
 pub mod redis;
 mod rrset;
 mod secret;
+#[cfg(test)]
+mod tests;
 pub mod webhook;
 
 use std::sync::Arc;
