@@ -3,6 +3,7 @@
 
 mod consul;
 pub mod dns;
+mod envoy;
 mod etcd;
 mod haproxy;
 mod nacos;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     consul::ConsulDriver,
     dns::{DnsDriver, TsigAlgorithm, TsigKey},
+    envoy::{EnvoyDriver, ServerTls},
     etcd::{EtcdAuth, EtcdDriver},
     haproxy::HaproxyDriver,
     nacos::{NacosAuth, NacosDriver},
@@ -132,12 +134,14 @@ pub enum Driver {
     Consul(ConsulDriver),
     /// Whatever a provider of ExternalDNS keeps, over the webhook protocol.
     Webhook(WebhookDriver),
+    /// Clusters of Envoys, which ask the sidecar for their endpoints (EDS).
+    Envoy(EnvoyDriver),
 }
 
 impl Driver {
     /// Whether others write there as well, so that entries need an owner that no other installation has.
     pub const fn is_shared(&self) -> bool {
-        !matches!(self, Self::File { .. })
+        !matches!(self, Self::File { .. } | Self::Envoy(_))
     }
 
     /// Whether clients ask a resolver, which remembers what it was told.
@@ -164,6 +168,7 @@ impl RegistrySpec {
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = match &self.driver {
             Driver::File { .. } => Vec::new(),
+            Driver::Envoy(envoy) => under("driver.envoy", envoy.validate()),
             Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
             Driver::Dns(dns) => under("driver.dns", dns.validate()),
             Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
@@ -177,6 +182,12 @@ impl RegistrySpec {
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
         if self.rate.as_ref().is_some_and(|rate| rate.changes_per_second == 0 || rate.burst == Some(0)) {
             refuse("rate", "is zero: expected at least one change".to_owned());
+        }
+        if self.rate.is_some() && matches!(self.driver, Driver::Envoy(_)) {
+            refuse(
+                "rate",
+                "is not for envoy: expected none, since Envoys are told everything at once".to_owned(),
+            );
         }
         let labels = |text: &str| text.split('.').all(|label| crate::Name::new(label).is_ok());
         if !labels(&self.zone) {

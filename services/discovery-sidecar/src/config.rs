@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
-use bcs_schemas::{FieldError, Millis, Name, resource::Registry};
+use bcs_schemas::{
+    FieldError, Millis, Name,
+    resource::{Registry, registry::Driver},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -105,6 +108,7 @@ impl Config {
         for (i, registry) in self.registries.iter().enumerate() {
             errors.extend(self.registry_errors(i, registry));
         }
+        errors.extend(self.doors());
         if self.registries.is_empty() {
             errors.push(FieldError::new("registries", "is empty: expected at least one Registry document"));
         }
@@ -150,6 +154,27 @@ impl Config {
                 "owner",
                 format!("is missing: registry {name}, that others write to, needs a name that no other installation has"),
             ));
+        }
+        errors
+    }
+}
+
+impl Config {
+    /// Where others come to us: each registry at an address of its own, and for one cluster, since what is served there is whole.
+    fn doors(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut doors = Vec::new();
+        for (i, registry) in self.registries.iter().enumerate() {
+            let Driver::Envoy(envoy) = &registry.spec.driver else { continue };
+            if doors.contains(&envoy.listen) {
+                let at = format!("registries[{i}].spec.driver.envoy.listen");
+                errors.push(FieldError::new(at, format!("{} is there twice", envoy.listen)));
+            }
+            doors.push(envoy.listen);
+            if self.cluster.is_none() {
+                let problem = format!("is missing: registry {} serves one cluster", registry.metadata.name);
+                errors.push(FieldError::new("cluster", problem));
+            }
         }
         errors
     }
@@ -215,6 +240,22 @@ mod tests {
         let mut told = all;
         told.registries[0].spec.name = "{app}.{cluster}".to_owned();
         assert_eq!(told.validate(), []);
+    }
+
+    #[test]
+    fn envoys_ask_at_an_address_for_the_endpoints_of_one_cluster() {
+        let mut config = config(serde_json::json!({ "envoy": {} }), None);
+        let mut second = config.registries[0].clone();
+        second.metadata.name = testing::name("second");
+        let words = |config: &Config| config.validate().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(words(&config), ["cluster: is missing: registry dns serves one cluster"]);
+        config.cluster = Some(testing::name("sim-a"));
+        assert_eq!(config.validate(), []);
+        config.registries.push(second);
+        assert_eq!(
+            words(&config),
+            ["registries[1].spec.driver.envoy.listen: 127.0.0.1:18000 is there twice"]
+        );
     }
 
     const README: &str = include_str!("../README.md");

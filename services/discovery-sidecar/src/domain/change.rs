@@ -52,6 +52,11 @@ pub struct Item {
     pub version: u64,
 }
 
+/// Fingerprint of an entry that is there for some and not for all: whatever is wanted, it differs.
+pub const fn unfinished(digest: u64) -> u64 {
+    !digest
+}
+
 /// What became of one change of a batch that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -64,7 +69,7 @@ pub enum Outcome {
     /// Not done: the registry does not want this one, in its own words. The others of the batch are not meant.
     Refused(String),
     /// Not done yet: the registry needs time for it, such as for connections to end, in its own words. New traffic does not
-    /// come any more, if it was to be taken out.
+    /// come any more, if it was to be taken out; what was to be written may be there for some already.
     Waits(String),
     /// Not done, though nothing was wrong with it: another change of the batch stood in the way.
     Again,

@@ -175,7 +175,9 @@ impl Engine {
 
     /// What people should know: why the last call failed, or what is held.
     pub fn condition(&self) -> Option<String> {
-        self.trouble.clone().or_else(|| self.held())
+        let incomplete =
+            || self.incomplete().then(|| "waits until the cluster is known as a whole".to_owned());
+        self.trouble.clone().or_else(|| self.held()).or_else(incomplete)
     }
 
     fn held(&self) -> Option<String> {

@@ -15,6 +15,7 @@ pub use budget::Budget;
 pub use change::{Change, Failure, Item, Outcome};
 pub use engine::{Engine, Report, Settings};
 pub use entry::{Entry, Layout, Naming, Place};
+pub use ramp::WHOLE;
 
 /// The moment at which something is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

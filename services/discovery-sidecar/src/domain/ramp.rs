@@ -3,6 +3,10 @@
 
 const STEP: usize = 8;
 
+/// Everything that there is to change: for registries that know nothing by themselves, and must never be told a part of what
+/// belongs there. Nothing makes such a batch smaller.
+pub const WHOLE: usize = usize::MAX;
+
 /// Additive increase, multiplicative decrease.
 #[derive(Clone, Copy, Debug)]
 pub struct Ramp {
@@ -24,18 +28,28 @@ impl Ramp {
     /// A batch went through.
     pub fn up(&mut self) {
         // A step in proportion, for registries whose batches are large.
-        self.limit = (self.limit + STEP.max(self.most / 16)).min(self.most);
+        self.limit = self.limit.saturating_add(STEP.max(self.most / 16)).min(self.most);
     }
 
     /// The registry failed.
     pub fn down(&mut self) {
-        self.limit = (self.limit / 4).max(1);
+        if self.most != WHOLE {
+            self.limit = (self.limit / 4).max(1);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_makes_a_batch_smaller_that_has_to_be_whole() {
+        let mut ramp = Ramp::new(WHOLE);
+        ramp.down();
+        ramp.up();
+        assert_eq!(ramp.limit(), WHOLE);
+    }
 
     #[test]
     fn failures_shrink_batches_and_successes_let_them_grow_back() {

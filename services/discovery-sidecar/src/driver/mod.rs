@@ -4,6 +4,7 @@
 
 pub mod consul;
 pub mod dns;
+pub mod envoy;
 pub mod etcd;
 pub mod file;
 pub mod haproxy;
@@ -23,10 +24,12 @@ use std::sync::Arc;
 use bcs_kit::Clock;
 use bcs_schemas::{
     Name,
+    observation::Registration,
     resource::{RegistrySpec, registry},
 };
 use futures::{future::BoxFuture, stream::BoxStream};
 
+pub use crate::domain::WHOLE;
 use crate::domain::{Change, Failure, Item, Layout, Outcome, Place};
 
 /// What a kind of registry can do.
@@ -34,7 +37,7 @@ use crate::domain::{Change, Failure, Item, Layout, Outcome, Place};
 pub struct Capabilities {
     /// `etcd`, `file`: as it is shown to people.
     pub kind: &'static str,
-    /// Changes per call.
+    /// Changes per call; [`WHOLE`] where all that is known has to be told at once.
     pub batch: usize,
     /// Whether a call is applied whole or not at all. Without it, the driver answers one outcome per change.
     pub atomic: bool,
@@ -116,6 +119,15 @@ pub trait Driver: Layout {
     /// Applies changes, one outcome per change in the same order. Success means that the registry said so.
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>>;
 
+    /// What was said of entries before, by whichever sidecar, when this one begins to keep the registry: for a driver that can
+    /// read nothing back, it is all there is to know.
+    fn recall(&self, said: &[Registration]) {
+        let _ = said;
+    }
+
+    /// This sidecar keeps the registry no more, or stops: where the driver itself is what users ask, it falls silent.
+    fn stand_down(&self) {}
+
     /// Changes by others since a reading; never our own.
     fn drift(
         &self,
@@ -158,6 +170,7 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
     match &spec.driver {
         registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
         registry::Driver::Dns(settings) => Arc::new(dns::Dns::new(settings.clone(), owner, Clock::system())),
+        registry::Driver::Envoy(settings) => Arc::new(envoy::Envoy::new(settings.clone(), owner)),
         registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),
         registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),

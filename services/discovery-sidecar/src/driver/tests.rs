@@ -20,6 +20,7 @@ fn specs() -> Vec<serde_json::Value> {
         serde_json::json!({ "nacos": { "url": "http://127.0.0.1:8848/nacos" } }),
         serde_json::json!({ "consul": { "url": "http://127.0.0.1:8500" } }),
         serde_json::json!({ "haproxy": { "socket": "/run/haproxy.sock" } }),
+        serde_json::json!({ "envoy": {} }),
         serde_json::json!({ "redis": { "url": "redis://127.0.0.1" } }),
         serde_json::json!({ "postgres": { "url": "postgres://127.0.0.1/x", "user": "bcs" } }),
     ]
@@ -53,7 +54,7 @@ fn row(able: Capabilities) -> String {
     };
     let cells = [
         &format!("`{}`", able.kind),
-        &able.batch.to_string(),
+        &if able.batch == WHOLE { "all".to_owned() } else { able.batch.to_string() },
         yes(able.atomic),
         yes(able.compare_and_set),
         owner,

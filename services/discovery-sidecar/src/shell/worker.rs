@@ -184,6 +184,8 @@ impl Worker {
             }
         }
         self.advance();
+        self.call = None;
+        self.driver.stand_down();
         self.outbox.close();
     }
 

@@ -2,7 +2,7 @@
 //! merely replaced, so that a service never shrinks for want of an addition that was ready to be made.
 
 use super::{
-    super::{Change, Now, Place, guard},
+    super::{Change, Now, Place, guard, ramp::WHOLE},
     Engine, Timer,
     slot::{Need, Slot, Why},
 };
@@ -73,7 +73,7 @@ impl Engine {
 
     /// The next batch of `most` changes; empty when nothing can be done now.
     pub fn next_batch(&mut self, most: usize) -> Vec<Change> {
-        if !self.trusted {
+        if !self.trusted || self.incomplete() {
             return Vec::new();
         }
         while let Some(group) = self.bisect.next_group() {
@@ -92,6 +92,12 @@ impl Engine {
         self.fill(&mut batch, limit, |lanes| &mut lanes.drains);
         self.fill(&mut batch, limit, |lanes| &mut lanes.removals);
         ordered(batch)
+    }
+
+    /// A registry that has to be told everything at once, and was told nothing yet, waits until everything is known.
+    pub(super) fn incomplete(&self) -> bool {
+        let told = || self.slots.values().any(|slot| slot.seen.is_some());
+        self.settings.batch == WHOLE && !self.cluster_known && !told()
     }
 
     fn fill(

@@ -32,6 +32,8 @@ impl Engine {
                 slot.drifted |= again;
             }
             (slot.queued, slot.busy) = (false, false);
+            // What the registry was at is done or not.
+            slot.fault.take_if(|fault| fault.waits);
             if slot.need().is_some() || slot.want.is_none() {
                 places.push(place.clone());
             } else {

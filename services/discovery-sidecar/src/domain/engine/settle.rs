@@ -7,6 +7,7 @@ use super::{
     Engine, Timer,
     slot::{Fault, Seen},
 };
+use crate::domain::change::unfinished;
 
 /// How soon a registry that needs time is looked at again, at first and at last.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -36,7 +37,10 @@ impl Engine {
                     self.quarantine(&place, words, now, jitter);
                 }
                 (Outcome::Refused(words), _) => self.quarantine(&place, words, now, jitter),
-                (Outcome::Waits(words), _) => self.wait(&place, words, now),
+                (Outcome::Waits(words), change) => {
+                    self.may_be_there(&place, &change);
+                    self.wait(&place, words, now);
+                }
                 (Outcome::Again, _) => (),
             }
             self.enqueue(&place, now);
@@ -115,6 +119,12 @@ impl Engine {
     pub(super) fn remembered(&self, now: Now) -> Option<Duration> {
         let delay = self.settings.deregistration_delay;
         (!delay.is_zero()).then(|| now.up + delay)
+    }
+
+    /// An addition that is not done may be seen by some already: when it is not wanted any more, it has to be taken out.
+    fn may_be_there(&mut self, place: &Place, change: &Change) {
+        let (Some(slot), Change::Put { digest, .. }) = (self.slots.get_mut(place), change) else { return };
+        slot.seen.get_or_insert_with(|| Seen { digest: unfinished(*digest), version: 0 });
     }
 
     /// The registry is at it: it is looked at again soon.

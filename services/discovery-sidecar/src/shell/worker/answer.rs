@@ -55,6 +55,7 @@ impl Worker {
 
     fn begin(&mut self, term: Term) {
         tracing::info!(registry = %self.status.registry, cluster = %self.status.cluster, epoch = term.epoch, "keeping the registry");
+        self.driver.recall(&term.registrations);
         self.adopt(term.registrations);
         self.epoch = term.epoch;
         self.link = Link::Down;
@@ -91,6 +92,7 @@ impl Worker {
         self.engine.lost(failure.to_string());
         if let Failure::Fenced(held) = failure {
             tracing::warn!(registry = %self.status.registry, epoch = self.epoch, held, "replaced by a newer sidecar, stepping down");
+            self.driver.stand_down();
             self.outbox.clear();
             self.recalling = None;
             self.link = Link::Standby(Watched { held, beat: None, heard: up });

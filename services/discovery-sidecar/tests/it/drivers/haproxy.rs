@@ -105,23 +105,23 @@ impl Site for Haproxy {
 crate::contract::contract!(super::Haproxy);
 
 /// An instance that answers when it is told to; the address is one of loopback.
-struct Instance {
+pub(super) struct Instance {
     listener: TcpListener,
 }
 
 impl Instance {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("listens") }
     }
 
-    fn endpoint(&self, number: u32) -> Endpoint {
+    pub(super) fn endpoint(&self, number: u32) -> Endpoint {
         let at = self.listener.local_addr().expect("an address");
         let ports = vec![EndpointPort { name: name("http"), port: at.port(), protocol: Default::default() }];
         Endpoint { addresses: vec![at.ip()], ports, ..endpoint(number) }
     }
 
     /// Takes one request and answers it when `answer` is over.
-    async fn serve(&self, answer: impl Future<Output = ()>) {
+    pub(super) async fn serve(&self, answer: impl Future<Output = ()>) {
         let (mut stream, _) = self.listener.accept().await.expect("is called");
         let mut read = [0; 4096];
         assert!(stream.read(&mut read).await.expect("reads") > 0);

@@ -2,6 +2,7 @@
 
 mod consul;
 mod dns;
+mod envoy;
 mod etcd;
 mod file;
 mod haproxy;

@@ -7,7 +7,7 @@ use bcs_schemas::{
 
 use super::world::*;
 use crate::{
-    domain::{Change, Item, engine::*},
+    domain::{Change, Item, WHOLE, engine::*},
     testing::endpoint,
 };
 
@@ -411,4 +411,46 @@ fn a_removal_that_takes_time_is_asked_for_again_and_says_what_it_waits_for() {
     assert_eq!(world.engine.counts().quarantined, 0);
     world.settle();
     assert_eq!((world.ours().count(), world.state("web.web-1")), (1, Some(RegistrationState::Drained)));
+}
+
+#[test]
+fn an_addition_that_waits_may_be_seen_by_some_and_is_taken_out_when_the_instance_leaves() {
+    let mut world = with(0);
+    world.set(endpoint("web", 1));
+    let batch = world.engine.next_batch(usize::MAX);
+    let waits = crate::domain::Outcome::Waits("one of two has it".into());
+    world.engine.answered(batch, vec![waits], world.now(), 0.5);
+    world.report();
+    world.pass(Duration::from_secs(1));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Pending));
+    let again = world.engine.next_batch(usize::MAX);
+    assert!(matches!(&again[..], [Change::Put { over: Some(0), .. }]), "{again:?}");
+    world.engine.answered(again, vec![crate::domain::Outcome::Done(3)], world.now(), 0.5);
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Confirmed));
+
+    world.set(endpoint("web", 2));
+    let batch = world.engine.next_batch(usize::MAX);
+    let waits = crate::domain::Outcome::Waits("one of two has it".into());
+    world.engine.answered(batch, vec![waits], world.now(), 0.5);
+    world.phase("sim-a.shop.web.web-2", EndpointPhase::Draining);
+    world.report();
+    assert_ne!(world.state("web.web-2"), Some(RegistrationState::Drained));
+    assert!(matches!(world.engine.next_batch(usize::MAX).as_slice(), [Change::Remove { .. }]));
+}
+
+#[test]
+fn a_registry_that_is_told_everything_at_once_is_told_nothing_before_everything_is_known() {
+    let mut world = World::new();
+    world.engine = Engine::new(Settings { batch: WHOLE, ..settings() }, std::sync::Arc::new(Plain));
+    (1..=300).for_each(|i| world.set(endpoint("web", i)));
+    for _ in 0..10 {
+        world.engine.lost("it does not listen yet".into());
+    }
+    world.read();
+    assert!(world.engine.next_batch(usize::MAX).is_empty());
+    assert!(world.engine.condition().is_some_and(|words| words.contains("known as a whole")));
+    world.engine.cluster_known(true);
+    assert_eq!((world.engine.next_batch(usize::MAX).len(), world.engine.condition()), (300, None));
 }

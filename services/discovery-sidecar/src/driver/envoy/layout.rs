@@ -1,0 +1,198 @@
+//! How an entry lies in an assignment of Envoy. Pure.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use bcs_schemas::{
+    Name,
+    observation::{Registration, RegistrationState},
+};
+
+use envoy_types::pb::{
+    envoy::config::{
+        core::v3::{
+            Address, HealthStatus, Metadata, SocketAddress as Socket, address::Address as Kind,
+            socket_address::PortSpecifier,
+        },
+        endpoint::v3::{
+            ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+        },
+    },
+    google::protobuf::{Any, Struct, UInt32Value, Value, value},
+};
+use prost::{Message, Name as _};
+
+use crate::domain::{Entry, Item, Layout, Place, entry::fingerprint};
+
+/// Where our data stand in the metadata of an endpoint.
+const METADATA: &str = "bcs";
+
+/// Fingerprint of what was not put by us: whatever is wanted, it differs.
+const RECALLED: u64 = 0;
+/// Weight of an instance when nothing is said.
+const USUAL: u32 = 100;
+
+/// Kind of the only resources that are served.
+pub(super) fn type_url() -> String {
+    ClusterLoadAssignment::type_url()
+}
+
+/// A place is `<cluster of Envoy>/<endpoint>:<uid>`.
+#[derive(Clone, Debug)]
+pub(super) struct Clusters {
+    pub(super) template: String,
+}
+
+/// An entry as it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Host {
+    pub(super) key: Arc<str>,
+    pub(super) uid: Arc<str>,
+    pub(super) digest: u64,
+    address: IpAddr,
+    port: u16,
+    weight: u32,
+}
+
+impl Clusters {
+    fn place_of(&self, [cluster, project, app]: [&Name; 3], key: &str, uid: &str) -> Place {
+        let name = self
+            .template
+            .replace("{app}", app.as_str())
+            .replace("{project}", project.as_str())
+            .replace("{cluster}", cluster.as_str());
+        Place::from(format!("{name}/{key}:{uid}"))
+    }
+
+    /// What Envoys were told of an instance, as far as it was said. Its weight was not: it counts as any other.
+    pub(super) fn recall(&self, said: &Registration) -> Option<(Place, Host)> {
+        if !matches!(said.state, RegistrationState::Confirmed | RegistrationState::Draining) {
+            return None;
+        }
+        let at: SocketAddr = said.address.parse().ok()?;
+        let key = format!("{}.{}.{}.{}", said.cluster, said.project, said.app, said.instance);
+        let place = self.place_of([&said.cluster, &said.project, &said.app], &key, &said.uid);
+        let (key, uid) = (Arc::from(key), Arc::from(&*said.uid));
+        Some((place, Host { key, uid, digest: RECALLED, address: at.ip(), port: at.port(), weight: USUAL }))
+    }
+}
+
+/// The cluster of Envoy that a place belongs to.
+pub(super) fn cluster_of(place: &str) -> &str {
+    place.split_once('/').map_or(place, |(cluster, _)| cluster)
+}
+
+impl Host {
+    /// What Envoy can be told, or why it cannot.
+    pub(super) fn of(entry: &Entry, digest: u64) -> Result<Self, String> {
+        if entry.port == 0 {
+            return Err("the instance serves no port: Envoy needs one".to_owned());
+        }
+        Ok(Self {
+            key: Arc::from(entry.key()),
+            uid: Arc::from(&*entry.endpoint.uid),
+            digest,
+            address: entry.address,
+            port: entry.port,
+            weight: entry.endpoint.weight,
+        })
+    }
+
+    pub(super) fn item(&self, place: &Place) -> Item {
+        let (key, uid) = (self.key.clone(), self.uid.clone());
+        Item { place: place.clone(), key, uid, digest: self.digest, version: 0 }
+    }
+
+    fn endpoint(&self) -> LbEndpoint {
+        let at = Socket {
+            address: self.address.to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(u32::from(self.port))),
+            ..Socket::default()
+        };
+        let address = Some(Address { address: Some(Kind::SocketAddress(at)) });
+        let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
+        let fields =
+            HashMap::from([("endpoint".to_owned(), text(&self.key)), ("uid".to_owned(), text(&self.uid))]);
+        // A weight is at least 1; what shall get nothing drains.
+        let health = if self.weight == 0 { HealthStatus::Draining } else { HealthStatus::Unknown };
+        LbEndpoint {
+            health_status: health.into(),
+            metadata: Some(Metadata {
+                filter_metadata: HashMap::from([(METADATA.to_owned(), Struct { fields })]),
+                ..Metadata::default()
+            }),
+            load_balancing_weight: Some(UInt32Value { value: self.weight.max(1) }),
+            host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address, ..Endpoint::default() })),
+        }
+    }
+}
+
+/// The whole assignment of a cluster, as it goes into an answer.
+pub(super) fn assignment<'a>(cluster: &str, hosts: impl Iterator<Item = &'a Host>) -> Any {
+    let lb_endpoints: Vec<_> = hosts.map(Host::endpoint).collect();
+    let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
+    let endpoints = if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] };
+    let cluster_name = cluster.to_owned();
+    let assignment = ClusterLoadAssignment { cluster_name, endpoints, ..ClusterLoadAssignment::default() };
+    Any { type_url: type_url(), value: assignment.encode_to_vec() }
+}
+
+impl Layout for Clusters {
+    fn place(&self, entry: &Entry) -> Place {
+        let endpoint = &entry.endpoint;
+        let names = [&endpoint.cluster, &endpoint.project, &endpoint.app];
+        self.place_of(names, &entry.key(), &endpoint.uid)
+    }
+
+    fn digest(&self, entry: &Entry) -> u64 {
+        fingerprint(&(&*self.place(entry), entry.address, entry.port, entry.endpoint.weight))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bcs_schemas::observation::Endpoint as Observed;
+
+    use super::*;
+    use crate::{domain::Naming, testing};
+
+    fn entry(observed: Observed) -> Entry {
+        let spec = serde_json::json!({ "driver": { "envoy": {} } });
+        let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+        naming.entry(&Arc::new(observed)).expect("an entry")
+    }
+
+    #[test]
+    fn an_assignment_says_address_weight_and_whose_it_is() {
+        let clusters = Clusters { template: "{app}.{project}".to_owned() };
+        let entry = entry(testing::endpoint("web", 1));
+        let place = clusters.place(&entry);
+        assert_eq!(&*place, "web.shop/sim-a.shop.web.web-1:uid-web-1");
+        assert_eq!(cluster_of(&place), "web.shop");
+        let host = Host::of(&entry, clusters.digest(&entry)).expect("can be told");
+        assert_eq!(host.item(&place).digest, clusters.digest(&entry));
+        let any = assignment("web.shop", [&host].into_iter());
+        assert_eq!(any.type_url, "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment");
+        let told = ClusterLoadAssignment::decode(&*any.value).expect("decodes");
+        let text = format!("{told:?}");
+        for part in ["10.0.0.1", "PortValue(8080)", "value: 100", "sim-a.shop.web.web-1", "uid-web-1"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let none = assignment("web.shop", std::iter::empty());
+        let none = ClusterLoadAssignment::decode(&*none.value).expect("decodes");
+        assert_eq!((none.cluster_name.as_str(), none.endpoints.len()), ("web.shop", 0));
+    }
+
+    #[test]
+    fn without_a_port_there_is_nothing_to_tell_and_without_weight_it_drains() {
+        let silent = entry(Observed { ports: vec![], ..testing::endpoint("web", 1) });
+        assert!(Host::of(&silent, 0).is_err_and(|words| words.contains("serves no port")));
+        let idle = entry(Observed { weight: 0, ..testing::endpoint("web", 1) });
+        let endpoint = Host::of(&idle, 0).expect("can be told").endpoint();
+        assert_eq!(endpoint.health_status(), HealthStatus::Draining);
+        assert_eq!(endpoint.load_balancing_weight, Some(UInt32Value { value: 1 }));
+    }
+}
