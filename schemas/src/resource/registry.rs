@@ -6,7 +6,9 @@ pub mod dns;
 mod envoy;
 mod etcd;
 mod haproxy;
+mod member;
 mod nacos;
+mod nftables;
 mod postgres;
 mod powerdns;
 mod redis;
@@ -25,10 +27,12 @@ pub use self::{
     envoy::{EnvoyDriver, ServerTls},
     etcd::{EtcdAuth, EtcdDriver},
     haproxy::HaproxyDriver,
+    member::Member,
     nacos::{NacosAuth, NacosDriver},
+    nftables::NftablesDriver,
     postgres::PostgresDriver,
     powerdns::PowerDnsDriver,
-    redis::{RedisAuth, RedisDriver, RedisMember},
+    redis::{RedisAuth, RedisDriver},
     tls::{Identity, Tls},
     webhook::WebhookDriver,
 };
@@ -136,6 +140,8 @@ pub enum Driver {
     Webhook(WebhookDriver),
     /// Clusters of Envoys, which ask the sidecar for their endpoints (EDS).
     Envoy(EnvoyDriver),
+    /// Sets of the packet filter of this host, such as allow-lists.
+    Nftables(NftablesDriver),
 }
 
 impl Driver {
@@ -172,6 +178,7 @@ impl RegistrySpec {
             Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
             Driver::Dns(dns) => under("driver.dns", dns.validate()),
             Driver::Haproxy(haproxy) => under("driver.haproxy", haproxy.validate()),
+            Driver::Nftables(nftables) => under("driver.nftables", nftables.validate()),
             Driver::Postgres(postgres) => under("driver.postgres", postgres.validate()),
             Driver::Redis(redis) => under("driver.redis", redis.validate()),
             Driver::Consul(consul) => under("driver.consul", consul.validate()),

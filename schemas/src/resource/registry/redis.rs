@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{super::cluster::SecretRef, Tls};
+use super::{super::cluster::SecretRef, Member, Tls};
 use crate::FieldError;
 
 /// How Redis is reached and what its sets hold.
@@ -17,24 +17,13 @@ pub struct RedisDriver {
     pub prefix: String,
     /// What a member is.
     #[serde(default)]
-    pub member: RedisMember,
+    pub member: Member,
     /// Who we are, where Redis asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<RedisAuth>,
     /// What `rediss` needs beyond the authorities that the machine trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-}
-
-/// What stands in a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RedisMember {
-    /// `10.1.2.3`.
-    #[default]
-    Address,
-    /// `10.1.2.3:8080`.
-    AddressPort,
 }
 
 /// A user of Redis.

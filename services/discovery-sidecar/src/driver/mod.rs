@@ -10,6 +10,7 @@ pub mod file;
 pub mod haproxy;
 mod http;
 pub mod nacos;
+pub mod nftables;
 pub mod postgres;
 pub mod powerdns;
 pub mod redis;
@@ -173,6 +174,7 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
         registry::Driver::Envoy(settings) => Arc::new(envoy::Envoy::new(settings.clone(), owner)),
         registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),
         registry::Driver::Haproxy(settings) => Arc::new(haproxy::Haproxy::new(settings.clone(), owner)),
+        registry::Driver::Nftables(settings) => Arc::new(nftables::Nftables::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),
         registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
         registry::Driver::Consul(settings) => {

@@ -34,6 +34,10 @@ impl Process {
         self.0.id()
     }
 
+    pub(crate) fn ended(&mut self) -> bool {
+        self.0.try_wait().expect("can be asked").is_some()
+    }
+
     pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
         self.0.wait().expect("ends")
     }

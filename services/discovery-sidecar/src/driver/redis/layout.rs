@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bcs_schemas::{
     Name,
-    resource::registry::{RedisDriver, RedisMember},
+    resource::registry::{Member, RedisDriver},
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Sets {
     prefix: String,
-    member: RedisMember,
+    member: Member,
     /// What everything that only we read begins with.
     pub(super) root: String,
     /// Key that says which installation the name belongs to.
@@ -65,8 +65,8 @@ impl Sets {
 
     fn record(&self, entry: &Entry) -> Record {
         let member = match self.member {
-            RedisMember::Address => entry.address.to_string(),
-            RedisMember::AddressPort => SocketAddr::new(entry.address, entry.port).to_string(),
+            Member::Address => entry.address.to_string(),
+            Member::AddressPort => SocketAddr::new(entry.address, entry.port).to_string(),
         };
         Record {
             set: format!("{}{}", self.prefix, entry.name),

@@ -7,6 +7,7 @@ mod etcd;
 mod file;
 mod haproxy;
 mod nacos;
+mod nftables;
 mod postgres;
 mod powerdns;
 mod redis;
