@@ -15,6 +15,7 @@ mod redis;
 mod tls;
 mod url;
 mod webhook;
+mod zookeeper;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ pub use self::{
     redis::{RedisAuth, RedisDriver},
     tls::{Identity, Tls},
     webhook::WebhookDriver,
+    zookeeper::{ZookeeperAuth, ZookeeperDriver, ZookeeperPayload},
 };
 use super::{ApiVersion, Metadata};
 use crate::{FieldError, Millis, Name};
@@ -142,6 +144,8 @@ pub enum Driver {
     Envoy(EnvoyDriver),
     /// Sets of the packet filter of this host, such as allow-lists.
     Nftables(NftablesDriver),
+    /// Nodes of ZooKeeper, as Curator's service discovery reads them.
+    Zookeeper(ZookeeperDriver),
 }
 
 impl Driver {
@@ -184,6 +188,7 @@ impl RegistrySpec {
             Driver::Consul(consul) => under("driver.consul", consul.validate()),
             Driver::Nacos(nacos) => under("driver.nacos", nacos.validate()),
             Driver::Webhook(webhook) => under("driver.webhook", webhook.validate()),
+            Driver::Zookeeper(zookeeper) => under("driver.zookeeper", zookeeper.validate()),
             Driver::Powerdns(dns) => under("driver.powerdns", dns.validate(&self.zone)),
         };
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));

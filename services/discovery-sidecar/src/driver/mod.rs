@@ -19,6 +19,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 pub mod webhook;
+pub mod zookeeper;
 
 use std::sync::Arc;
 
@@ -184,6 +185,7 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
         registry::Driver::Webhook(settings) => {
             Arc::new(webhook::Webhook::new(settings.clone(), &spec.zone, owner))
         }
+        registry::Driver::Zookeeper(settings) => Arc::new(zookeeper::Zookeeper::new(settings.clone(), owner)),
         registry::Driver::Powerdns(settings) => {
             Arc::new(powerdns::PowerDns::new(settings.clone(), &spec.zone, owner))
         }

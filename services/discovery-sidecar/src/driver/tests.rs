@@ -24,6 +24,7 @@ fn specs() -> Vec<serde_json::Value> {
         serde_json::json!({ "redis": { "url": "redis://127.0.0.1" } }),
         serde_json::json!({ "postgres": { "url": "postgres://127.0.0.1/x", "user": "bcs" } }),
         serde_json::json!({ "nftables": {} }),
+        serde_json::json!({ "zookeeper": { "hosts": ["127.0.0.1:2181"] } }),
     ]
 }
 

@@ -12,3 +12,4 @@ mod postgres;
 mod powerdns;
 mod redis;
 mod webhook;
+mod zookeeper;
