@@ -104,6 +104,10 @@ impl ReplicaSets {
 
 /// The order in which pods go when there are too many: first the one that is missed least.
 pub(crate) fn victims<'a>(alive: &[&'a Value], count: usize) -> Vec<&'a Value> {
+    if count == 0 {
+        // As nearly always: to rank them means to look through all of them.
+        return Vec::new();
+    }
     let mut on_node: HashMap<&str, usize> = HashMap::new();
     for pod in alive {
         *on_node.entry(text(pod, "/spec/nodeName")).or_default() += 1;
