@@ -174,8 +174,13 @@ fn note_failure(set: &mut Value, before: &Value, failure: Option<&Status>, now: 
     if !before.is_null() {
         set["status"]["conditions"] = before.clone();
     }
+    let told = object::condition(set, "ReplicaFailure").map_or("", |condition| text(condition, "/reason"));
     let missing = int(set, "/status/replicas") < int(set, "/spec/replicas");
     let reason = if missing { "FailedCreate" } else { "FailedDelete" };
+    // The first message stays: each names another pod, and to write it would be news to look at the set for, without end.
+    if told == reason {
+        return;
+    }
     let condition =
         json!({"type": "ReplicaFailure", "status": "True", "reason": reason, "message": status.message});
     object::set_condition(set, &condition, &clock::format(now));
@@ -202,6 +207,10 @@ mod tests {
         let found = object::condition(&set, "ReplicaFailure").cloned().unwrap_or_default();
         assert_eq!([&found["reason"], &found["message"]], ["FailedCreate", "exceeded quota"]);
         let before = set["status"]["conditions"].take();
+        let known = before.clone();
+        let again = Status::new(403, "Forbidden", "exceeded quota, by another pod");
+        note_failure(&mut set, &before, Some(&again), Timestamp::UNIX_EPOCH);
+        assert_eq!(set["status"]["conditions"], known, "the same failure is told once");
         set["status"] = json!({"replicas": 2});
         note_failure(&mut set, &before, None, Timestamp::UNIX_EPOCH);
         assert_eq!(object::condition(&set, "ReplicaFailure"), None);
