@@ -1,7 +1,7 @@
 //! What a namespace may use, what pods get that ask for nothing, and the classes of pods and claims.
 
 use crate::{
-    harness::{create, deployment, eventually, pod, sim, until},
+    harness::{create, deployment, eventually, list, pod, sim, until},
     kubectl::Kubectl,
 };
 
@@ -50,6 +50,29 @@ async fn a_quota_is_charged_for_what_comes_and_counted_anew_when_something_goes(
     kubectl.ok(&["-n", "team", "create", "secret", "generic", "two"]).await;
     kubectl.ok(&["-n", "team", "delete", "deployment", "web"]).await;
     until(&sim, path, |quota| quota["status"]["used"]["pods"] == "0").await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_are_refused_are_tried_again_and_their_owner_is_not_written_for_each_attempt() {
+    let sim = sim("refused").await;
+    let kubectl = Kubectl::new(&sim);
+    kubectl.ok(&["create", "namespace", "team"]).await;
+    kubectl.ok(&["-n", "team", "create", "quota", "none", "--hard=pods=0"]).await;
+    create(&sim, "/apis/apps/v1/namespaces/team/deployments", &deployment("web", 2, "web:1")).await;
+    let attempts = async |least: usize| {
+        let sim = &sim;
+        eventually(|| async move {
+            let events = list(sim, "/api/v1/namespaces/team/events").await;
+            let refused = events.iter().filter(|(_, event)| event["reason"] == "FailedCreate").count();
+            if refused >= least { Ok(()) } else { Err(format!("{refused} attempts")) }
+        })
+        .await;
+        let sets = list(sim, "/apis/apps/v1/namespaces/team/replicasets").await;
+        sets.into_iter().map(|(_, set)| set["metadata"]["resourceVersion"].clone()).collect::<Vec<_>>()
+    };
+    let before = attempts(3).await;
+    assert_eq!((before.len(), attempts(6).await), (1, before));
     sim.shutdown().await;
 }
 
