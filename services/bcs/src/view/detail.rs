@@ -113,6 +113,10 @@ pub(crate) fn registry(status: &RegistryStatus, waiting: &[&Registration], as_of
             status.writes, status.failures, status.drift_repaired
         ),
     );
+    if waiting.is_empty() {
+        say("Waiting", "nobody".to_owned());
+        return text;
+    }
     let row = |registration: &&Registration| {
         vec![
             registration.app.to_string(),
