@@ -81,13 +81,14 @@ async fn a_registry_that_is_down_delays_and_harms_nobody() -> Result<(), Failed>
             view["status"]["draining"] == 1 && reason.contains("etcd")
         })
         .await?;
-        let page = up.cli().ok(&["registry", "status", "etcd"]).await?;
-        ensure!(
-            ["Reachable", "no, seen", "growing", "Draining", "patient"]
-                .iter()
-                .all(|word| page.contains(word)),
-            "the page of the registry does not say what waits for it:\n{page}"
-        );
+        wait_until(LONG, "the page of the registry says what waits for it", async || {
+            let words = ["Reachable", "no, seen", "growing", "Draining", "patient"];
+            match up.cli().ok(&["registry", "status", "etcd"]).await {
+                Ok(page) if words.iter().all(|word| page.contains(word)) => Ready(()),
+                other => Poll::NotYet(format!("{other:?}")),
+            }
+        })
+        .await?;
         is_killed_after_its_deadline(&up).await?;
         tokio::time::sleep_until(begin + OUTAGE).await;
         let now = pods(&up).await?;
