@@ -39,9 +39,10 @@ impl Haproxy {
 
     async fn up(&mut self) {
         let config = format!(
-            "global\n  stats socket {} mode 600 level admin\ndefaults\n  mode http\n  retries 0\n  timeout connect 1s\n  \
+            "global\n  stats socket {} mode 600 level admin\n  stats socket {} mode 600 level operator\ndefaults\n  mode http\n  retries 0\n  timeout connect 1s\n  \
              timeout client 20s\n  timeout server 20s\nfrontend front\n  bind 127.0.0.1:{}\n  default_backend web.shop\n{}\n",
             self.socket(),
+            self.operators_socket(),
             self.front,
             self.backends
         );
@@ -54,6 +55,11 @@ impl Haproxy {
 
     fn socket(&self) -> String {
         self.directory.path().join("admin.sock").display().to_string()
+    }
+
+    /// Its commands change no server.
+    fn operators_socket(&self) -> String {
+        self.directory.path().join("operator.sock").display().to_string()
     }
 
     /// One command as an administrator gives it.
@@ -242,16 +248,18 @@ async fn weights_and_options_arrive_as_asked() {
 
 #[tokio::test]
 async fn a_socket_without_rights_or_of_another_product_is_named() {
-    let haproxy = Haproxy::start_with(PLAIN).await;
+    let haproxy = Haproxy::start().await;
+    let operator = serde_json::json!({ "driver": { "haproxy": { "socket": haproxy.operators_socket() } } });
     let missing = serde_json::json!({ "driver": { "haproxy": { "socket": "/nowhere/admin.sock" } } });
     let etcd = Etcd::start().await;
     let address = etcd.url().replace("http://", "");
     let other = serde_json::json!({ "driver": { "haproxy": { "socket": address } } });
-    for (spec, words) in
-        [(missing, "/nowhere/admin.sock cannot be reached"), (other, "expected the stats socket")]
-    {
+    for (spec, words) in [
+        (operator, "expected one of level admin"),
+        (missing, "/nowhere/admin.sock cannot be reached"),
+        (other, "expected the stats socket"),
+    ] {
         let failed = Hand::with(spec).driver.fence(1).await;
         assert!(matches!(&failed, Err(Failure::Unavailable(said)) if said.contains(words)), "{failed:?}");
     }
-    drop(haproxy);
 }
