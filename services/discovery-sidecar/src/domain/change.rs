@@ -29,6 +29,14 @@ pub enum Change {
 }
 
 impl Change {
+    /// Version of our own entry that has to be there; none: nothing.
+    pub const fn expects(&self) -> Option<u64> {
+        match self {
+            Self::Put { over, .. } => *over,
+            Self::Remove { version, .. } => Some(*version),
+        }
+    }
+
     /// Where it happens.
     pub const fn place(&self) -> &Place {
         match self {

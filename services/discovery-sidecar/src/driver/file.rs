@@ -14,16 +14,13 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    future::BoxFuture,
-    stream::{self, BoxStream, StreamExt},
-};
+use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{
     disk::Stamp,
     row::{Document, Header, Row, hosts_are_ours},
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// How often it is looked whether somebody else changed the file.
@@ -100,6 +97,12 @@ impl Inner {
         state.rows = rows.into_iter().map(|row| (Place::from(row.id.as_str()), row)).collect();
         state.stamps = stamps;
         Ok(())
+    }
+
+    /// Whether somebody else changed a file.
+    fn has_drifted(&self) -> Result<bool, Failure> {
+        let known = self.state.lock().unwrap_or_else(PoisonError::into_inner).stamps.clone();
+        Ok(self.stamps()? != known)
     }
 
     fn stamps(&self) -> Result<Stamps, Failure> {
@@ -218,17 +221,7 @@ impl Driver for File {
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
         let inner = self.0.clone();
-        let looks = stream::unfold(inner, |inner| async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                let known = inner.state.lock().unwrap_or_else(PoisonError::into_inner).stamps.clone();
-                match inner.stamps() {
-                    Ok(found) if found == known => (),
-                    Ok(_) => return Some((Ok(Drift::Unknown), inner)),
-                    Err(failure) => return Some((Err(failure), inner)),
-                }
-            }
-        });
-        Box::pin(async move { Ok(looks.boxed()) })
+        let looks = look::every(LOOK, move || std::future::ready(inner.has_drifted()));
+        Box::pin(async { Ok(looks) })
     }
 }

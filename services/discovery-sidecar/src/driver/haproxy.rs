@@ -11,16 +11,13 @@ use std::{
 };
 
 use bcs_schemas::resource::registry::HaproxyDriver;
-use futures::{
-    future::BoxFuture,
-    stream::{self, BoxStream, StreamExt},
-};
+use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{
     layout::{Server, Servers, weight},
     talk::Talk,
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
 use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
 
 const BATCH: usize = 100;
@@ -272,16 +269,11 @@ impl Driver for Haproxy {
     }
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
-        let looks = stream::unfold(self.0.clone(), |inner| async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                match inner.has_drifted().await {
-                    Ok(false) => (),
-                    Ok(true) => return Some((Ok(Drift::Unknown), inner)),
-                    Err(failure) => return Some((Err(failure), inner)),
-                }
-            }
+        let inner = self.0.clone();
+        let looks = look::every(LOOK, move || {
+            let inner = inner.clone();
+            async move { inner.has_drifted().await }
         });
-        Box::pin(async move { Ok(looks.boxed()) })
+        Box::pin(async { Ok(looks) })
     }
 }

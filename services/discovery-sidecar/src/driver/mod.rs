@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod file;
 pub mod haproxy;
 mod http;
+mod look;
 pub mod nacos;
 pub mod nftables;
 pub mod postgres;

@@ -16,10 +16,7 @@ use std::{
 };
 
 use bcs_schemas::resource::registry::NftablesDriver;
-use futures::{
-    future::BoxFuture,
-    stream::{self, BoxStream, StreamExt},
-};
+use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{
     layout::{Held, Sets},
@@ -27,7 +24,7 @@ use self::{
     ruleset::Reading,
     transaction::{CLAIM, Transaction, obstacles},
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
 use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
 
 /// The kernel holds everything else up for as long as a transaction takes.
@@ -243,16 +240,11 @@ impl Driver for Nftables {
     }
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
-        let looks = stream::unfold(self.0.clone(), |inner| async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                match inner.has_drifted().await {
-                    Ok(false) => (),
-                    Ok(true) => return Some((Ok(Drift::Unknown), inner)),
-                    Err(failure) => return Some((Err(failure), inner)),
-                }
-            }
+        let inner = self.0.clone();
+        let looks = look::every(LOOK, move || {
+            let inner = inner.clone();
+            async move { inner.has_drifted().await }
         });
-        Box::pin(async move { Ok(looks.boxed()) })
+        Box::pin(async { Ok(looks) })
     }
 }

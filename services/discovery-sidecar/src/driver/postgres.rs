@@ -187,10 +187,7 @@ fn refused(changes: &[Change], found: &[Found]) -> Option<Vec<Outcome>> {
     let outcomes: Vec<Outcome> = changes
         .iter()
         .map(|change| {
-            let expected = match change {
-                Change::Put { over, .. } => *over,
-                Change::Remove { version, .. } => Some(*version),
-            };
+            let expected = change.expects();
             let there = found.get(&**change.place()).map(|row| row.item());
             match there {
                 there if there.as_ref().map(|item| item.version) == expected => Outcome::Again,

@@ -23,7 +23,7 @@ use futures::{
 
 use self::{layout::Spelling, session::Session};
 use super::{
-    Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot,
+    Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look,
     rrset::{merge, parts},
 };
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
@@ -154,22 +154,16 @@ impl Driver for PowerDns {
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
         Box::pin(async move {
-            let state = (self.session().await?, self.serial.clone());
-            let looks = stream::unfold(state, |(session, known)| async move {
-                loop {
-                    tokio::time::sleep(LOOK).await;
+            let (session, known) = (self.session().await?, self.serial.clone());
+            Ok(look::every(LOOK, move || {
+                let (session, known) = (session.clone(), known.clone());
+                async move {
                     let before = known.load(Ordering::Relaxed);
-                    let told = match session.zone("?rrsets=false").await {
-                        // Moved by a write of ours meanwhile: the next look tells.
-                        Ok(_) if known.load(Ordering::Relaxed) != before => continue,
-                        Ok(zone) if zone.serial == before => continue,
-                        Ok(_) => Ok(Drift::Unknown),
-                        Err(failure) => Err(failure),
-                    };
-                    return Some((told, (session, known)));
+                    let serial = session.zone("?rrsets=false").await?.serial;
+                    // Moved by a write of ours meanwhile: the next look tells.
+                    Ok(known.load(Ordering::Relaxed) == before && serial != before)
                 }
-            });
-            Ok(looks.boxed())
+            }))
         })
     }
 }

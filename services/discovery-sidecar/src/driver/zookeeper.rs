@@ -130,10 +130,7 @@ impl Inner {
             .iter()
             .map(|change| {
                 let place = change.place();
-                let expected = match change {
-                    Change::Put { over, .. } => *over,
-                    Change::Remove { version, .. } => Some(*version),
-                };
+                let expected = change.expects();
                 let Some(node) = nodes.get(place) else {
                     return expected.is_some().then_some(Outcome::Differs(None));
                 };

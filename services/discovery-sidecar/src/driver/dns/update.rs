@@ -128,7 +128,7 @@ impl View<'_> {
     fn obstacle(&self, change: &Change) -> Option<Outcome> {
         let place = change.place();
         let found = self.held.get(place);
-        if found.map(|found| version(found)) != expected(change) {
+        if found.map(|found| version(found)) != change.expects() {
             return Some(Outcome::Differs(found.and_then(|found| self.zone.item(place, found, true))));
         }
         let Change::Put { entry, .. } = change else { return None };
@@ -230,13 +230,6 @@ impl View<'_> {
 
 fn shared_of(record: &layout::Record) -> Option<Shared> {
     Some((record.name.clone(), record.data.ip_addr()?))
-}
-
-const fn expected(change: &Change) -> Option<u64> {
-    match change {
-        Change::Put { over, .. } => *over,
-        Change::Remove { version, .. } => Some(*version),
-    }
 }
 
 /// Prerequisite: the record set consists of this and what else is required at the name.

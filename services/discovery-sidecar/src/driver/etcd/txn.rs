@@ -14,7 +14,7 @@ pub(super) fn build(layout: &SkyDns, fence: &Fence, changes: &[Change]) -> Resul
     let (mut writes, mut looks) = (Vec::new(), vec![TxnOp::get(fence.key.as_str(), None)]);
     for change in changes {
         let key = &**change.place();
-        compares.push(match expected(change) {
+        compares.push(match change.expects() {
             None => Compare::create_revision(key, CompareOp::Equal, 0),
             Some(version) => Compare::mod_revision(key, CompareOp::Equal, signed(version)),
         });
@@ -55,7 +55,7 @@ pub(super) fn refused(
 
 fn outcome(layout: &SkyDns, change: &Change, found: Option<&KeyValue>) -> Outcome {
     let key = &**change.place();
-    match (expected(change), found) {
+    match (change.expects(), found) {
         (None, None) => Outcome::Again,
         (Some(version), Some(kv)) if unsigned(kv.mod_revision()) == version => Outcome::Again,
         (Some(_), None) => Outcome::Differs(None),
@@ -66,13 +66,6 @@ fn outcome(layout: &SkyDns, change: &Change, found: Option<&KeyValue>) -> Outcom
                 owner_of(kv.value())
             )),
         },
-    }
-}
-
-const fn expected(change: &Change) -> Option<u64> {
-    match change {
-        Change::Put { over, .. } => *over,
-        Change::Remove { version, .. } => Some(*version),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fs, sync::Arc};
 
+use futures::StreamExt as _;
+
 use super::*;
 use crate::{domain::Naming, testing};
 

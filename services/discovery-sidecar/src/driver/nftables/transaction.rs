@@ -116,10 +116,7 @@ pub(super) fn obstacles(
         .iter()
         .map(|change| {
             let item = held.get(change.place()).map(|held| held.item(change.place()));
-            let expected = match change {
-                Change::Put { over, .. } => *over,
-                Change::Remove { version, .. } => Some(*version),
-            };
+            let expected = change.expects();
             if item.as_ref().map(|item| item.version) != expected {
                 return Some(Outcome::Differs(item));
             }

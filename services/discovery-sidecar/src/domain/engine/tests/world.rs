@@ -213,10 +213,7 @@ impl World {
     }
 
     fn judge(&self, change: &Change) -> Outcome {
-        let expected = match change {
-            Change::Put { over, .. } => *over,
-            Change::Remove { version, .. } => Some(*version),
-        };
+        let expected = change.expects();
         match self.registry.get(change.place()) {
             Some(Held::Foreign(_)) => {
                 Outcome::Foreign(format!("{} belongs to somebody else", change.place()))
