@@ -73,6 +73,8 @@ pub struct Engine {
     writes: u64,
     drift_repaired: u64,
     trouble: Option<String>,
+    /// Changes wait because the registry may not be asked for more now.
+    held_back: bool,
 }
 
 /// Places that have to change, by urgency; each in the order in which they came.
@@ -139,6 +141,7 @@ impl Engine {
             writes: 0,
             drift_repaired: 0,
             trouble: None,
+            held_back: false,
         }
     }
 
@@ -177,7 +180,18 @@ impl Engine {
     pub fn condition(&self) -> Option<String> {
         let incomplete =
             || self.incomplete().then(|| "waits until the cluster is known as a whole".to_owned());
-        self.trouble.clone().or_else(|| self.held()).or_else(incomplete)
+        self.hindrance().or_else(|| self.held()).or_else(incomplete)
+    }
+
+    /// Whether changes wait because the registry may not be asked for more now.
+    pub const fn held_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
+    }
+
+    /// Why nothing of what waits can be done now, whatever it is.
+    fn hindrance(&self) -> Option<String> {
+        let rate = || self.held_back.then(|| "the rate that its account is given is used up".to_owned());
+        self.trouble.clone().or_else(rate)
     }
 
     fn held(&self) -> Option<String> {

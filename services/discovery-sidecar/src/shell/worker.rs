@@ -223,12 +223,16 @@ impl Worker {
                     let batch = engine.next_batch(most);
                     (batch.len(), batch)
                 };
-                match self.platform.within_budget(&self.status.registry, plan) {
+                let planned = self.platform.within_budget(&self.status.registry, plan);
+                let waits = planned.as_ref().is_err_and(|_| !self.engine.idle());
+                self.engine.held_back(waits);
+                match planned {
                     Ok(batch) => (!batch.is_empty()).then(|| call::apply(self.driver.clone(), batch)),
-                    Err(wait) => {
+                    Err(wait) if waits => {
                         self.patience = now.up + wait;
                         None
                     }
+                    Err(_) => None,
                 }
             }
         }

@@ -185,7 +185,7 @@ impl Engine {
             }
             return Some(Finding {
                 state: RegistrationState::Pending,
-                reason: self.trouble.clone(),
+                reason: self.hindrance(),
                 retry: None,
             });
         }
@@ -193,7 +193,7 @@ impl Engine {
             instance.left || matches!(endpoint.phase, EndpointPhase::Draining | EndpointPhase::Gone);
         let unready = |words: &str| Finding {
             state: RegistrationState::Pending,
-            reason: Some(self.trouble.as_deref().unwrap_or(words).to_owned()),
+            reason: Some(self.hindrance().unwrap_or_else(|| words.to_owned())),
             retry: None,
         };
         if self.lingers(instance, endpoint) {
@@ -202,7 +202,7 @@ impl Engine {
             }
             return Some(Finding {
                 state: RegistrationState::Draining,
-                reason: self.trouble.clone(),
+                reason: self.hindrance(),
                 retry: None,
             });
         }
@@ -221,11 +221,7 @@ impl Engine {
                 retry: None,
             }),
             _ if self.trusted => plain(RegistrationState::Drained),
-            _ => Some(Finding {
-                state: RegistrationState::Draining,
-                reason: self.trouble.clone(),
-                retry: None,
-            }),
+            _ => Some(Finding { state: RegistrationState::Draining, reason: self.hindrance(), retry: None }),
         }
     }
 

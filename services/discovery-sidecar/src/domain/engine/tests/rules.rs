@@ -454,3 +454,23 @@ fn a_registry_that_is_told_everything_at_once_is_told_nothing_before_everything_
     world.engine.cluster_known(true);
     assert_eq!((world.engine.next_batch(usize::MAX).len(), world.engine.condition()), (300, None));
 }
+
+#[test]
+fn what_waits_for_the_rate_of_its_registry_says_so() {
+    let mut world = with(0);
+    world.set(endpoint("web", 1));
+    world.engine.held_back(true);
+    world.report();
+    world.pass(Duration::from_secs(1));
+    world.report();
+    let said = world.registrations.values().next().expect("a registration");
+    assert_eq!(said.state, RegistrationState::Pending);
+    assert!(said.reason.as_deref().is_some_and(|words| words.contains("rate")), "{said:?}");
+    assert!(world.engine.condition().is_some_and(|words| words.contains("rate")));
+    world.engine.held_back(false);
+    world.settle();
+    assert_eq!(
+        (world.state("web.web-1"), world.engine.condition()),
+        (Some(RegistrationState::Confirmed), None)
+    );
+}
