@@ -1,12 +1,14 @@
-//! Puts events on the bus: in journal order, pipelined, each one at least once. The stored watermark lags a little on
-//! purpose; what is published again after a crash has the same message id.
+//! Puts events on the bus: in journal order, pipelined, each one at least once. Where to go on is read from the end of the
+//! stream itself, at the start and after every failure; the stored watermark, which lags a little on purpose, counts only
+//! where the stream holds none of our events any more.
 
 use std::{
+    fmt::Display,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use async_nats::jetstream::{self, context::PublishAckFuture};
+use async_nats::jetstream::{self, context::PublishAckFuture, stream::RawMessageErrorKind};
 use bcs_schemas::{
     MessageSet, TypeName,
     envelope::EventHeaders,
@@ -73,6 +75,9 @@ struct Publisher {
     end: Option<u64>,
 }
 
+/// How far behind the end of the stream our last event is looked for, in case somebody else wrote there.
+const STRANGERS: usize = 100;
+
 impl Publisher {
     async fn run(&mut self, mut batches: mpsc::Receiver<Arc<[Row]>>) {
         self.catch_up().await;
@@ -114,17 +119,18 @@ impl Publisher {
         }
     }
 
-    /// Returns when every row is on the bus, however long that takes.
+    /// Returns when every row is on the bus, however long that takes; or before, when the bus lacks something that comes
+    /// before these rows.
     async fn publish_all(&mut self, rows: &[Row]) {
         let mut pause = Duration::from_millis(50);
-        let rows = rows.iter().skip_while(|row| row.seq <= self.published).collect::<Vec<_>>();
-        let mut left = rows.as_slice();
-        while !left.is_empty() {
+        loop {
             let before = self.published;
-            let result = self.publish_some(left).await;
-            let done = left.iter().take_while(|row| row.seq <= self.published).count();
-            left = &left[done..];
-            if let Err(error) = result {
+            let left: Vec<&Row> = rows.iter().skip_while(|row| row.seq <= self.published).collect();
+            match left.first() {
+                Some(first) if first.seq == self.published + 1 => (),
+                _ => return,
+            }
+            if let Err(error) = self.publish_some(&left).await {
                 tracing::warn!(
                     error = telemetry::chain(&error),
                     at = self.published + 1,
@@ -140,31 +146,77 @@ impl Publisher {
     }
 
     /// Sends some, then awaits the acknowledgements in order; stops at the first that fails. Each says behind which
-    /// position of the stream it belongs, so the server refuses what would overtake a failed one. While the end of the
-    /// stream is not known, one event goes alone and tells it. Should a stranger write into the stream meanwhile, some of
-    /// those on their way may overtake others: nobody but the service has the right to.
-    async fn publish_some(&mut self, rows: &[&Row]) -> Result<(), bus::Error> {
-        let end = self.end.take();
-        let count = if end.is_some() { rows.len().min(IN_FLIGHT) } else { 1 };
-        let mut acks = Vec::with_capacity(count);
-        for (ahead, row) in (0..).zip(&rows[..count]) {
-            acks.push((row.seq, self.send(row, end.map(|end| end + ahead)).await?));
+    /// position of the stream it belongs, so the server refuses what would overtake a failed one. Should the end of the
+    /// stream not be known, it is looked for instead.
+    async fn publish_some(&mut self, rows: &[&Row]) -> Result<(), Error> {
+        let Some(end) = self.end.take() else { return self.find_the_end().await };
+        let rows = &rows[..rows.len().min(IN_FLIGHT)];
+        let mut acks = Vec::with_capacity(rows.len());
+        for (position, row) in (end..).zip(rows) {
+            acks.push((row.seq, self.send(row, position).await?));
         }
-        let mut last = None;
+        let mut end = end;
         for (seq, ack) in acks {
-            let ack = ack.await.map_err(|e| bus::Error::nats(format!("publishing event {seq}"), e))?;
+            let failed = |e: &dyn Display| bus::Error::nats(format!("publishing event {seq}"), e.to_string());
+            let ack = ack.await.map_err(|e| failed(&e))?;
             #[cfg(test)]
             self.journal.trouble.publish.pass().map_err(|e| bus::Error::nats("a test", e))?;
-            self.published = seq;
-            self.stats.published.store(seq, Ordering::Relaxed);
-            // One that the stream has already says nothing about its end.
-            last = (!ack.duplicate).then_some(ack.sequence);
+            if ack.duplicate {
+                // It is not behind what we know of the stream: where it is, and whether it is, only a look can tell.
+                return Err(failed(&"the bus heard of it before").into());
+            }
+            end = ack.sequence;
+            self.is_published(seq);
         }
-        self.end = last;
+        self.end = Some(end);
         Ok(())
     }
 
-    async fn send(&self, row: &Row, behind: Option<u64>) -> Result<PublishAckFuture, bus::Error> {
+    fn is_published(&mut self, seq: u64) {
+        self.published = seq;
+        self.stats.published.store(seq, Ordering::Relaxed);
+    }
+
+    /// Asks the server that leads the stream which of our events is the last there. A bus that forgot some, though it had
+    /// acknowledged them, gets them again; one that knows more than we remember gets nothing twice, however long ago it was.
+    async fn find_the_end(&mut self) -> Result<(), Error> {
+        let looking =
+            |e: &dyn Display| bus::Error::nats(format!("looking at {}", self.stream), e.to_string());
+        let stream = self.bus.jetstream().get_stream(self.stream).await.map_err(|e| looking(&e))?;
+        let state = &stream.cached_info().state;
+        let end = state.last_sequence;
+        let mut found = (end == 0).then_some(0);
+        for position in (state.first_sequence.max(1)..=end).rev().take(STRANGERS) {
+            let message = match stream.get_raw_message(position).await {
+                Ok(message) => message,
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => continue,
+                Err(error) => return Err(looking(&error).into()),
+            };
+            let headers = EventHeaders::read(|name| message.headers.get(name).map(AsRef::as_ref));
+            found = match headers {
+                Ok(headers) if self.is_ours(&headers).await? => Some(headers.seq),
+                _ => continue,
+            };
+            break;
+        }
+        if let Some(found) = found.filter(|found| *found != self.published) {
+            tracing::info!(at = found, known = self.published, "going on behind the last event on the bus");
+            self.is_published(found);
+        }
+        self.end = Some(end);
+        Ok(())
+    }
+
+    /// Whether the journal has this event at this place: one that was restored from a copy may not know the last ones.
+    async fn is_ours(&self, headers: &EventHeaders) -> Result<bool, Error> {
+        if headers.shard != self.journal.shard() || headers.seq == 0 {
+            return Ok(false);
+        }
+        let rows = self.journal.read(headers.seq - 1, 1).await?;
+        Ok(rows.first().is_some_and(|row| row.seq == headers.seq && row.id == headers.id))
+    }
+
+    async fn send(&self, row: &Row, behind: u64) -> Result<PublishAckFuture, bus::Error> {
         let failed = |problem: String| bus::Error::nats(format!("reading event {}", row.seq), problem);
         let type_name: TypeName = row.type_name.parse().map_err(failed)?;
         let target: Target = row.target.parse().map_err(|e| failed(format!("{e}")))?;
@@ -182,13 +234,11 @@ impl Publisher {
             correlation: row.correlation,
             traceparent: row.traceparent.clone(),
         };
-        let mut message = jetstream::message::PublishMessage::build()
+        let message = jetstream::message::PublishMessage::build()
             .payload(row.payload.clone())
             .headers(bus::headers(headers.write()))
-            .expected_stream(self.stream);
-        if let Some(end) = behind {
-            message = message.expected_last_sequence(end);
-        }
+            .expected_stream(self.stream)
+            .expected_last_sequence(behind);
         let sent = self.bus.jetstream().send_publish(subject.to_string(), message).await;
         sent.map_err(|e| bus::Error::nats(format!("publishing event {}", row.seq), e))
     }

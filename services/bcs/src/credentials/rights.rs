@@ -94,6 +94,7 @@ impl Rights {
         self.takes_commands(service);
         self.holds(&bucket::service_lease(service));
         self.says(subject::all_events(service));
+        self.api(format!("STREAM.MSG.GET.{}", service.event_stream()));
         self.answers_callers();
         self.hears(format!("bcs.qry.{service}.>"));
         self.hears("$SRV.>");

@@ -13,6 +13,9 @@ use super::*;
 bcs_testbus::on_one_and_three!(
     an_event_whose_acknowledgement_was_lost_is_on_the_bus_once,
     a_publisher_that_begins_behind_what_is_there_repeats_nothing,
+    what_the_bus_forgot_though_it_had_acknowledged_it_is_published_again,
+    a_stream_whose_events_are_too_old_to_be_there_is_gone_on_with,
+    an_event_that_the_journal_does_not_know_is_no_place_to_go_on_from,
     whoever_else_writes_into_the_stream_is_noticed_and_nothing_is_lost_or_twice,
 );
 
@@ -59,9 +62,10 @@ impl Bench {
     /// The ids of what is on the bus, in order.
     async fn on_the_bus(&self) -> Vec<String> {
         let mut stream = self.publisher.bus.jetstream().get_stream(STREAM).await.expect("is there");
-        let last = stream.info().await.expect("answers").state.last_sequence;
+        let state = &stream.info().await.expect("answers").state;
+        let (first, last) = (state.first_sequence.max(1), state.last_sequence);
         let mut ids = Vec::new();
-        for seq in 1..=last {
+        for seq in first..=last {
             let message = stream.get_raw_message(seq).await.expect("is there");
             ids.push(message.headers.get(header::MESSAGE_ID).expect("has an id").to_string());
         }
@@ -79,10 +83,10 @@ async fn an_event_whose_acknowledgement_was_lost_is_on_the_bus_once(servers: Ser
     bench.publisher.publish_all(&rows[..3]).await;
     assert_eq!(bench.publisher.end, Some(3));
     // It arrives, and nobody hears of that.
-    let unheard = bench.publisher.send(&rows[3], Some(3)).await.expect("is sent");
+    let unheard = bench.publisher.send(&rows[3], 3).await.expect("is sent");
     assert_eq!(unheard.await.expect("arrives").sequence, 4);
 
-    let repeat = bench.publisher.send(&rows[3], Some(3)).await.expect("is sent").await;
+    let repeat = bench.publisher.send(&rows[3], 3).await.expect("is sent").await;
     match servers {
         Servers::One => {
             assert_eq!(repeat.expect_err("is refused").kind(), PublishErrorKind::WrongLastSequence);
@@ -105,12 +109,65 @@ async fn a_publisher_that_begins_behind_what_is_there_repeats_nothing(servers: S
     assert_eq!(bench.on_the_bus().await, bench.ids());
 }
 
+/// As after a server that had not heard of everything was elected, or a copy of older data was put in place.
+async fn what_the_bus_forgot_though_it_had_acknowledged_it_is_published_again(servers: Servers) {
+    for kept in [0, 4] {
+        let mut bench = Bench::start(servers).await;
+        let rows = bench.rows.clone();
+        bench.publisher.publish_all(&rows[..8]).await;
+        let jetstream = bench.publisher.bus.jetstream().clone();
+        let config = jetstream.get_stream(STREAM).await.expect("is there").cached_info().config.clone();
+        jetstream.delete_stream(STREAM).await.expect("goes");
+        jetstream.create_stream(config).await.expect("is new");
+        for (behind, row) in (0..).zip(&rows[..kept]) {
+            bench.publisher.send(row, behind).await.expect("is sent").await.expect("arrives");
+        }
+        bench.publisher.publish_all(&rows[8..]).await;
+        assert_eq!(
+            bench.publisher.published,
+            u64::try_from(kept).expect("fits"),
+            "what was known is not believed"
+        );
+        bench.publisher.catch_up().await;
+        assert_eq!(bench.publisher.published, 10);
+        assert_eq!(bench.on_the_bus().await, bench.ids());
+    }
+}
+
+async fn a_stream_whose_events_are_too_old_to_be_there_is_gone_on_with(servers: Servers) {
+    let mut bench = Bench::start(servers).await;
+    let rows = bench.rows.clone();
+    bench.publisher.publish_all(&rows[..7]).await;
+    let stream = bench.publisher.bus.jetstream().get_stream(STREAM).await.expect("is there");
+    stream.purge().await.expect("is emptied");
+    bench.publisher.end = None;
+    bench.publisher.catch_up().await;
+    assert_eq!((bench.publisher.published, bench.publisher.end), (10, Some(10)));
+    assert_eq!(bench.on_the_bus().await, bench.ids()[7..]);
+}
+
+/// As after a journal was restored from a copy, and went on from there.
+async fn an_event_that_the_journal_does_not_know_is_no_place_to_go_on_from(servers: Servers) {
+    let mut bench = Bench::start(servers).await;
+    let rows = bench.rows.clone();
+    bench.publisher.publish_all(&rows[..6]).await;
+    for (behind, seq) in [(6, 7), (7, 8)] {
+        let forgotten = Row { id: EventId::derived("forgotten", &seq.to_string()), ..row(seq) };
+        bench.publisher.send(&forgotten, behind).await.expect("is sent").await.expect("arrives");
+    }
+    (bench.publisher.published, bench.publisher.end) = (5, None);
+    bench.publisher.catch_up().await;
+    assert_eq!(bench.publisher.published, 10);
+    let on_the_bus = bench.on_the_bus().await;
+    assert_eq!((&on_the_bus[..6], &on_the_bus[8..]), (&bench.ids()[..6], &bench.ids()[6..]));
+}
+
 async fn whoever_else_writes_into_the_stream_is_noticed_and_nothing_is_lost_or_twice(servers: Servers) {
     let mut bench = Bench::start(servers).await;
     let rows = bench.rows.clone();
     bench.publisher.publish_all(&rows[..3]).await;
     // A former leader is not told yet that it is none, and publishes what the journal has next.
-    let former = bench.publisher.send(&rows[3], None).await.expect("is sent");
+    let former = bench.publisher.send(&rows[3], 3).await.expect("is sent");
     former.await.expect("arrives");
     // And somebody who has no business here.
     let foreign = jetstream::message::PublishMessage::build().message_id("foreign");
@@ -118,7 +175,7 @@ async fn whoever_else_writes_into_the_stream_is_noticed_and_nothing_is_lost_or_t
     let sent = bench.publisher.bus.jetstream().send_publish(subject, foreign).await.expect("is sent");
     assert_eq!(sent.await.expect("arrives").sequence, 5);
 
-    let refused = bench.publisher.send(&rows[4], Some(4)).await.expect("is sent").await;
+    let refused = bench.publisher.send(&rows[4], 4).await.expect("is sent").await;
     assert_eq!(refused.expect_err("is refused").kind(), PublishErrorKind::WrongLastSequence);
     bench.publisher.publish_all(&rows[..5]).await;
     bench.publisher.publish_all(&rows).await;

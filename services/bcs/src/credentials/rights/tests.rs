@@ -51,6 +51,8 @@ fn only_a_service_says_what_it_decided() {
         let event = format!("bcs.evt.{service}.local.demo.app.shop.scaled");
         for user in everybody() {
             assert_eq!(may_publish(user.clone(), &event), user == User::Service(service), "{user}: {event}");
+            let last = format!("$JS.API.STREAM.MSG.GET.{}", service.event_stream());
+            assert_eq!(may_publish(user.clone(), &last), user == User::Service(service), "{user}: {last}");
         }
     }
 }
