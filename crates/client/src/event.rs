@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     Message,
-    consumer::{DeliverPolicy, ReplayPolicy, pull},
+    consumer::{DeliverPolicy, ReplayPolicy, push},
 };
 use bcs_kit::{Bus, Tasks, bus, telemetry};
 use bcs_schemas::{
@@ -138,17 +138,21 @@ struct Reader {
 }
 
 struct Opened {
-    messages: pull::Ordered,
+    messages: push::Ordered,
     /// Messages that were there already.
     pending: u64,
 }
 
 impl Reader {
-    async fn open(&self) -> Result<Opened, bus::Error> {
+    async fn open(&mut self) -> Result<Opened, bus::Error> {
         let name = self.service.event_stream();
-        let config = pull::OrderedConfig {
+        let inbox = self.bus.client().new_inbox();
+        // Pushed and not pulled: the server says every five seconds that it is there. Of a consumer that went with its server,
+        // who pulls learns after a minute.
+        let config = push::OrderedConfig {
             // With a name, the request tells the server on its subject what is read: that is what permissions look at.
-            name: self.bus.client().new_inbox().rsplit('.').next().map(str::to_owned),
+            name: inbox.rsplit('.').next().map(str::to_owned),
+            deliver_subject: inbox,
             deliver_policy: self.policy()?,
             filter_subject: self.filter.clone().unwrap_or_default(),
             replay_policy: ReplayPolicy::Instant,
@@ -157,6 +161,10 @@ impl Reader {
         let consumer = self.bus.jetstream().create_consumer_on_stream(config, name).await;
         let consumer = consumer.map_err(|e| bus::Error::nats(format!("reading stream {name}"), e))?;
         let pending = consumer.cached_info().num_pending;
+        if self.from == Position::New && self.last.is_none() {
+            // What comes from now on: also when this consumer breaks before it has handed on anything.
+            self.last = Some(consumer.cached_info().delivered.stream_sequence);
+        }
         let messages = consumer.messages().await;
         let messages = messages.map_err(|e| bus::Error::nats(format!("reading stream {name}"), e))?;
         Ok(Opened { messages, pending })
@@ -209,7 +217,7 @@ impl Reader {
     /// Hands messages on until the consumer breaks; breaks itself when nobody listens any more.
     async fn hand_on(
         &mut self,
-        mut messages: pull::Ordered,
+        mut messages: push::Ordered,
         sender: &mpsc::Sender<Item>,
         past: &mut bool,
     ) -> std::ops::ControlFlow<()> {

@@ -1,9 +1,12 @@
 //! A bus of several nats-servers, which can be killed and started again one by one; or of one, where a test does not care.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, stream};
 use bcs_kit::bus::BusConfig;
 use bcs_testbus::{Layout, Servers};
+use futures::TryStreamExt;
 use tokio::process::Command;
 
 use super::{LONG, Lab, NotYet, Poll, Process, Ready, find, wait_until};
@@ -73,6 +76,25 @@ impl NatsCluster {
             Err(error) => NotYet(format!("{error:#}")),
         })
         .await
+    }
+
+    /// The server of this name.
+    pub fn called(&self, name: &str) -> Option<usize> {
+        self.nodes().find(|node| self.layout.name(*node) == name)
+    }
+
+    /// The consumers of a stream, each with the server that it lives on.
+    pub async fn readers_of(&self, stream: &str) -> Result<BTreeMap<String, usize>> {
+        let stream = self.context().await?.get_stream(stream).await?;
+        let mut consumers = stream.consumers();
+        let mut found = BTreeMap::new();
+        while let Some(consumer) = consumers.try_next().await? {
+            let leader = consumer.cluster.and_then(|group| group.leader);
+            if let Some(node) = leader.and_then(|leader| self.called(&leader)) {
+                found.insert(consumer.name, node);
+            }
+        }
+        Ok(found)
     }
 
     /// Waits until every server has all of a stream.

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bcs_client::Client;
+use bcs_client::{Client, Position};
 use bcs_integration_tests::harness::{
-    Cli, Failed, Lab, NatsCluster, Process, Servers, find, free_port, wait_until,
+    Cli, Failed, Lab, NatsCluster, NotYet, Process, Ready, Servers, find, free_port, wait_until,
 };
 use bcs_schemas::Service;
 use tokio::process::Command;
@@ -80,6 +80,38 @@ async fn a_server_that_was_away_catches_up_and_the_others_can_do_without_one_mor
         sent.extend(commands(&client).await?);
         platform.nats.start_again(lab, second)?;
         platform.balanced(&client, &sent).await
+    })
+    .await
+}
+
+/// What a reader reads through lives on one server, which need not be the one that it talks to.
+#[tokio::test]
+async fn a_reader_of_events_goes_on_soon_when_a_server_that_it_does_not_talk_to_is_killed()
+-> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let (mut platform, client) = platform(lab).await?;
+        let elsewhere = async || {
+            let before = platform.nats.readers_of(EVENTS).await?;
+            let events = client.events(&[Service::Deploy], Position::New).await?;
+            let talks_to = client.bus().client().server_info().server_name;
+            let mut ours = platform.nats.readers_of(EVENTS).await?;
+            ours.retain(|reader, _| !before.contains_key(reader));
+            let lives_on = ours.into_values().next().context("the reader has no consumer")?;
+            anyhow::Ok((events, lives_on, platform.nats.called(&talks_to) == Some(lives_on)))
+        };
+        let (mut events, lives_on) =
+            wait_until(LONG, "a reader lives on another server", async || match elsewhere().await {
+                Ok((events, lives_on, false)) => Ready((events, lives_on)),
+                Ok((_, lives_on, true)) => NotYet(format!("this one lives on {lives_on}, to which it talks")),
+                Err(error) => NotYet(format!("{error:#}")),
+            })
+            .await?;
+        platform.nats.kill(lives_on).await?;
+        commands(&client).await?;
+        // The server says every five seconds that it is there, and is missed when it did not do so twice.
+        let next = tokio::time::timeout(Duration::from_secs(25), events.next()).await;
+        ensure!(next.context("no event came within 25 s")?.is_some(), "the events ended");
+        Ok(())
     })
     .await
 }

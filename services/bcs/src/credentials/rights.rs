@@ -205,7 +205,9 @@ impl Rights {
     fn reads_events(&mut self, service: Service, objects: &str) {
         let stream = service.event_stream();
         self.api(format!("CONSUMER.CREATE.{stream}.*.bcs.evt.{service}.{objects}"));
+        // Pulled by programs of their own, pushed to ours; then the server asks now and then whether it is too fast.
         self.api(format!("CONSUMER.MSG.NEXT.{stream}.*"));
+        self.says(format!("$JS.FC.{stream}.>"));
     }
 
     /// Outcomes and answers.
