@@ -82,7 +82,12 @@ fn app_spec() -> AppSpec {
         resources: Resources { cpu: Some("250m".to_owned()), memory: Some("128Mi".to_owned()) },
         annotations: [("example/a".to_owned(), "b".to_owned())].into(),
         stop_timeout: Millis::from_secs(30),
-        register: Some(vec![Registration { registry: name("etcd"), port: Some(name("http")) }]),
+        register: Some(vec![Registration {
+            registry: name("etcd"),
+            port: Some(name("http")),
+            name: Some(name("front")),
+            weight: Some(50),
+        }]),
         update: Update::default(),
         drain: Drain::default(),
     }

@@ -5,7 +5,14 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, resource::Labels, resource::app::Protocol};
+use crate::{
+    Name,
+    resource::{
+        Labels,
+        app::{self, Protocol},
+        registry::{Applicant, Scope},
+    },
+};
 
 /// An instance and where it answers. Bucket `endpoints`, key `<cluster>.<project>.<app>.<instance>`, written by the
 /// cluster's agent.
@@ -34,6 +41,12 @@ pub struct Endpoint {
     pub ports: Vec<EndpointPort>,
     /// Relative part of the traffic, 100 when nothing else was asked.
     pub weight: u32,
+    /// Labels of its application.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// In which registries it belongs, and as what. Absent: in all that take it unasked. Empty: in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Vec<app::Registration>>,
     /// Where it stands in its life.
     pub phase: EndpointPhase,
     /// Whether the engine is stopping it already (it has a deletion timestamp), whoever asked for that. An instance that
@@ -49,6 +62,13 @@ pub struct Endpoint {
     pub generation: u64,
     /// When the agent last saw a change of it. A fresh [`ClusterHealth`] vouches for it in between.
     pub observed_at: Timestamp,
+}
+
+impl Endpoint {
+    /// What its application wants of registries.
+    pub fn applicant(&self) -> Applicant<'_> {
+        Applicant { project: &self.project, labels: &self.labels, register: self.register.as_deref() }
+    }
 }
 
 /// A port of an instance.
@@ -232,6 +252,9 @@ pub struct RegistryStatus {
     pub registry: Name,
     /// Kind of driver: `etcd`, `file`.
     pub driver: String,
+    /// Whose instances it takes.
+    #[serde(default)]
+    pub scope: Scope,
     /// Name of the sidecar, if it has one: what it finds under its own name and keeps no more, it removes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<Name>,

@@ -5,7 +5,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, resource::Labels, resource::app::Template};
+use crate::{
+    Name,
+    resource::{
+        Labels,
+        app::{Registration, Template},
+    },
+};
 
 /// A step and the intent that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,8 +40,19 @@ pub enum Step {
         template: Template,
         /// Labels of the application.
         labels: Labels,
+        /// In which registries the instances belong: see [`crate::observation::Endpoint::register`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        register: Option<Vec<Registration>>,
         /// How many.
         replicas: u32,
+    },
+    /// Write onto the instances of a revision, and onto those to come, in which registries they belong.
+    Register {
+        /// Of what.
+        workload: WorkloadKey,
+        /// See [`crate::observation::Endpoint::register`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        register: Option<Vec<Registration>>,
     },
     /// Take an instance out of service: mark it `Draining`, for good.
     Drain {

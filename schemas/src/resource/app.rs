@@ -1,11 +1,14 @@
 //! `App`: what runs, how many of it, where, and which registries must know it before it counts as available.
 
+mod register;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use self::register::{MAX_WEIGHT, Registration};
 use super::{ApiVersion, Labels, Metadata};
 use crate::{FieldError, Millis, Name};
 
@@ -63,8 +66,8 @@ pub struct AppSpec {
     /// How long a stopping instance may take to finish.
     #[serde(default = "thirty_seconds")]
     pub stop_timeout: Millis,
-    /// Registries that must have confirmed an instance before it counts as available. Absent: every registry that a
-    /// sidecar keeps for the cluster. Empty: none.
+    /// Registries in which the instances are entered, each of which must have confirmed one before it counts as available.
+    /// Absent: every registry that a sidecar keeps for the cluster and that takes them unasked. Empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<Vec<Registration>>,
     /// How a new revision replaces the old one.
@@ -202,17 +205,6 @@ pub struct ClusterSelector {
     pub weights: BTreeMap<Name, u32>,
 }
 
-/// A registry that must know the instances.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Registration {
-    /// Name of the registry.
-    pub registry: Name,
-    /// Name of the port to register; the first one when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<Name>,
-}
-
 /// How a new revision replaces the old one: surge first, one instance at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -304,11 +296,6 @@ impl AppSpec {
                 );
             }
         }
-        for (i, registration) in self.register.iter().flatten().enumerate() {
-            if let Some(port) = registration.port.as_ref().filter(|p| !names.contains(p)) {
-                refuse(&format!("register[{i}].port"), format!("{port} is no port of this app"));
-            }
-        }
         for (field, text) in [("cpu", &self.resources.cpu), ("memory", &self.resources.memory)] {
             if let Some(text) = text.as_ref().filter(|text| !plausible_quantity(text)) {
                 refuse(
@@ -317,6 +304,7 @@ impl AppSpec {
                 );
             }
         }
+        errors.extend(register::validate(self.register.as_deref().unwrap_or_default(), &self.ports));
         errors
     }
 }

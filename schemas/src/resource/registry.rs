@@ -12,6 +12,7 @@ mod nftables;
 mod postgres;
 mod powerdns;
 mod redis;
+mod scope;
 mod tls;
 mod url;
 mod webhook;
@@ -34,6 +35,7 @@ pub use self::{
     postgres::PostgresDriver,
     powerdns::PowerDnsDriver,
     redis::{RedisAuth, RedisDriver},
+    scope::{AppSelector, Applicant, Scope},
     tls::{Identity, Tls},
     webhook::WebhookDriver,
     zookeeper::{ZookeeperAuth, ZookeeperDriver, ZookeeperPayload},
@@ -85,6 +87,12 @@ pub struct RegistrySpec {
     /// How many changes it may be asked for; as many as it takes when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Takes only applications that name it in their `register`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opt_in: bool,
+    /// Takes only these applications, whether they name it or not; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if: Option<AppSelector>,
 }
 
 /// How many changes a registry may be asked for. Removals of instances that leave go before everything else.
@@ -166,6 +174,11 @@ impl Driver {
 }
 
 impl RegistrySpec {
+    /// Whose instances it takes.
+    pub fn scope(&self) -> Scope {
+        Scope { opt_in: self.opt_in, only_if: self.only_if.clone() }
+    }
+
     /// How long after an entry is out its instance counts as drained. What nobody set stays below the drain deadline that
     /// applications have when they set none (30 s): two defaults must not make every drain overdue.
     pub fn deregistration_delay(&self) -> Millis {

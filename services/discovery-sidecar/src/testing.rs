@@ -24,6 +24,8 @@ pub(crate) fn endpoint(app: &str, number: u32) -> Endpoint {
         addresses: vec![[10, b, c, d].into()],
         ports: vec![EndpointPort { name: name("http"), port: 8080, protocol: Protocol::default() }],
         weight: 100,
+        labels: Default::default(),
+        register: None,
         phase: EndpointPhase::Ready,
         stopping: false,
         reason: None,

@@ -83,6 +83,8 @@ mod tests {
             addresses: vec![[127, 20, 0, last].into()],
             ports: Vec::new(),
             weight: 100,
+            labels: Default::default(),
+            register: None,
             phase,
             stopping: false,
             reason: None,

@@ -20,6 +20,8 @@ pub const GENERATION: &str = "bcs.io/generation";
 pub const DRAINING: &str = "bcs.io/draining";
 /// Annotation of a pod: relative part of the traffic.
 pub const WEIGHT: &str = "bcs.io/weight";
+/// Annotation of a pod: in which registries it belongs, as JSON of [`bcs_schemas::observation::Endpoint::register`].
+pub const REGISTER: &str = "bcs.io/register";
 /// Annotation of a pod, read by the ReplicaSet controller: among equals the lowest goes first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The lowest cost that the controller understands.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bcs_schemas::{
     resource::{
         Labels,
-        app::{Protocol, Template},
+        app::{Protocol, Registration, Template},
     },
     step::WorkloadKey,
 };
@@ -28,6 +28,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) key: &'a WorkloadKey,
     pub(crate) template: &'a Template,
     pub(crate) labels: &'a Labels,
+    pub(crate) register: Option<&'a [Registration]>,
     pub(crate) replicas: i32,
     pub(crate) generation: u64,
 }
@@ -38,6 +39,7 @@ pub(crate) fn replica_set(wanted: Wanted<'_>) -> ReplicaSet {
     let generation = BTreeMap::from([(label::GENERATION.to_owned(), wanted.generation.to_string())]);
     let mut annotations = wanted.template.annotations.clone();
     annotations.extend(generation.clone());
+    annotations.extend(wanted.register.map(|list| (label::REGISTER.to_owned(), register(list))));
     ReplicaSet {
         metadata: ObjectMeta {
             name: Some(label::workload_name(wanted.key)),
@@ -62,6 +64,12 @@ pub(crate) fn replica_set(wanted: Wanted<'_>) -> ReplicaSet {
         }),
         status: None,
     }
+}
+
+/// The value of the annotation [`label::REGISTER`].
+pub(crate) fn register(list: &[Registration]) -> String {
+    // Names and numbers: there is nothing in it that could not be written.
+    serde_json::to_string(list).unwrap_or_default()
 }
 
 fn identity(key: &WorkloadKey) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 mod cordon;
 mod drain;
 mod namespace;
+mod register;
 mod remove;
 mod scale_down;
 mod scale_up;
@@ -85,9 +86,14 @@ impl Executor<'_> {
     async fn attempt(&self, request: &StepRequest) -> Progress {
         let generation = request.generation;
         match &request.step {
-            Step::ScaleUp { workload, template, labels, replicas } => {
-                let wanted = scale_up::Wanted { key: workload, template, labels, replicas: *replicas };
+            Step::ScaleUp { workload, template, labels, register, replicas } => {
+                let register = register.as_deref();
+                let wanted =
+                    scale_up::Wanted { key: workload, template, labels, register, replicas: *replicas };
                 self.scale_up(wanted, generation).await
+            }
+            Step::Register { workload, register } => {
+                self.register(workload, register.as_deref(), generation).await
             }
             Step::Drain { workload, instance } => self.drain(workload, instance, generation).await,
             Step::ScaleDown { workload, replicas, from, victims } => {

@@ -134,7 +134,7 @@ pub(crate) fn scale_up(key: &WorkloadKey, replicas: u32) -> Step {
         "ports": [{ "name": "http", "port": 8080 }],
     }))
     .expect("is a template");
-    Step::ScaleUp { workload: key.clone(), template, labels: Labels::new(), replicas }
+    Step::ScaleUp { workload: key.clone(), template, labels: Labels::new(), register: None, replicas }
 }
 
 pub(crate) fn drain(key: &WorkloadKey, instance: &Instance) -> Step {

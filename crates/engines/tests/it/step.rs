@@ -3,13 +3,17 @@
 use bcs_engines::{Engine, News};
 use bcs_schemas::{
     observation::EndpointPhase,
+    resource::app::Registration,
     step::{Instance, Step, StepResult},
 };
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Namespace, Node, Pod},
+};
 use kube::{Api, api::ListParams};
 
-use crate::lab::{Lab, drain, instance, scale_down, scale_up};
+use crate::lab::{Lab, World, drain, instance, scale_down, scale_up};
 
 #[tokio::test]
 async fn a_revision_is_created_scaled_drained_and_removed() {
@@ -55,6 +59,37 @@ async fn a_revision_is_created_scaled_drained_and_removed() {
     world
         .until(|w| if w.workload(&key).is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
         .await;
+    lab.close().await;
+}
+
+/// Instances that run keep running, and those to come are told as well.
+#[tokio::test]
+async fn where_instances_belong_is_written_onto_them_and_onto_those_to_come() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    lab.twice(1, scale_up(&key, 2)).await;
+    let before: Vec<Instance> = world.ready(2).await.iter().map(instance).collect();
+    let lb: Vec<Registration> =
+        serde_json::from_value(serde_json::json!([{ "registry": "lb", "port": "http" }])).expect("is a list");
+    for (generation, register) in [(2, Some(lb)), (3, Some(Vec::new())), (4, None)] {
+        let step = Step::Register { workload: key.clone(), register: register.clone() };
+        lab.twice(generation, step).await;
+        let told = |w: &World| {
+            let endpoints = w.endpoints();
+            let all = endpoints.iter().all(|e| e.register == register && before.contains(&instance(e)));
+            if all { Ok(()) } else { Err(format!("{register:?}: {endpoints:?}")) }
+        };
+        world.until(told).await;
+        let sets: Api<ReplicaSet> = Api::namespaced(lab.client.clone(), key.project.as_str());
+        let set = sets.list(&ListParams::default()).await.expect("lists").items.pop().expect("is there");
+        let template = set.spec.and_then(|spec| spec.template).and_then(|template| template.metadata);
+        let written = template.and_then(|meta| meta.annotations).unwrap_or_default();
+        let text = register.as_ref().map(|list| serde_json::to_string(list).expect("is JSON"));
+        assert_eq!(written.get("bcs.io/register"), text.as_ref());
+    }
+    let stale = lab.run(3, Step::Register { workload: key.clone(), register: None }).await;
+    assert_eq!(stale, StepResult::Stale { stamped: 4 });
     lab.close().await;
 }
 

@@ -43,6 +43,8 @@ fn endpoint(instance: &str, phase: EndpointPhase) -> Endpoint {
         addresses: Vec::new(),
         ports: Vec::new(),
         weight: 100,
+        labels: Default::default(),
+        register: None,
         phase,
         stopping: false,
         reason: None,

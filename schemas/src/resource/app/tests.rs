@@ -56,6 +56,21 @@ fn every_mistake_is_named_with_its_field() {
             "no port",
         ),
         (
+            |v| v["spec"]["register"] = serde_json::json!([{ "registry": "dns" }, { "registry": "dns" }]),
+            "spec.register[1].registry",
+            "twice",
+        ),
+        (
+            |v| v["spec"]["register"] = serde_json::json!([{ "registry": "dns", "weight": 257 }]),
+            "spec.register[0].weight",
+            "0 to 256",
+        ),
+        (
+            |v| v["spec"]["register"] = serde_json::json!([{ "registry": "dns", "name": "a.b" }]),
+            "spec.register[0].name",
+            "DNS label",
+        ),
+        (
             |v| v["spec"]["resources"] = serde_json::json!({ "cpu": "lots" }),
             "spec.resources.cpu",
             "no quantity",

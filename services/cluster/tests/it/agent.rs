@@ -22,7 +22,7 @@ pub(crate) fn scale_up(replicas: u32) -> Step {
         "ports": [{ "name": "http", "port": 8080 }],
     }))
     .expect("is a template");
-    Step::ScaleUp { workload: key(), template, labels: Labels::new(), replicas }
+    Step::ScaleUp { workload: key(), template, labels: Labels::new(), register: None, replicas }
 }
 
 fn drain(instance: &Instance) -> Step {

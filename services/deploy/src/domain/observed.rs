@@ -8,7 +8,7 @@ use bcs_schemas::{
     observation::{
         ClusterHealth, Endpoint, EndpointPhase, Registration, RegistrationState, RegistryStatus, Workload,
     },
-    resource::app::OnDeadline,
+    resource::{app::OnDeadline, registry::Applicant},
 };
 use imbl::OrdMap;
 use jiff::{SignedDuration, Timestamp};
@@ -86,6 +86,8 @@ pub struct Instance {
     pub since: Timestamp,
     /// Whether the engine says that it is ready.
     pub ready: bool,
+    /// Whether it carries what the application wants of registries now.
+    pub told: bool,
 }
 
 /// Where an instance stands on its way in and out of service.
@@ -171,14 +173,15 @@ fn in_cluster(name: &Name, key: &AppKey, app: &App, all: &Observations, now: Tim
         (w.revision.clone(), kept)
     };
     let gone = |e: &&Arc<Endpoint>| e.phase == EndpointPhase::Gone;
-    let asked = asked_registries(name, app, all);
+    let kept_here = format!("{name}.");
+    let registries: Registries<'_> = under(&all.registries, &kept_here).map(|status| &**status).collect();
     InCluster {
         unusable: unusable(name, all, now),
         heard_at: heard_at(name, all),
         workloads: under(&all.workloads, &prefix).map(kept).collect(),
         instances: under(&all.endpoints, &prefix)
             .filter(|e| !gone(e))
-            .map(|endpoint| instance(endpoint, app, &asked, all, now))
+            .map(|endpoint| instance(endpoint, app, &registries, all, now))
             .collect(),
     }
 }
@@ -216,26 +219,32 @@ fn unusable(name: &Name, all: &Observations, now: Timestamp) -> Option<String> {
     (!health.synced).then(|| format!("cluster {name} is being read"))
 }
 
-/// Registries that must confirm what runs in `cluster`, with the reason when nobody keeps one of them.
-fn asked_registries(cluster: &Name, app: &App, all: &Observations) -> Vec<(Name, Option<String>)> {
-    let kept: Vec<Name> =
-        under(&all.registries, &format!("{cluster}.")).map(|status| status.registry.clone()).collect();
-    match &app.spec.register {
-        None => kept.into_iter().map(|name| (name, None)).collect(),
-        Some(named) => named
-            .iter()
-            .map(|r| {
-                let nobody = || format!("no sidecar keeps registry {} for cluster {cluster}", r.registry);
-                (r.registry.clone(), (!kept.contains(&r.registry)).then(nobody))
-            })
-            .collect(),
-    }
+/// Registries that keep what runs in a cluster.
+type Registries<'a> = Vec<&'a RegistryStatus>;
+
+/// A registry that must confirm an instance, and why it cannot, when that is known.
+type Asked = (Name, Option<String>);
+
+/// Registries that must confirm an instance of an application that wants this.
+fn asked(registries: &Registries<'_>, cluster: &Name, applicant: Applicant<'_>) -> Vec<Asked> {
+    let Some(named) = applicant.register else {
+        let takes = |status: &&&RegistryStatus| status.scope.takes(&status.registry, applicant);
+        return registries.iter().filter(takes).map(|status| (status.registry.clone(), None)).collect();
+    };
+    let obstacle = |name: &Name| match registries.iter().find(|status| status.registry == *name) {
+        None => Some(format!("no sidecar keeps registry {name} for cluster {cluster}")),
+        Some(status) if status.scope.admits(applicant) => None,
+        Some(_) => Some(format!(
+            "registry {name} does not take it: its onlyIf names other projects or labels of applications"
+        )),
+    };
+    named.iter().map(|wish| (wish.registry.clone(), obstacle(&wish.registry))).collect()
 }
 
 fn instance(
     endpoint: &Endpoint,
     app: &App,
-    asked: &[(Name, Option<String>)],
+    registries: &Registries<'_>,
     all: &Observations,
     now: Timestamp,
 ) -> Instance {
@@ -247,11 +256,18 @@ fn instance(
         .collect();
     let stage = match endpoint.phase {
         _ if endpoint.stopping => Stage::Stopping,
-        EndpointPhase::Draining => drain_stage(endpoint, app, asked, &known, now),
-        EndpointPhase::Ready => match unconfirmed(asked, &known) {
-            None => Stage::Available,
-            Some(why) => Stage::Waiting(why),
-        },
+        // What the instance was told is what registries go by.
+        EndpointPhase::Draining => {
+            let asked = asked(registries, &endpoint.cluster, endpoint.applicant());
+            drain_stage(endpoint, app, &asked, &known, now)
+        }
+        EndpointPhase::Ready => {
+            let wanted = Applicant { register: app.spec.register.as_deref(), ..endpoint.applicant() };
+            match unconfirmed(&asked(registries, &endpoint.cluster, wanted), &known) {
+                None => Stage::Available,
+                Some(why) => Stage::Waiting(why),
+            }
+        }
         EndpointPhase::Starting | EndpointPhase::Gone | EndpointPhase::Unknown => {
             Stage::Waiting(endpoint.reason.clone().unwrap_or_else(|| "is starting".to_owned()))
         }
@@ -263,10 +279,11 @@ fn instance(
         stage,
         since: endpoint.since,
         ready: endpoint.phase == EndpointPhase::Ready,
+        told: endpoint.register == app.spec.register,
     }
 }
 
-fn unconfirmed(asked: &[(Name, Option<String>)], known: &BTreeMap<&Name, &Registration>) -> Option<String> {
+fn unconfirmed(asked: &[Asked], known: &BTreeMap<&Name, &Registration>) -> Option<String> {
     asked.iter().find_map(|(registry, nobody)| match (nobody, known.get(registry)) {
         (Some(nobody), _) => Some(nobody.clone()),
         (None, Some(r)) if r.state == RegistrationState::Confirmed => None,
@@ -281,7 +298,7 @@ fn unconfirmed(asked: &[(Name, Option<String>)], known: &BTreeMap<&Name, &Regist
 fn drain_stage(
     endpoint: &Endpoint,
     app: &App,
-    asked: &[(Name, Option<String>)],
+    asked: &[Asked],
     known: &BTreeMap<&Name, &Registration>,
     now: Timestamp,
 ) -> Stage {

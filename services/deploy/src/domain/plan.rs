@@ -5,7 +5,7 @@
 //! taken out of service only when enough others are available. Nothing in service is stopped before its drain is
 //! through, and nothing is done in a cluster of which there is no news.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bcs_schemas::Name;
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +31,8 @@ pub struct PlannedStep {
 pub enum Action {
     /// Let the engine keep at least this many.
     ScaleUp(u32),
+    /// Tell the instances in which registries they belong.
+    Register,
     /// Take an instance out of service.
     Drain(Victim),
     /// Stop these, and let the engine keep fewer.
@@ -74,6 +76,10 @@ pub fn plan(app: &App, observed: &Observed, now: Timestamp) -> Vec<PlannedStep> 
     }
     steps.extend(world.start_new(app));
     steps.extend(world.take_out(app));
+    // The last, so that an agent which is too old for it can do everything else.
+    for (name, cluster) in observed.clusters.iter().filter(|(_, cluster)| cluster.unusable.is_none()) {
+        tell(app, name, cluster, &mut steps);
+    }
     steps
 }
 
@@ -114,6 +120,18 @@ fn forget_empty(app: &App, name: &Name, cluster: &InCluster, steps: &mut Vec<Pla
                 action: Action::Remove,
             });
         }
+    }
+}
+
+/// Tells instances that stay in which registries they belong, when that has changed. They keep running.
+fn tell(app: &App, name: &Name, cluster: &InCluster, steps: &mut Vec<PlannedStep>) {
+    if app.deleting_since.is_some() {
+        return;
+    }
+    let ignorant = cluster.instances.iter().filter(|i| i.live() && !i.told).map(|i| &i.revision);
+    for revision in ignorant.collect::<BTreeSet<_>>() {
+        let (cluster, revision) = (name.clone(), revision.clone());
+        steps.push(PlannedStep { cluster, revision, action: Action::Register });
     }
 }
 

@@ -81,6 +81,10 @@ fn expect(step: &PlannedStep, observed: &mut Observed, now: Timestamp) {
             let drained = cluster.instances.iter_mut().filter(|i| i.uid == victim.uid && i.live());
             drained.for_each(|i| i.stage = Stage::Draining("its agent was asked to take it out".to_owned()));
         }
+        Action::Register => {
+            let told = cluster.instances.iter_mut().filter(|i| i.revision == step.revision);
+            told.for_each(|i| i.told = true);
+        }
         Action::ScaleDown { .. } | Action::Remove => (),
     }
 }

@@ -63,8 +63,10 @@ fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Step {
             workload,
             template: app.template.clone(),
             labels: app.labels.clone(),
+            register: app.spec.register.clone(),
             replicas: *replicas,
         },
+        Action::Register => Step::Register { workload, register: app.spec.register.clone() },
         Action::Drain(victim) => Step::Drain { workload, instance: instance(victim) },
         Action::ScaleDown { keep, from, victims } => Step::ScaleDown {
             workload,

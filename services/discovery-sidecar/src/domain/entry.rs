@@ -7,7 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use bcs_schemas::{Name, bucket::Keyed, observation::Endpoint, resource::RegistrySpec};
+use bcs_schemas::{
+    Name,
+    bucket::Keyed,
+    observation::Endpoint,
+    resource::{RegistrySpec, registry::Scope},
+};
 use sha2::{Digest, Sha256};
 
 /// What identifies an entry inside one registry: an etcd key, an id in a file, a record.
@@ -53,9 +58,11 @@ pub fn fingerprint(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// How instances are named in one registry.
+/// Which instances one registry takes, and as what.
 #[derive(Clone, Debug)]
 pub struct Naming {
+    registry: Name,
+    scope: Scope,
     zone: String,
     template: String,
     ttl: u32,
@@ -63,16 +70,42 @@ pub struct Naming {
 
 impl Naming {
     /// As the registry document says.
-    pub fn of(spec: &RegistrySpec) -> Self {
+    pub fn of(registry: &Name, spec: &RegistrySpec) -> Self {
         let ttl = u32::try_from(spec.ttl.std().as_secs()).unwrap_or(u32::MAX).max(1);
-        Self { zone: spec.zone.clone(), template: spec.name.clone(), ttl }
+        Self {
+            registry: registry.clone(),
+            scope: spec.scope(),
+            zone: spec.zone.clone(),
+            template: spec.name.clone(),
+            ttl,
+        }
+    }
+
+    /// Whether the registry takes the instance at all.
+    pub fn takes(&self, endpoint: &Endpoint) -> bool {
+        self.scope.takes(&self.registry, endpoint.applicant())
+    }
+
+    /// The instance as its application wants this registry to see it: with one port only, or with another weight.
+    pub fn seen_here(&self, endpoint: Arc<Endpoint>) -> Arc<Endpoint> {
+        let Some(wish) = endpoint.applicant().wish(&self.registry) else { return endpoint };
+        if wish.port.is_none() && wish.weight.is_none() {
+            return endpoint;
+        }
+        let (port, weight) = (wish.port.clone(), wish.weight);
+        let mut seen = Arc::unwrap_or_clone(endpoint);
+        if let Some(port) = port {
+            seen.ports.retain(|offered| offered.name == port);
+        }
+        seen.weight = weight.unwrap_or(seen.weight);
+        Arc::new(seen)
     }
 
     /// The entry of an instance; none as long as it has no address.
     pub fn entry(&self, endpoint: &Arc<Endpoint>) -> Option<Entry> {
         let address = *endpoint.addresses.first()?;
         Some(Entry {
-            name: self.name(&endpoint.app, &endpoint.project, &endpoint.cluster),
+            name: self.name(endpoint),
             id: stable_id(&endpoint.cluster, &endpoint.uid),
             address,
             port: endpoint.ports.first().map_or(0, |p| p.port),
@@ -81,12 +114,14 @@ impl Naming {
         })
     }
 
-    fn name(&self, app: &Name, project: &Name, cluster: &Name) -> String {
+    fn name(&self, endpoint: &Endpoint) -> String {
+        let wish = endpoint.applicant().wish(&self.registry);
+        let app = wish.and_then(|wish| wish.name.as_ref()).unwrap_or(&endpoint.app);
         let name = self
             .template
             .replace("{app}", app.as_str())
-            .replace("{project}", project.as_str())
-            .replace("{cluster}", cluster.as_str());
+            .replace("{project}", endpoint.project.as_str())
+            .replace("{cluster}", endpoint.cluster.as_str());
         format!("{name}.{}", self.zone)
     }
 }
@@ -111,16 +146,59 @@ pub fn address_text(endpoint: &Endpoint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bcs_schemas::observation::EndpointPort;
+
     use super::*;
     use crate::testing;
 
+    fn naming(spec: serde_json::Value) -> Naming {
+        let mut whole = serde_json::json!({ "driver": { "file": { "directory": "/x" } } });
+        whole.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
+        Naming::of(&testing::name("lb"), &serde_json::from_value(whole).expect("a registry"))
+    }
+
+    fn wanting(register: serde_json::Value) -> Arc<Endpoint> {
+        let register = serde_json::from_value(register).expect("a list");
+        let mut endpoint = Endpoint { register, ..testing::endpoint("web", 1) };
+        let admin = EndpointPort { name: testing::name("admin"), port: 9090, protocol: Default::default() };
+        endpoint.ports.push(admin);
+        Arc::new(endpoint)
+    }
+
     #[test]
     fn names_follow_the_template_and_end_in_the_zone() {
-        let naming =
-            Naming { zone: "corp.test".into(), template: "{app}-{cluster}.{project}".into(), ttl: 30 };
+        let naming = naming(serde_json::json!({ "zone": "corp.test", "name": "{app}-{cluster}.{project}" }));
         let entry = naming.entry(&Arc::new(testing::endpoint("web", 1))).expect("has an address");
         assert_eq!(entry.name, "web-sim-a.shop.corp.test");
         assert_eq!((entry.port, entry.ttl), (8080, 30));
+    }
+
+    #[test]
+    fn an_application_chooses_its_registries_and_what_it_is_there() {
+        let naming = naming(serde_json::json!({}));
+        for (register, takes, name, port, ports, weight) in [
+            (serde_json::json!(null), true, "web", 8080, 2, 100),
+            (serde_json::json!([]), false, "web", 8080, 2, 100),
+            (serde_json::json!([{ "registry": "dns", "port": "admin" }]), false, "web", 8080, 2, 100),
+            (serde_json::json!([{ "registry": "lb" }]), true, "web", 8080, 2, 100),
+            (
+                serde_json::json!([{ "registry": "lb", "port": "admin", "name": "front", "weight": 7 }]),
+                true,
+                "front",
+                9090,
+                1,
+                7,
+            ),
+            // A port that this revision does not have any more, or not yet.
+            (serde_json::json!([{ "registry": "lb", "port": "grpc" }]), true, "web", 0, 0, 100),
+        ] {
+            let endpoint = wanting(register.clone());
+            assert_eq!(naming.takes(&endpoint), takes, "{register}");
+            let seen = naming.seen_here(endpoint);
+            let entry = naming.entry(&seen).expect("has an address");
+            assert_eq!((entry.name, entry.port), (format!("{name}.shop.bcs.local"), port), "{register}");
+            assert_eq!((seen.ports.len(), seen.weight), (ports, weight), "{register}");
+        }
     }
 
     #[test]
@@ -134,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_instance_without_an_address_has_no_entry() {
-        let naming = Naming { zone: "x".into(), template: "{app}".into(), ttl: 1 };
+        let naming = naming(serde_json::json!({}));
         let endpoint = Endpoint { addresses: vec![], ..testing::endpoint("web", 1) };
         assert!(naming.entry(&Arc::new(endpoint)).is_none());
     }

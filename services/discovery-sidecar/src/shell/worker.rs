@@ -101,7 +101,7 @@ impl Worker {
         let settings = Settings {
             cluster: owner.cluster.clone(),
             registry: owner.registry.clone(),
-            naming: Naming::of(&registry.spec),
+            naming: Naming::of(&owner.registry, &registry.spec),
             unready_hold: config.unready_hold.std(),
             report_after: REPORT_AFTER,
             deregistration_delay: registry.spec.deregistration_delay().std(),
@@ -112,6 +112,7 @@ impl Worker {
             cluster: owner.cluster,
             registry: owner.registry,
             driver: able.kind.to_owned(),
+            scope: registry.spec.scope(),
             sidecar: config.name.clone(),
             reachable: false,
             reason: None,

@@ -60,7 +60,7 @@ impl Hand {
             registry: name("dns"),
             installation: installation.to_owned(),
         };
-        Self { driver: open(&spec, &owner), naming: Naming::of(&spec) }
+        Self { driver: open(&spec, &owner), naming: Naming::of(&owner.registry, &spec) }
     }
 
     pub(crate) fn can(&self) -> Capabilities {

@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panicking, and nobody counts their bytes"
 )]
 
+mod choice;
 mod contract;
 mod copies;
 mod drivers;

@@ -16,7 +16,7 @@ fn template(value: serde_json::Value) -> Template {
 
 fn written(template: &Template, labels: &Labels) -> serde_json::Value {
     let key = key();
-    let set = replica_set(Wanted { key: &key, template, labels, replicas: 3, generation: 7 });
+    let set = replica_set(Wanted { key: &key, template, labels, register: None, replicas: 3, generation: 7 });
     serde_json::to_value(set).expect("is JSON")
 }
 

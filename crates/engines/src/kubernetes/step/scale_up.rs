@@ -2,7 +2,10 @@
 
 use bcs_schemas::{
     Name,
-    resource::{Labels, app::Template},
+    resource::{
+        Labels,
+        app::{Registration, Template},
+    },
     step::WorkloadKey,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -20,6 +23,7 @@ pub(super) struct Wanted<'a> {
     pub(super) key: &'a WorkloadKey,
     pub template: &'a Template,
     pub labels: &'a Labels,
+    pub register: Option<&'a [Registration]>,
     pub replicas: u32,
 }
 
@@ -72,8 +76,8 @@ impl Executor<'_> {
 }
 
 fn manifest(wanted: Wanted<'_>, replicas: u32, generation: u64) -> Result<ReplicaSet, Stop> {
-    let Wanted { key, template, labels, .. } = wanted;
+    let Wanted { key, template, labels, register, .. } = wanted;
     let replicas =
         i32::try_from(replicas).map_err(|_| Stop::refused("more replicas than Kubernetes can count"))?;
-    Ok(manifest::replica_set(manifest::Wanted { key, template, labels, replicas, generation }))
+    Ok(manifest::replica_set(manifest::Wanted { key, template, labels, register, replicas, generation }))
 }

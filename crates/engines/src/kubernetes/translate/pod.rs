@@ -3,7 +3,10 @@
 use bcs_schemas::{
     Name,
     observation::{Endpoint, EndpointPhase, EndpointPort},
-    resource::app::Protocol,
+    resource::{
+        Labels,
+        app::{Protocol, Registration},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
@@ -26,6 +29,8 @@ pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
         addresses: addresses(pod),
         ports: ports(pod),
         weight: annotation(&pod.metadata, label::WEIGHT).and_then(|w| w.parse().ok()).unwrap_or(100),
+        labels: labels(pod),
+        register: register(pod),
         phase,
         stopping: pod.metadata.deletion_timestamp.is_some(),
         reason,
@@ -33,6 +38,19 @@ pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
         generation: generation_of(&pod.metadata),
         observed_at: sight.now,
     })
+}
+
+/// Labels that are not ours.
+fn labels(pod: &Pod) -> Labels {
+    let ours = [label::PROJECT, label::APP, label::REVISION, label::MANAGED_BY];
+    let all = pod.metadata.labels.iter().flatten();
+    all.filter(|(key, _)| !ours.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// In which registries it belongs. In none, as long as what somebody wrote there cannot be read: `deploy` puts it right.
+fn register(pod: &Pod) -> Option<Vec<Registration>> {
+    let text = annotation(&pod.metadata, label::REGISTER)?;
+    Some(serde_json::from_str(text).unwrap_or_default())
 }
 
 /// A pod that no ReplicaSet keeps was started by somebody else, whatever its labels say.

@@ -44,6 +44,28 @@ fn ready(status: &str) -> Value {
 }
 
 #[test]
+fn a_pod_says_in_which_registries_it_belongs_and_in_none_when_that_is_damaged() {
+    let with = |text: Option<&str>| {
+        let mut pod = pod(ready("True"));
+        pod["metadata"]["labels"]["tier"] = "front".into();
+        if let Some(text) = text {
+            pod["metadata"]["annotations"][label::REGISTER] = text.into();
+        }
+        let endpoint = endpoint(pod);
+        assert_eq!(
+            endpoint.labels,
+            bcs_schemas::resource::Labels::from([("tier".to_owned(), "front".to_owned())])
+        );
+        endpoint.register.map(|list| serde_json::to_value(list).expect("is JSON"))
+    };
+    let lb = r#"[{"registry":"lb","port":"http","weight":7}]"#;
+    assert_eq!(with(Some(lb)), Some(json!([{ "registry": "lb", "port": "http", "weight": 7 }])));
+    assert_eq!(with(Some("[]")), Some(json!([])));
+    assert_eq!(with(Some("lb")), Some(json!([])));
+    assert_eq!(with(None), None);
+}
+
+#[test]
 fn a_ready_pod_is_a_ready_endpoint() {
     let found = endpoint(pod(ready("True")));
     assert_eq!((found.phase, found.reason.as_deref(), found.generation), (EndpointPhase::Ready, None, 4));

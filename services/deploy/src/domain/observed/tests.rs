@@ -75,6 +75,8 @@ impl World {
             addresses: Vec::new(),
             ports: Vec::new(),
             weight: 100,
+            labels: Labels::new(),
+            register: None,
             phase,
             stopping: false,
             reason: None,
@@ -89,6 +91,7 @@ impl World {
                 cluster: name("sim-a"),
                 registry: name(registry),
                 driver: "file".to_owned(),
+                scope: Default::default(),
                 reachable: true,
                 reason: None,
                 epoch: 1,
@@ -121,6 +124,15 @@ impl World {
             all.registrations.insert(registration.key(), Arc::new(registration));
         }
         Self { all, members: [(name("sim-a"), Labels::new())].into_iter().collect() }
+    }
+
+    /// The instance carries what the application wants of registries.
+    fn told(mut self, app: &App) -> Self {
+        for endpoint in self.all.endpoints.clone().into_iter().map(|(_, endpoint)| endpoint) {
+            let told = Endpoint { register: app.spec.register.clone(), ..(*endpoint).clone() };
+            self.all.endpoints.insert(told.key(), Arc::new(told));
+        }
+        self
     }
 
     fn join(&self, app: &App, seconds: i64) -> Observed {
@@ -171,11 +183,50 @@ fn a_registry_that_nobody_keeps_is_waited_for_with_the_reason() {
 }
 
 #[test]
+fn a_registry_is_waited_for_only_when_it_takes_the_application() {
+    use RegistrationState::{Confirmed, Drained};
+    let scoped = |registry: &str, scope: serde_json::Value, phase, said: &[(&str, RegistrationState)]| {
+        let mut world = World::new(phase, said);
+        let key = format!("sim-a.{registry}");
+        let status = world.all.registries.get(&key).expect("is there").clone();
+        let scope = serde_json::from_value(scope).expect("a scope");
+        world.all.registries.insert(key, Arc::new(RegistryStatus { scope, ..(*status).clone() }));
+        world
+    };
+    let (unasked, named) = (app(serde_json::json!(null)), app(serde_json::json!([{ "registry": "dns" }])));
+    for scope in [
+        serde_json::json!({ "optIn": true }),
+        serde_json::json!({ "onlyIf": { "projects": ["other"] } }),
+        serde_json::json!({ "onlyIf": { "matchLabels": { "tier": "front" } } }),
+    ] {
+        let world = scoped("dns", scope.clone(), EndpointPhase::Ready, &[("etcd", Confirmed)]);
+        assert_eq!(world.stage(&unasked, 1), Stage::Available, "{scope}");
+        let draining = scoped("dns", scope, EndpointPhase::Draining, &[("etcd", Drained)]);
+        assert_eq!(draining.stage(&unasked, 1), Stage::Drained(None));
+    }
+    let asked = scoped("dns", serde_json::json!({ "optIn": true }), EndpointPhase::Ready, &[]);
+    assert!(matches!(asked.stage(&named, 1), Stage::Waiting(why) if why.contains("has not been told")));
+    let only = serde_json::json!({ "onlyIf": { "projects": ["other"] } });
+    let refused = scoped("dns", only, EndpointPhase::Ready, &[]);
+    assert!(matches!(refused.stage(&named, 1), Stage::Waiting(why) if why.contains("does not take it")));
+}
+
+#[test]
+fn an_instance_that_leaves_is_waited_for_where_it_was_told_to_be() {
+    use RegistrationState::Drained;
+    let before = app(serde_json::json!([{ "registry": "etcd" }]));
+    let world = World::new(EndpointPhase::Draining, &[("etcd", Drained)]).told(&before);
+    let now = app(serde_json::json!([{ "registry": "dns" }]));
+    assert_eq!(world.stage(&now, 1), Stage::Drained(None), "dns never heard of it");
+    assert!(!world.join(&now, 1).clusters[&name("sim-a")].instances[0].told);
+}
+
+#[test]
 fn a_drain_is_through_when_every_registry_says_so_or_its_deadline_has_passed() {
     use RegistrationState::{Confirmed, Drained, Draining};
     let app = app(serde_json::json!([{ "registry": "dns" }]));
     let stage = |registrations: &[(&str, RegistrationState)], seconds| {
-        World::new(EndpointPhase::Draining, registrations).stage(&app, seconds)
+        World::new(EndpointPhase::Draining, registrations).told(&app).stage(&app, seconds)
     };
     assert_eq!(stage(&[("dns", Drained), ("etcd", Drained)], 1), Stage::Drained(None));
     assert_eq!(stage(&[("dns", Drained)], 1), Stage::Drained(None));
@@ -188,7 +239,7 @@ fn a_drain_is_through_when_every_registry_says_so_or_its_deadline_has_passed() {
     assert!(matches!(stage(&[("dns", Draining)], 31), Stage::Drained(Some(_))));
     let mut ask = app.clone();
     ask.spec.drain.on_deadline = OnDeadline::Ask;
-    let world = World::new(EndpointPhase::Draining, &[("dns", Draining)]);
+    let world = World::new(EndpointPhase::Draining, &[("dns", Draining)]).told(&ask);
     assert!(
         matches!(world.stage(&ask, 31), Stage::Draining(why) if why.contains("set drain.onDeadline to force"))
     );

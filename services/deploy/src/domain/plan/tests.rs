@@ -98,6 +98,7 @@ impl Model {
                     stage: Stage::Waiting("starts".to_owned()),
                     since: at(self.second),
                     ready: false,
+                    told: true,
                 });
             }
         }
@@ -154,6 +155,10 @@ impl Model {
                 if let Some(kept) = engine.kept.get_mut(&step.revision).filter(|kept| kept.0 > *replicas) {
                     *kept = (kept.0.min((*replicas).max(floor)), second);
                 }
+            }
+            Action::Register => {
+                let told = engine.instances.iter_mut().filter(|i| i.revision == step.revision);
+                told.for_each(|i| i.told = true);
             }
             Action::Remove => {
                 // What is told on old news is refused: an engine forgets only what keeps nothing.
@@ -315,6 +320,30 @@ fn instances_that_no_registry_ever_knew_can_be_replaced_and_deleted() {
     model.report(&c0);
     let steps = plan(&new, &model.observed(), at(0));
     assert!(steps.iter().any(|s| matches!(s.action, Action::Drain(_))), "{steps:?}");
+}
+
+#[test]
+fn instances_that_stay_are_told_once_where_they_belong_and_keep_running() {
+    let mut wanted = app(&[3], "r1");
+    let mut model = Model::new(1);
+    model.settle(&wanted);
+    let c0 = name("c0");
+    for (i, stage) in [(0, Stage::Available), (1, Stage::Waiting("is starting".to_owned()))] {
+        let instance = &mut model.engines.get_mut(&c0).expect("known").instances[i];
+        (instance.told, instance.stage) = (false, stage);
+    }
+    model.report(&c0);
+    let steps = plan(&wanted, &model.observed(), at(0));
+    assert_eq!(steps.iter().map(|s| &s.action).collect::<Vec<_>>(), [&Action::Register]);
+    model.settle(&wanted);
+    assert_eq!(model.holds(&wanted), Ok(()));
+    assert_eq!(model.born, 3, "nothing was started anew");
+    // Who leaves is not told any more.
+    model.engines.get_mut(&c0).expect("known").instances.iter_mut().for_each(|i| i.told = false);
+    model.report(&c0);
+    wanted.deleting_since = Some(at(1));
+    let steps = plan(&wanted, &model.observed(), at(0));
+    assert!(steps.iter().all(|s| matches!(s.action, Action::Drain(_))), "{steps:?}");
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn seen(stages: &[(&str, Stage)]) -> Observed {
         uid: format!("u{i}"),
         revision: name(revision),
         ready: *stage == Stage::Available,
+        told: true,
         stage: stage.clone(),
         since: Timestamp::UNIX_EPOCH,
     };

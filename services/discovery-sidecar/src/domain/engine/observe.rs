@@ -14,6 +14,7 @@ impl Engine {
     /// An endpoint as it is now.
     pub fn observe(&mut self, key: &str, endpoint: Arc<Endpoint>, now: Now) {
         let key: Key = self.instances.get_key_value(key).map_or_else(|| Key::from(key), |(k, _)| k.clone());
+        let endpoint = self.settings.naming.seen_here(endpoint);
         self.unproven.remove(&key);
         let mut instance = self.instances.remove(&key).unwrap_or_default();
         let before = instance.endpoint.replace(endpoint.clone());
@@ -139,6 +140,7 @@ impl Engine {
             EndpointPhase::Draining | EndpointPhase::Gone => false,
         };
         let why = if instance.left { Why::Left } else { Why::Replaced };
+        let stays = stays && self.settings.naming.takes(&endpoint);
         let entry = if stays { self.settings.naming.entry(&endpoint) } else { None };
         let Some(entry) = entry else {
             let places: Vec<_> = instance.places().cloned().collect();

@@ -83,6 +83,13 @@ impl Engine {
         let finding = {
             let instance = self.instances.get(key)?;
             let Some(endpoint) = &instance.endpoint else { return self.report_gone(key, now) };
+            if !self.settings.naming.takes(endpoint) {
+                // As long as the registry was not read, nobody shall wait for what was never heard to be there.
+                let unheard_of = instance.reported.is_none() && !self.lingers(instance, endpoint);
+                if unheard_of || self.is_out(instance, now) {
+                    return self.report_not_taken(key);
+                }
+            }
             self.finding(instance, endpoint, now)?
         };
         if finding.state == RegistrationState::Draining {
@@ -149,12 +156,26 @@ impl Engine {
             self.timers.extend(instance.remembered.map(|until| (until, Timer::Report(key.clone()))));
             return None;
         }
-        let out = self.trusted && instance.places().all(|p| self.slots.get(p).is_none_or(|s| !s.holds()));
-        if !out || !(instance.left || self.cluster_known) || self.unproven.contains(key) {
+        if !self.is_out(instance, now)
+            || !(instance.left || self.cluster_known)
+            || self.unproven.contains(key)
+        {
             return None;
         }
         let said = self.instances.remove(key)?.reported.is_some();
         said.then(|| Report::Delete(format!("{key}.{}", self.settings.registry)))
+    }
+
+    /// The registry holds nothing of it, and nobody remembers it.
+    fn is_out(&self, instance: &Instance, now: Now) -> bool {
+        let holds = |place| self.slots.get(place).is_some_and(|slot| slot.holds());
+        self.trusted && !instance.is_remembered(now) && !instance.places().any(holds)
+    }
+
+    /// What does not belong into this registry, and is not there, is nobody's business: nothing is said of it.
+    fn report_not_taken(&mut self, key: &Key) -> Option<Report> {
+        let said = self.instances.get_mut(key)?.reported.take();
+        said.map(|_| Report::Delete(format!("{key}.{}", self.settings.registry)))
     }
 
     /// Most transitions are over before anyone could read of them; only those that last are reported.
@@ -189,8 +210,9 @@ impl Engine {
                 retry: None,
             });
         }
-        let leaving =
-            instance.left || matches!(endpoint.phase, EndpointPhase::Draining | EndpointPhase::Gone);
+        let leaving = instance.left
+            || matches!(endpoint.phase, EndpointPhase::Draining | EndpointPhase::Gone)
+            || !self.settings.naming.takes(endpoint);
         let unready = |words: &str| Finding {
             state: RegistrationState::Pending,
             reason: Some(self.hindrance().unwrap_or_else(|| words.to_owned())),
@@ -207,7 +229,7 @@ impl Engine {
             });
         }
         match endpoint.phase {
-            EndpointPhase::Ready if !instance.left => Some(Finding {
+            EndpointPhase::Ready if !leaving => Some(Finding {
                 state: RegistrationState::Pending,
                 reason: Some("the instance has no address yet".to_owned()),
                 retry: None,

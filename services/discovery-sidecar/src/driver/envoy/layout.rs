@@ -161,7 +161,7 @@ mod tests {
 
     fn entry(observed: Observed) -> Entry {
         let spec = serde_json::json!({ "driver": { "envoy": {} } });
-        let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+        let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
         naming.entry(&Arc::new(observed)).expect("an entry")
     }
 

@@ -139,7 +139,7 @@ mod tests {
 
     fn host(number: u32, digest: u64) -> (Place, Option<Host>) {
         let spec = serde_json::json!({ "driver": { "envoy": {} } });
-        let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+        let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
         let entry = naming.entry(&Arc::new(testing::endpoint("web", number))).expect("an entry");
         (Place::from(format!("web/{number}")), Some(Host::of(&entry, digest).expect("a host")))
     }

@@ -18,7 +18,7 @@ fn owner() -> Owner {
 
 fn put(driver: &File, number: u32) -> Change {
     let spec = serde_json::from_value(serde_json::json!({ "driver": { "file": { "directory": "/x" } } }));
-    let naming = Naming::of(&spec.expect("a spec"));
+    let naming = Naming::of(&testing::name("r"), &spec.expect("a spec"));
     let entry = naming.entry(&Arc::new(testing::endpoint("web", number))).expect("an entry");
     Change::Put { place: driver.place(&entry), digest: driver.digest(&entry), entry, over: None }
 }

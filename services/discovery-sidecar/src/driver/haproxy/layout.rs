@@ -138,7 +138,7 @@ mod tests {
 
     fn entry() -> Entry {
         let spec = serde_json::json!({ "driver": { "haproxy": { "socket": "/run/haproxy.sock" } } });
-        let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+        let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
         naming.entry(&Arc::new(testing::endpoint("web", 1))).expect("an entry")
     }
 

@@ -20,7 +20,7 @@ fn sets(settings: serde_json::Value) -> Sets {
 
 fn entry(number: u32) -> Entry {
     let spec = serde_json::json!({ "driver": { "nftables": {} } });
-    let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+    let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
     naming.entry(&Arc::new(testing::endpoint("web", number))).expect("an entry")
 }
 

@@ -179,7 +179,7 @@ mod tests {
 
     fn entry(change: impl FnOnce(&mut bcs_schemas::observation::Endpoint)) -> Entry {
         let spec = serde_json::json!({ "driver": { "zookeeper": { "hosts": ["zk:2181"] } } });
-        let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+        let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
         let mut endpoint = testing::endpoint("web", 1);
         change(&mut endpoint);
         naming.entry(&Arc::new(endpoint)).expect("an entry")

@@ -43,7 +43,7 @@ fn driver(etcd: &Etcd) -> (Arc<dyn Driver>, Naming) {
         installation: "one".to_owned(),
     };
     let spec = etcd.registry("dns").spec;
-    (open(&spec, &owner), Naming::of(&spec))
+    (open(&spec, &owner), Naming::of(&owner.registry, &spec))
 }
 
 fn put(driver: &Arc<dyn Driver>, naming: &Naming, number: u32) -> Change {

@@ -16,6 +16,7 @@ enum Step {
     Ready(u32, u8),
     Phase(u32, u8),
     Weight(u32, u32),
+    Choose(u32, bool),
     Delete(u32),
     Call(Answer),
     Read,
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (instance.clone(), 0_u8..3).prop_map(|(i, u)| Step::Ready(i, u)),
         6 => (instance.clone(), 0_u8..4).prop_map(|(i, p)| Step::Phase(i, p)),
         2 => (instance.clone(), 1_u32..5).prop_map(|(i, w)| Step::Weight(i, w)),
+        2 => (instance.clone(), any::<bool>()).prop_map(|(i, here)| Step::Choose(i, here)),
         3 => instance.clone().prop_map(Step::Delete),
         12 => answer.prop_map(Step::Call),
         1 => Just(Step::Read),
@@ -101,6 +103,11 @@ impl Chaos {
                     world.set(Endpoint { weight, ..endpoint });
                 }
             }
+            Step::Choose(i, here) => {
+                if let Some(endpoint) = world.endpoints.get(&key(i)).cloned() {
+                    world.set(Endpoint { register: (!here).then(Vec::new), ..endpoint });
+                }
+            }
             Step::Delete(i) => {
                 self.left.extend(world.endpoints.get(&key(i)).map(|e| e.uid.clone()));
                 world.delete(&key(i));
@@ -153,7 +160,7 @@ proptest! {
         let ready: BTreeSet<String> = world
             .endpoints
             .values()
-            .filter(|e| e.phase == EndpointPhase::Ready && !taken(e))
+            .filter(|e| e.phase == EndpointPhase::Ready && e.register.is_none() && !taken(e))
             .map(|e| e.uid.clone())
             .collect();
         let held: BTreeSet<String> = world.ours().map(|item| item.uid.to_string()).collect();
@@ -164,6 +171,7 @@ proptest! {
         for registration in world.registrations.values() {
             let endpoint = world.endpoints.values().find(|e| e.uid == registration.uid);
             let endpoint = endpoint.expect("no registration outlives its endpoint");
+            prop_assert!(endpoint.register.is_none(), "nothing is said of what is not wanted here: {registration:?}");
             let expected: &[RegistrationState] = match endpoint.phase {
                 EndpointPhase::Ready if taken(endpoint) => &[RegistrationState::Failed],
                 EndpointPhase::Ready => &[RegistrationState::Confirmed],
@@ -174,7 +182,7 @@ proptest! {
         }
         prop_assert_eq!(
             world.registrations.len(),
-            world.endpoints.values().filter(|e| e.phase != EndpointPhase::Starting || world.registrations.values().any(|r| r.uid == e.uid)).count(),
+            world.endpoints.values().filter(|e| e.register.is_none()).filter(|e| e.phase != EndpointPhase::Starting || world.registrations.values().any(|r| r.uid == e.uid)).count(),
             "everything that is ready or leaving has a registration"
         );
     }

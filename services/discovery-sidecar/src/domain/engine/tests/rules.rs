@@ -391,6 +391,40 @@ fn what_clients_remember_is_not_said_to_be_out_before_they_forgot_it() {
 }
 
 #[test]
+fn what_its_application_does_not_want_here_goes_and_nothing_more_is_said_of_it() {
+    let mut world = World::remembering(Duration::from_secs(5));
+    (1..=2).for_each(|i| world.set(endpoint("web", i)));
+    world.set(Endpoint { register: Some(Vec::new()), ..endpoint("api", 3) });
+    world.pass(Duration::from_secs(1));
+    world.report();
+    assert_eq!(world.state("api.api-3"), None, "also while the registry was not read");
+    world.read();
+    world.settle();
+    assert_eq!((world.ours().count(), world.state("api.api-3")), (2, None));
+    let elsewhere = || Endpoint { register: Some(Vec::new()), ..endpoint("web", 1) };
+    world.set(elsewhere());
+    world.call(Answer::Good);
+    world.report();
+    world.pass(Duration::from_secs(1));
+    world.report();
+    assert_eq!(world.ours().count(), 1, "it is out at once");
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining), "as long as clients remember it");
+    world.pass(Duration::from_secs(5));
+    world.report();
+    assert_eq!(world.state("web.web-1"), None);
+    // Whoever waits for its drain does not wait for this registry.
+    world.set(Endpoint { phase: EndpointPhase::Draining, ..elsewhere() });
+    world.settle();
+    assert_eq!(world.state("web.web-1"), None);
+    // And it may come back here as long as it lives.
+    world.set(elsewhere());
+    world.restart();
+    world.set(endpoint("api", 3));
+    world.settle();
+    assert_eq!(world.state("api.api-3"), Some(RegistrationState::Confirmed));
+}
+
+#[test]
 fn a_removal_that_takes_time_is_asked_for_again_and_says_what_it_waits_for() {
     let mut world = with(2);
     world.slow = 3;

@@ -65,7 +65,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         cluster: testing::name("sim-a"),
         registry: testing::name("dns"),
-        naming: Naming::of(&spec.expect("a spec")),
+        naming: Naming::of(&testing::name("dns"), &spec.expect("a spec")),
         unready_hold: Duration::from_secs(1),
         deregistration_delay: Duration::ZERO,
         report_after: Duration::from_millis(100),
@@ -228,26 +228,33 @@ impl World {
     pub(super) fn report(&mut self) {
         for report in self.engine.reports(self.now()) {
             match report {
-                Report::Delete(key) => drop(self.registrations.remove(&key)),
+                Report::Delete(key) => {
+                    let registration = self.registrations.remove(&key);
+                    // Of what is gone altogether nobody waits to hear.
+                    let there = |r: &Registration| self.endpoints.values().any(|e| e.uid == r.uid);
+                    if let Some(registration) = registration.filter(there) {
+                        self.is_out(&registration);
+                    }
+                }
                 Report::Put(registration) => {
-                    let held = self.ours().any(|item| *item.uid == *registration.uid);
-                    if registration.state == RegistrationState::Drained {
-                        assert!(!held, "{} is said to be out and is not", registration.uid);
-                        let before = self.registrations.get(&registration.key());
-                        let again = before
-                            .is_some_and(|r| (&r.uid, r.state) == (&registration.uid, registration.state));
-                        let early =
-                            self.out.get(&registration.uid).is_some_and(|out| self.up < *out + self.delay);
-                        assert!(
-                            again || !early,
-                            "{} is said to be out while clients remember it",
-                            registration.uid
-                        );
+                    let before = self.registrations.get(&registration.key());
+                    let again =
+                        before.is_some_and(|r| (&r.uid, r.state) == (&registration.uid, registration.state));
+                    if registration.state == RegistrationState::Drained && !again {
+                        self.is_out(&registration);
                     }
                     self.registrations.insert(registration.key(), registration);
                 }
             }
         }
+    }
+
+    /// It is not there, and nobody remembers it.
+    fn is_out(&self, registration: &Registration) {
+        let Registration { uid, .. } = registration;
+        assert!(self.ours().all(|item| *item.uid != **uid), "{uid} is said to be out and is not");
+        let early = self.out.get(uid).is_some_and(|out| self.up < *out + self.delay);
+        assert!(!early, "{uid} is said to be out while clients remember it");
     }
 
     pub(super) fn pass(&mut self, time: Duration) {

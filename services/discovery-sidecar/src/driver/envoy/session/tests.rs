@@ -21,7 +21,7 @@ impl Story {
 
     fn put(&mut self, cluster: &str, number: u32) -> u64 {
         let spec = serde_json::json!({ "driver": { "envoy": {} } });
-        let naming = Naming::of(&serde_json::from_value(spec).expect("a spec"));
+        let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
         let entry = naming.entry(&Arc::new(testing::endpoint("web", number))).expect("an entry");
         let host = Host::of(&entry, u64::from(number)).expect("a host");
         self.snapshot.stage(cluster, vec![(Place::from(format!("{cluster}/{number}")), Some(host))])
