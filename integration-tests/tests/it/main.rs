@@ -17,6 +17,7 @@ mod plans;
 mod postgres_killed;
 mod quarantine;
 mod raw;
+mod register;
 mod replicas;
 mod restart;
 mod secure;

@@ -150,6 +150,8 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
             ttl: Millis::from_secs(5),
             deregistration_delay: None,
             rate: None,
+            opt_in: false,
+            only_if: None,
         },
     })
 }
