@@ -15,7 +15,7 @@ use bcs_schemas::{
         PastQuery, Query, ServiceStatus,
     },
     resource::{App, Cluster, Registry},
-    step::{StepRequest, StepResult},
+    step::{MarkRequest, StepRequest, StepResult},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -27,7 +27,8 @@ type Check = fn(&str, ContentType, &[u8]) -> bool;
 
 /// What reads each type. The names that are no message types are those of the files in `schemas/json`.
 static READERS: LazyLock<Vec<(String, Check)>> = LazyLock::new(|| {
-    let alone: [(&str, Check); 24] = [
+    let alone: [(&str, Check); 25] = [
+        ("agent.mark-request.v1", any::<MarkRequest>),
         ("agent.step-request.v1", any::<StepRequest>),
         ("agent.step-result.v1", any::<StepResult>),
         ("json", any::<Value>),

@@ -55,6 +55,7 @@ fn schemas() -> BTreeMap<String, Value> {
         schema_of!("view.service.v1", query::ServiceStatus),
         schema_of!("outcome.v1", outcome::Outcome),
         schema_of!("quarantined.v1", quarantine::Quarantined),
+        schema_of!("agent.mark-request.v1", step::MarkRequest),
         schema_of!("agent.step-request.v1", step::StepRequest),
         schema_of!("agent.step-result.v1", step::StepResult),
     ]

@@ -85,9 +85,10 @@ fn app_spec() -> AppSpec {
         register: Some(vec![Registration {
             registry: name("etcd"),
             port: Some(name("http")),
-            name: Some(name("front")),
-            weight: Some(50),
+            name: None,
+            weight: None,
         }]),
+        readiness_gate: false,
         update: Update::default(),
         drain: Drain::default(),
     }

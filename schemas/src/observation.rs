@@ -47,6 +47,9 @@ pub struct Endpoint {
     /// In which registries it belongs, and as what. Absent: in all that take it unasked. Empty: in none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<Vec<app::Registration>>,
+    /// Whether the engine was told that every registry has confirmed it. Absent: it does not wait for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<bool>,
     /// Where it stands in its life.
     pub phase: EndpointPhase,
     /// Whether the engine is stopping it already (it has a deletion timestamp), whoever asked for that. An instance that

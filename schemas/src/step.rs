@@ -46,14 +46,6 @@ pub enum Step {
         /// How many.
         replicas: u32,
     },
-    /// Write onto the instances of a revision, and onto those to come, in which registries they belong.
-    Register {
-        /// Of what.
-        workload: WorkloadKey,
-        /// See [`crate::observation::Endpoint::register`].
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        register: Option<Vec<Registration>>,
-    },
     /// Take an instance out of service: mark it `Draining`, for good.
     Drain {
         /// Of what.
@@ -86,6 +78,44 @@ pub enum Step {
         /// Closed, or open.
         cordoned: bool,
     },
+}
+
+/// Something to be written onto instances, which keep running. A message beside [`StepRequest`]: an agent of before does not
+/// know it, and is not there for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MarkRequest {
+    /// Generation of the intent.
+    pub generation: u64,
+    /// W3C trace context.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// As in [`StepRequest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// Of what.
+    pub workload: WorkloadKey,
+    /// What to write.
+    pub mark: Mark,
+}
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Mark {
+    /// In which registries the instances belong, and those to come.
+    Register {
+        /// See [`crate::observation::Endpoint::register`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        register: Option<Vec<Registration>>,
+    },
+    /// Every registry has confirmed these instances: whoever waits for that counts them as ready now.
+    Registered {
+        /// Which ones.
+        instances: Vec<Instance>,
+    },
+    /// Written by a newer version of the platform.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A revision of an application, in the cluster of the agent.

@@ -128,6 +128,11 @@ pub fn agent_steps(site: &Name, cluster: &Name) -> String {
     format!("bcs.agt.{site}.{cluster}.step")
 }
 
+/// Where the agent of `cluster` writes marks onto instances.
+pub fn agent_marks(site: &Name, cluster: &Name) -> String {
+    format!("bcs.agt.{site}.{cluster}.mark")
+}
+
 /// Where an agent asks for the cluster's engine to be probed and described at once.
 pub fn agent_probe(site: &Name, cluster: &Name) -> String {
     format!("bcs.agt.{site}.{cluster}.probe")

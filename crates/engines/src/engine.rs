@@ -5,7 +5,7 @@ use bcs_schemas::{
     bucket::Keyed,
     observation::{Endpoint, Node, Workload},
     resource::cluster::EngineKind,
-    step::{StepRequest, StepResult},
+    step::{MarkRequest, StepRequest, StepResult},
 };
 use futures::{future::BoxFuture, stream::BoxStream};
 
@@ -22,6 +22,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Carries out a step. Idempotent; ends within seconds; after a failure the same step can be tried again.
     fn execute<'a>(&'a self, request: &'a StepRequest) -> BoxFuture<'a, StepResult>;
+
+    /// Writes a mark onto instances. As [`Engine::execute`].
+    fn mark<'a>(&'a self, request: &'a MarkRequest) -> BoxFuture<'a, StepResult>;
 
     /// What happens in the cluster, as observations of `cluster`, for as long as the stream is held. It never ends by
     /// itself: it survives lost connections and lists again when it has to.

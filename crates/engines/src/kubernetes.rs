@@ -16,7 +16,7 @@ use bcs_kit::Clock;
 use bcs_schemas::{
     Name,
     resource::cluster::EngineKind,
-    step::{StepRequest, StepResult},
+    step::{MarkRequest, StepRequest, StepResult},
 };
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::api::core::v1::Node;
@@ -49,6 +49,17 @@ impl Kubernetes {
     }
 }
 
+impl Kubernetes {
+    async fn carry_out(&self, order: step::Order<'_>) -> StepResult {
+        let executor = step::Executor { client: &self.client, now: self.clock.now() };
+        tokio::time::timeout(STEP_DEADLINE, executor.run(order)).await.unwrap_or_else(|_| {
+            StepResult::Failed {
+                reason: format!("the cluster did not finish the step within {} s", STEP_DEADLINE.as_secs()),
+            }
+        })
+    }
+}
+
 impl Engine for Kubernetes {
     fn kind(&self) -> EngineKind {
         EngineKind::Kubernetes
@@ -58,7 +69,7 @@ impl Engine for Kubernetes {
         Capabilities {
             choose_victims: true,
             durable_drain: true,
-            // Would need a readiness gate, which leaves pods unready for ever while no agent runs.
+            // Only where the application asks for a readiness gate: pods stay unready for ever while no agent runs.
             drain_gate: false,
             autonomous: true,
             cordon: true,
@@ -74,14 +85,11 @@ impl Engine for Kubernetes {
     }
 
     fn execute<'a>(&'a self, request: &'a StepRequest) -> BoxFuture<'a, StepResult> {
-        let executor = step::Executor { client: &self.client, now: self.clock.now() };
-        let work = async move { executor.run(request).await };
-        async move {
-            tokio::time::timeout(STEP_DEADLINE, work).await.unwrap_or_else(|_| StepResult::Failed {
-                reason: format!("the cluster did not finish the step within {} s", STEP_DEADLINE.as_secs()),
-            })
-        }
-        .boxed()
+        self.carry_out(step::Order::Step(request)).boxed()
+    }
+
+    fn mark<'a>(&'a self, request: &'a MarkRequest) -> BoxFuture<'a, StepResult> {
+        self.carry_out(step::Order::Mark(request)).boxed()
     }
 
     fn watch(&self, cluster: Name) -> BoxStream<'static, News> {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use bcs_integration_tests::harness::{Failed, Lab, NotYet, Options, Ready, Up, wait_until};
 use serde_json::{Value, json};
 
-use crate::world::{LONG, app, apply, in_files, pods};
+use crate::world::{LONG, Pod, app, apply, in_files, pods, until_view};
 
 /// Waits until the registry holds so many of its instances; the uids of those that run.
 async fn runs_with(up: &Up, entered: usize) -> Result<BTreeSet<String>> {
@@ -47,6 +47,36 @@ async fn where_an_application_is_entered_changes_while_its_instances_run() -> Re
         up.cli().ok(&["delete", "app", "moves", "--wait"]).await?;
         let left = pods(&up).await?;
         ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// `kubectl` and everything else that goes by the engine's word waits for the registries too.
+#[tokio::test]
+async fn pods_with_a_readiness_gate_are_ready_when_every_registry_has_confirmed_them() -> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let up = Up::start(lab, Options::default()).await?;
+        let gated = |registry: &str| {
+            let more = json!({ "readinessGate": true, "register": [{ "registry": registry }] });
+            app("gated", &["sim-a"], 2, "v1", more)
+        };
+        apply(&up, &gated("nobody-keeps-this"), &[]).await?;
+        let waits = |app: &Value| {
+            app["status"]["ready"] == 2 && app["status"]["reason"].to_string().contains("no sidecar keeps")
+        };
+        until_view(&up, "gated", "waits for a registry", waits).await?;
+        let closed = pods(&up).await?;
+        ensure!(closed.len() == 2 && closed.iter().all(|pod| !pod.ready), "{closed:?}");
+        apply(&up, &gated("file"), &["--wait"]).await?;
+        let opened = wait_until(LONG, "the engine counts them as ready", async || match pods(&up).await {
+            Ok(pods) if pods.iter().all(|pod| pod.ready) => Ready(pods),
+            Ok(pods) => NotYet(format!("{pods:?}")),
+            Err(error) => NotYet(format!("{error:#}")),
+        })
+        .await?;
+        let uids = |pods: &[Pod]| pods.iter().map(|pod| pod.uid.clone()).collect::<BTreeSet<_>>();
+        ensure!(uids(&opened) == uids(&closed), "{closed:?} became {opened:?}");
         Ok(())
     })
     .await

@@ -392,6 +392,7 @@ fn commands_and_documents_are_asked_and_the_rest_is_told() {
         ("view.app.v1", Flow::Told),
         ("observation.endpoint.v1", Flow::Told),
         ("outcome.v1", Flow::Told),
+        ("agent.mark-request.v1", Flow::Told),
         ("agent.step-request.v1", Flow::Told),
     ] {
         assert_eq!(flow(name, &commands), expected, "{name}");

@@ -70,6 +70,10 @@ pub struct AppSpec {
     /// Absent: every registry that a sidecar keeps for the cluster and that takes them unasked. Empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<Vec<Registration>>,
+    /// Lets the engine too count an instance as ready only when every registry has confirmed it: its pods get the readiness
+    /// gate `bcs/registered`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub readiness_gate: bool,
     /// How a new revision replaces the old one.
     #[serde(default)]
     pub update: Update,
@@ -108,6 +112,9 @@ pub struct Template {
     pub annotations: BTreeMap<String, String>,
     /// How long a stopping instance may take to finish.
     pub stop_timeout: Millis,
+    /// Whether the engine waits for the registries as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub readiness_gate: bool,
     /// Counts restarts asked for: a restart is a new revision of the same image.
     #[serde(default)]
     pub restarts: u64,
@@ -261,6 +268,7 @@ impl AppSpec {
             resources: self.resources.clone(),
             annotations: self.annotations.clone(),
             stop_timeout: self.stop_timeout,
+            readiness_gate: self.readiness_gate,
             restarts,
         }
     }

@@ -26,6 +26,7 @@ pub(crate) fn endpoint(app: &str, number: u32) -> Endpoint {
         weight: 100,
         labels: Default::default(),
         register: None,
+        registered: None,
         phase: EndpointPhase::Ready,
         stopping: false,
         reason: None,

@@ -85,6 +85,7 @@ mod tests {
             weight: 100,
             labels: Default::default(),
             register: None,
+            registered: None,
             phase,
             stopping: false,
             reason: None,

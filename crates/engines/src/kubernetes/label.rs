@@ -22,6 +22,8 @@ pub const DRAINING: &str = "bcs.io/draining";
 pub const WEIGHT: &str = "bcs.io/weight";
 /// Annotation of a pod: in which registries it belongs, as JSON of [`bcs_schemas::observation::Endpoint::register`].
 pub const REGISTER: &str = "bcs.io/register";
+/// Condition of a pod, and its readiness gate: every registry has confirmed it.
+pub const REGISTERED: &str = "bcs/registered";
 /// Annotation of a pod, read by the ReplicaSet controller: among equals the lowest goes first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The lowest cost that the controller understands.

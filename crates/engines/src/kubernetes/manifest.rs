@@ -12,7 +12,10 @@ use bcs_schemas::{
 use k8s_openapi::{
     api::{
         apps::v1::{ReplicaSet, ReplicaSetSpec},
-        core::v1::{Container, ContainerPort, EnvVar, PodSpec, PodTemplateSpec, ResourceRequirements},
+        core::v1::{
+            Container, ContainerPort, EnvVar, PodReadinessGate, PodSpec, PodTemplateSpec,
+            ResourceRequirements,
+        },
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -94,6 +97,9 @@ fn pod(template: &Template) -> PodSpec {
     PodSpec {
         containers: vec![container(template)],
         termination_grace_period_seconds: Some(grace),
+        readiness_gates: template
+            .readiness_gate
+            .then(|| vec![PodReadinessGate { condition_type: label::REGISTERED.to_owned() }]),
         ..PodSpec::default()
     }
 }

@@ -3,6 +3,7 @@
 
 mod cordon;
 mod drain;
+mod gate;
 mod namespace;
 mod register;
 mod remove;
@@ -11,7 +12,7 @@ mod scale_up;
 
 use std::time::Duration;
 
-use bcs_schemas::step::{Step, StepRequest, StepResult, WorkloadKey};
+use bcs_schemas::step::{Mark, MarkRequest, Step, StepRequest, StepResult, WorkloadKey};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
@@ -63,6 +64,13 @@ impl Stop {
 /// Done, when nothing stopped it.
 type Progress = Result<(), Stop>;
 
+/// What is to be done.
+#[derive(Clone, Copy)]
+pub(crate) enum Order<'a> {
+    Step(&'a StepRequest),
+    Mark(&'a MarkRequest),
+}
+
 /// Carries out one step.
 #[derive(Clone, Copy)]
 pub(crate) struct Executor<'a> {
@@ -72,9 +80,13 @@ pub(crate) struct Executor<'a> {
 
 impl Executor<'_> {
     /// Until it is done, or cannot be.
-    pub(crate) async fn run(&self, request: &StepRequest) -> StepResult {
+    pub(crate) async fn run(&self, order: Order<'_>) -> StepResult {
         for attempt in 0..ATTEMPTS {
-            match self.attempt(request).await {
+            let attempted = match order {
+                Order::Step(request) => self.attempt(request).await,
+                Order::Mark(request) => self.mark(request).await,
+            };
+            match attempted {
                 Ok(()) => return StepResult::Done,
                 Err(Stop::Result(result)) => return result,
                 Err(Stop::Again) => tokio::time::sleep(PAUSE * attempt).await,
@@ -92,9 +104,6 @@ impl Executor<'_> {
                     scale_up::Wanted { key: workload, template, labels, register, replicas: *replicas };
                 self.scale_up(wanted, generation).await
             }
-            Step::Register { workload, register } => {
-                self.register(workload, register.as_deref(), generation).await
-            }
             Step::Drain { workload, instance } => self.drain(workload, instance, generation).await,
             Step::ScaleDown { workload, replicas, from, victims } => {
                 let number = scale_down::Number { from: *from, to: *replicas };
@@ -102,6 +111,14 @@ impl Executor<'_> {
             }
             Step::Remove { workload } => self.remove(workload, generation).await,
             Step::Cordon { node, cordoned } => self.cordon(node, *cordoned, generation).await,
+        }
+    }
+
+    async fn mark(&self, MarkRequest { generation, workload, mark, .. }: &MarkRequest) -> Progress {
+        match mark {
+            Mark::Register { register } => self.register(workload, register.as_deref(), *generation).await,
+            Mark::Registered { instances } => self.registered(workload, instances).await,
+            Mark::Unknown => Err(Stop::refused("the mark is not understood: run a newer agent")),
         }
     }
 

@@ -21,7 +21,7 @@ use bcs_schemas::{
         app::Template,
         cluster::{AgentPlace, EngineKind, SecretRef},
     },
-    step::{Instance, Step, StepRequest, StepResult, WorkloadKey},
+    step::{Instance, Mark, MarkRequest, Step, StepRequest, StepResult, WorkloadKey},
 };
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Namespace;
@@ -104,6 +104,20 @@ impl Lab {
 
     pub(crate) async fn run(&self, generation: u64, step: Step) -> StepResult {
         self.engine.execute(&StepRequest { generation, traceparent: None, not_after: None, step }).await
+    }
+
+    pub(crate) async fn mark(&self, generation: u64, workload: &WorkloadKey, mark: Mark) -> StepResult {
+        let request =
+            MarkRequest { generation, traceparent: None, not_after: None, workload: workload.clone(), mark };
+        self.engine.mark(&request).await
+    }
+
+    /// Whether a mark is written or not, it can be written again.
+    pub(crate) async fn mark_twice(&self, generation: u64, workload: &WorkloadKey, mark: Mark) {
+        for attempt in ["first", "second"] {
+            let result = self.mark(generation, workload, mark.clone()).await;
+            assert_eq!(result, StepResult::Done, "{attempt} attempt of {mark:?}");
+        }
     }
 
     /// A step is idempotent: what it did once it says to have done twice.

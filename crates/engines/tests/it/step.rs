@@ -4,7 +4,7 @@ use bcs_engines::{Engine, News};
 use bcs_schemas::{
     observation::EndpointPhase,
     resource::app::Registration,
-    step::{Instance, Step, StepResult},
+    step::{Instance, Mark, Step, StepResult},
 };
 use futures::StreamExt;
 use k8s_openapi::api::{
@@ -73,8 +73,7 @@ async fn where_instances_belong_is_written_onto_them_and_onto_those_to_come() {
     let lb: Vec<Registration> =
         serde_json::from_value(serde_json::json!([{ "registry": "lb", "port": "http" }])).expect("is a list");
     for (generation, register) in [(2, Some(lb)), (3, Some(Vec::new())), (4, None)] {
-        let step = Step::Register { workload: key.clone(), register: register.clone() };
-        lab.twice(generation, step).await;
+        lab.mark_twice(generation, &key, Mark::Register { register: register.clone() }).await;
         let told = |w: &World| {
             let endpoints = w.endpoints();
             let all = endpoints.iter().all(|e| e.register == register && before.contains(&instance(e)));
@@ -88,8 +87,61 @@ async fn where_instances_belong_is_written_onto_them_and_onto_those_to_come() {
         let text = register.as_ref().map(|list| serde_json::to_string(list).expect("is JSON"));
         assert_eq!(written.get("bcs.io/register"), text.as_ref());
     }
-    let stale = lab.run(3, Step::Register { workload: key.clone(), register: None }).await;
+    let stale = lab.mark(3, &key, Mark::Register { register: None }).await;
     assert_eq!(stale, StepResult::Stale { stamped: 4 });
+    let unknown = lab.mark(4, &key, Mark::Unknown).await;
+    assert!(matches!(unknown, StepResult::Refused { reason } if reason.contains("newer agent")));
+    lab.close().await;
+}
+
+#[tokio::test]
+async fn pods_with_a_gate_are_ready_when_they_are_said_to_be_registered_and_not_when_they_drain() {
+    let lab = Lab::open().await;
+    let key = lab.key.clone();
+    let mut world = lab.world();
+    let Step::ScaleUp { workload, mut template, labels, register, .. } = scale_up(&key, 2) else {
+        panic!("it is another step")
+    };
+    template.readiness_gate = true;
+    lab.twice(1, Step::ScaleUp { workload, template, labels, register, replicas: 2 }).await;
+    // Ready for the registries, and not yet for anybody else.
+    let serving = world.ready(2).await;
+    assert!(serving.iter().all(|e| e.registered == Some(false)), "{serving:?}");
+    let one = instance(&serving[0]);
+    let pods: Api<Pod> = Api::namespaced(lab.client.clone(), key.project.as_str());
+    let ready = async |name: &str| {
+        let pod = pods.get(name).await.expect("is there");
+        let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    assert!(!ready(&one.name).await);
+    let other = Instance { uid: "another incarnation".to_owned(), ..instance(&serving[1]) };
+    let known = Mark::Registered { instances: vec![one.clone(), other] };
+    lab.mark_twice(1, &key, known.clone()).await;
+    let registered = |w: &World| {
+        let found = w.endpoints();
+        let open = found.iter().filter(|e| e.registered == Some(true)).map(|e| instance(e));
+        let open: Vec<Instance> = open.collect();
+        if open == [one.clone()] { Ok(()) } else { Err(format!("{found:?}")) }
+    };
+    world.until(registered).await;
+    let until = |wanted: bool| {
+        let (ready, one) = (&ready, &one);
+        async move {
+            for _ in 0..400 {
+                if ready(&one.name).await == wanted {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+            }
+            panic!("ready is not {wanted}");
+        }
+    };
+    until(true).await;
+    lab.twice(1, drain(&key, &one)).await;
+    until(false).await;
+    lab.mark_twice(1, &key, known).await;
+    assert!(!ready(&one.name).await, "what drains is not let in again");
     lab.close().await;
 }
 

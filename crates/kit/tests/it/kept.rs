@@ -45,6 +45,7 @@ fn endpoint(instance: &str, phase: EndpointPhase) -> Endpoint {
         weight: 100,
         labels: Default::default(),
         register: None,
+        registered: None,
         phase,
         stopping: false,
         reason: None,

@@ -84,9 +84,9 @@ mod tests {
         let labels = |value: &str| Labels::from([("tier".to_owned(), value.to_owned())]);
         let lb = [Registration { registry: name("lb"), port: None, name: None, weight: None }];
         let open = Scope::default();
-        let asked = Scope { opt_in: true, ..open.clone() };
+        let asked = Scope { opt_in: true, only_if: None };
         let only = AppSelector { projects: vec![name("shop")], match_labels: labels("front") };
-        let front = Scope { only_if: Some(only), ..open.clone() };
+        let front = Scope { only_if: Some(only), opt_in: false };
         let none: &[Registration] = &[];
         for (scope, registry, project, tier, register, takes) in [
             (&open, "lb", "shop", "back", None, true),

@@ -107,6 +107,7 @@ impl Rights {
             }
             Service::Deploy => {
                 self.says(format!("bcs.agt.{site}.*.step"));
+                self.says(format!("bcs.agt.{site}.*.mark"));
                 self.follows(Service::Cluster, DEPLOY_CLUSTERS);
                 self.watches_observations();
             }

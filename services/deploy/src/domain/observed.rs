@@ -88,6 +88,8 @@ pub struct Instance {
     pub ready: bool,
     /// Whether it carries what the application wants of registries now.
     pub told: bool,
+    /// Whether the engine waits to hear that every registry has confirmed it.
+    pub gated: bool,
 }
 
 /// Where an instance stands on its way in and out of service.
@@ -280,6 +282,7 @@ fn instance(
         since: endpoint.since,
         ready: endpoint.phase == EndpointPhase::Ready,
         told: endpoint.register == app.spec.register,
+        gated: endpoint.registered == Some(false),
     }
 }
 

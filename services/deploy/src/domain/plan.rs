@@ -33,6 +33,8 @@ pub enum Action {
     ScaleUp(u32),
     /// Tell the instances in which registries they belong.
     Register,
+    /// Tell the engine that every registry has confirmed these.
+    Registered(Vec<Victim>),
     /// Take an instance out of service.
     Drain(Victim),
     /// Stop these, and let the engine keep fewer.
@@ -48,7 +50,7 @@ pub enum Action {
     Remove,
 }
 
-/// An instance that is to go.
+/// An instance that a step is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Victim {
     /// Its name.
@@ -79,6 +81,7 @@ pub fn plan(app: &App, observed: &Observed, now: Timestamp) -> Vec<PlannedStep> 
     // The last, so that an agent which is too old for it can do everything else.
     for (name, cluster) in observed.clusters.iter().filter(|(_, cluster)| cluster.unusable.is_none()) {
         tell(app, name, cluster, &mut steps);
+        open_gates(name, cluster, &mut steps);
     }
     steps
 }
@@ -132,6 +135,19 @@ fn tell(app: &App, name: &Name, cluster: &InCluster, steps: &mut Vec<PlannedStep
     for revision in ignorant.collect::<BTreeSet<_>>() {
         let (cluster, revision) = (name.clone(), revision.clone());
         steps.push(PlannedStep { cluster, revision, action: Action::Register });
+    }
+}
+
+/// Tells the engine what it waits to hear. What was registered once stays so: that a registry is in trouble later is no
+/// reason to take instances out of service.
+fn open_gates(name: &Name, cluster: &InCluster, steps: &mut Vec<PlannedStep>) {
+    let mut known: BTreeMap<&Name, Vec<Victim>> = BTreeMap::new();
+    for instance in cluster.instances.iter().filter(|i| i.gated && i.available()) {
+        known.entry(&instance.revision).or_default().push(Victim::of(instance));
+    }
+    for (revision, instances) in known {
+        let (cluster, revision) = (name.clone(), revision.clone());
+        steps.push(PlannedStep { cluster, revision, action: Action::Registered(instances) });
     }
 }
 

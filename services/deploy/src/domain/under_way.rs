@@ -85,6 +85,11 @@ fn expect(step: &PlannedStep, observed: &mut Observed, now: Timestamp) {
             let told = cluster.instances.iter_mut().filter(|i| i.revision == step.revision);
             told.for_each(|i| i.told = true);
         }
+        Action::Registered(instances) => {
+            let known =
+                cluster.instances.iter_mut().filter(|i| instances.iter().any(|known| known.uid == i.uid));
+            known.for_each(|i| i.gated = false);
+        }
         Action::ScaleDown { .. } | Action::Remove => (),
     }
 }

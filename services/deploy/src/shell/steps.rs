@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bcs_kit::{Bus, Clock, telemetry};
+use bcs_kit::{Bus, Clock, bus, telemetry};
 use bcs_schemas::{
-    step::{Instance, Step, StepRequest, StepResult, WorkloadKey},
+    step::{Instance, Mark, MarkRequest, Step, StepRequest, StepResult, WorkloadKey},
     subject,
 };
 use jiff::SignedDuration;
@@ -29,18 +29,20 @@ impl Agents {
     pub(crate) async fn execute(&self, key: &AppKey, app: &App, step: &PlannedStep) -> Result<(), String> {
         let PlannedStep { cluster, .. } = step;
         let patience = SignedDuration::try_from(PATIENCE).unwrap_or_default();
-        let request = StepRequest {
-            generation: app.generation,
-            traceparent: telemetry::current_traceparent(),
-            not_after: self.clock.now().saturating_add(patience).ok(),
-            step: wire(key, app, step),
+        let (generation, traceparent) = (app.generation, telemetry::current_traceparent());
+        let not_after = self.clock.now().saturating_add(patience).ok();
+        let site = self.bus.site();
+        let asked: Result<StepResult, bus::Error> = match wire(key, app, step) {
+            Wire::Step(step) => {
+                let request = StepRequest { generation, traceparent, not_after, step };
+                self.bus.insist(subject::agent_steps(site, cluster), &request, PATIENCE).await
+            }
+            Wire::Mark(workload, mark) => {
+                let request = MarkRequest { generation, traceparent, not_after, workload, mark };
+                self.bus.insist(subject::agent_marks(site, cluster), &request, PATIENCE).await
+            }
         };
-        let subject = subject::agent_steps(self.bus.site(), cluster);
-        let result: StepResult = self
-            .bus
-            .insist(subject, &request, PATIENCE)
-            .await
-            .map_err(|e| format!("agent of cluster {cluster}: {}", telemetry::chain(&e)))?;
+        let result = asked.map_err(|e| format!("agent of cluster {cluster}: {}", telemetry::chain(&e)))?;
         tracing::debug!(app = %key, %cluster, ?step, ?result, "step");
         match result {
             StepResult::Done => Ok(()),
@@ -54,11 +56,17 @@ impl Agents {
     }
 }
 
-fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Step {
+/// What an agent is sent.
+enum Wire {
+    Step(Step),
+    Mark(WorkloadKey, Mark),
+}
+
+fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Wire {
     let workload =
         WorkloadKey { project: key.project.clone(), app: key.name.clone(), revision: step.revision.clone() };
     let instance = |victim: &Victim| Instance { name: victim.name.clone(), uid: victim.uid.clone() };
-    match &step.action {
+    Wire::Step(match &step.action {
         Action::ScaleUp(replicas) => Step::ScaleUp {
             workload,
             template: app.template.clone(),
@@ -66,7 +74,13 @@ fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Step {
             register: app.spec.register.clone(),
             replicas: *replicas,
         },
-        Action::Register => Step::Register { workload, register: app.spec.register.clone() },
+        Action::Register => {
+            return Wire::Mark(workload, Mark::Register { register: app.spec.register.clone() });
+        }
+        Action::Registered(instances) => {
+            let instances = instances.iter().map(instance).collect();
+            return Wire::Mark(workload, Mark::Registered { instances });
+        }
         Action::Drain(victim) => Step::Drain { workload, instance: instance(victim) },
         Action::ScaleDown { keep, from, victims } => Step::ScaleDown {
             workload,
@@ -75,5 +89,5 @@ fn wire(key: &AppKey, app: &App, step: &PlannedStep) -> Step {
             victims: victims.iter().map(instance).collect(),
         },
         Action::Remove => Step::Remove { workload },
-    }
+    })
 }

@@ -1,6 +1,7 @@
 //! Take an instance out of service. The mark is written on the pod, so it survives an agent that restarts.
 
 use bcs_schemas::step::{Instance, WorkloadKey};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Patch;
 use serde_json::json;
 
@@ -20,9 +21,19 @@ impl Executor<'_> {
             return Ok(());
         }
         fresh(meta, generation)?;
-        if translate::annotation(meta, label::DRAINING).is_some() {
-            return Ok(());
+        if translate::annotation(meta, label::DRAINING).is_none() {
+            self.mark_draining(key, instance, meta, generation).await?;
         }
+        self.set_gate(key, &pod, false).await
+    }
+
+    async fn mark_draining(
+        &self,
+        key: &WorkloadKey,
+        instance: &Instance,
+        meta: &ObjectMeta,
+        generation: u64,
+    ) -> Progress {
         // A cost as well, long before the number falls: the controller reads pods and sets through caches of their own, and
         // may see a number before a cost that was written just before it. Not the lowest: that is for those whose drain is
         // through, or of several that drain the controller could stop the wrong one.
@@ -34,7 +45,7 @@ impl Executor<'_> {
                 label::DELETION_COST: label::DRAINING_COST,
             },
         }});
-        match within(pods.patch_metadata(&instance.name, &manager(), &Patch::Merge(&patch))).await {
+        match within(self.pods(key).patch_metadata(&instance.name, &manager(), &Patch::Merge(&patch))).await {
             Err(error) if error.missing() => Ok(()),
             result => Ok(result.map(drop)?),
         }

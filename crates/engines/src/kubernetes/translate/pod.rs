@@ -31,6 +31,7 @@ pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
         weight: annotation(&pod.metadata, label::WEIGHT).and_then(|w| w.parse().ok()).unwrap_or(100),
         labels: labels(pod),
         register: register(pod),
+        registered: registered(pod),
         phase,
         stopping: pod.metadata.deletion_timestamp.is_some(),
         reason,
@@ -66,7 +67,30 @@ pub(crate) fn condition<'a>(pod: &'a Pod, type_name: &str) -> Option<&'a PodCond
 
 /// Whether the pod says that it is ready.
 pub(crate) fn ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|c| c.status == "True")
+    open(pod, "Ready")
+}
+
+/// Whether its readiness gate of ours is open, if it has one.
+pub(crate) fn registered(pod: &Pod) -> Option<bool> {
+    let ours = gates(pod).any(|gate| gate == label::REGISTERED);
+    ours.then(|| open(pod, label::REGISTERED))
+}
+
+/// Whether the pod is ready, or only waits for the registries, which wait for this.
+fn serves(pod: &Pod) -> bool {
+    let but_for_us = || {
+        open(pod, "ContainersReady") && gates(pod).all(|gate| gate == label::REGISTERED || open(pod, gate))
+    };
+    ready(pod) || (registered(pod).is_some() && but_for_us())
+}
+
+fn gates(pod: &Pod) -> impl Iterator<Item = &str> {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref());
+    gates.unwrap_or_default().iter().map(|gate| gate.condition_type.as_str())
+}
+
+fn open(pod: &Pod, type_name: &str) -> bool {
+    condition(pod, type_name).is_some_and(|c| c.status == "True")
 }
 
 fn phase(pod: &Pod, now: Timestamp) -> (EndpointPhase, Option<String>, Timestamp) {
@@ -85,7 +109,7 @@ fn phase(pod: &Pod, now: Timestamp) -> (EndpointPhase, Option<String>, Timestamp
         let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or(0));
         let asked = stop_at.0.checked_sub(grace).unwrap_or(stop_at.0);
         (EndpointPhase::Draining, Some("is being deleted".to_owned()), asked)
-    } else if ready(pod) {
+    } else if serves(pod) {
         (EndpointPhase::Ready, None, since)
     } else {
         (EndpointPhase::Starting, Some(obstacle(pod)), since)

@@ -66,6 +66,30 @@ fn a_pod_says_in_which_registries_it_belongs_and_in_none_when_that_is_damaged() 
 }
 
 #[test]
+fn a_pod_that_only_waits_for_the_registries_is_ready_for_them() {
+    for (containers, other, ours, phase, registered) in [
+        ("True", "True", "False", EndpointPhase::Ready, false),
+        ("True", "True", "True", EndpointPhase::Ready, true),
+        ("False", "True", "False", EndpointPhase::Starting, false),
+        ("True", "False", "False", EndpointPhase::Starting, false),
+    ] {
+        let mut pod = pod(ready("False"));
+        pod["spec"]["readinessGates"] =
+            json!([{ "conditionType": label::REGISTERED }, { "conditionType": "example/other" }]);
+        let conditions =
+            [("ContainersReady", containers), ("example/other", other), (label::REGISTERED, ours)];
+        let list = pod["status"]["conditions"].as_array_mut().expect("a list");
+        list.extend(conditions.map(|(kind, status)| json!({ "type": kind, "status": status })));
+        let found = endpoint(pod);
+        assert_eq!((found.phase, found.registered), (phase, Some(registered)), "{conditions:?}");
+    }
+    let mut other = pod(ready("False"));
+    other["spec"]["readinessGates"] = json!([{ "conditionType": "example/other" }]);
+    let found = endpoint(other);
+    assert_eq!((found.phase, found.registered), (EndpointPhase::Starting, None), "that gate is none of ours");
+}
+
+#[test]
 fn a_ready_pod_is_a_ready_endpoint() {
     let found = endpoint(pod(ready("True")));
     assert_eq!((found.phase, found.reason.as_deref(), found.generation), (EndpointPhase::Ready, None, 4));

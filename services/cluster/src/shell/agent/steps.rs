@@ -1,14 +1,16 @@
 //! Carries out the steps that others ask for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use bcs_engines::Engine;
 use bcs_kit::{Tasks, bus, lease::Lease};
 use bcs_schemas::{
     FieldError,
     bucket::app_prefix,
-    step::{Step, StepRequest, StepResult},
+    step::{MarkRequest, Step, StepRequest, StepResult},
     subject,
 };
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Agent, Slot, observer::Mark};
@@ -34,6 +36,7 @@ struct Executor {
 pub(super) async fn serve(agent: &Agent, tasks: &Tasks, means: Means) -> Result<(), bus::Error> {
     let subject = subject::agent_steps(agent.bus.site(), &agent.cluster);
     let executor = Executor { agent: agent.clone(), means };
+    let marks = executor.clone();
     let handler = move |request: Result<StepRequest, FieldError>| {
         let executor = executor.clone();
         async move {
@@ -45,29 +48,56 @@ pub(super) async fn serve(agent: &Agent, tasks: &Tasks, means: Means) -> Result<
             result
         }
     };
-    agent.bus.serve(tasks, "agent-step", subject, handler).await
+    agent.bus.serve(tasks, "agent-step", subject, handler).await?;
+    let subject = subject::agent_marks(agent.bus.site(), &agent.cluster);
+    let handler = move |request: Result<MarkRequest, FieldError>| {
+        let executor = marks.clone();
+        async move {
+            let result = match request {
+                Ok(request) => executor.mark(&request).await,
+                Err(error) => StepResult::Refused { reason: format!("mark is not understood: {error}") },
+            };
+            executor.agent.report.step(&result);
+            result
+        }
+    };
+    agent.bus.serve(tasks, "agent-mark", subject, handler).await
 }
 
 impl Executor {
-    async fn execute(&self, request: &StepRequest) -> StepResult {
+    /// The engine, if something that was asked for may begin now.
+    fn may_begin(&self, not_after: Option<Timestamp>) -> Result<Arc<dyn Engine>, StepResult> {
         let now = self.agent.clock.now();
-        if let Some(not_after) = request.not_after.filter(|not_after| now > *not_after) {
+        if let Some(not_after) = not_after.filter(|not_after| now > *not_after) {
             // Whoever asked has given up, and may have planned something else since.
             let reason = format!(
                 "the step was to begin before {not_after}, and it is {now} here: ask again; if that repeats itself, set the clocks"
             );
-            return StepResult::Failed { reason };
+            return Err(StepResult::Failed { reason });
         }
         // What lay unread while the process was paused is perhaps somebody else's business by now. A step that begins just
         // before the lease is lost is fenced by the generation and the version that every write compares.
         if !self.means.lease.holds() {
             let reason = "this agent is not sure any more that the cluster is its own: ask again".to_owned();
-            return StepResult::Failed { reason };
+            return Err(StepResult::Failed { reason });
         }
-        let slot = self.means.engine.borrow().clone();
-        let engine = match slot {
+        self.means.engine.borrow().clone().map_err(|reason| StepResult::Failed { reason })
+    }
+
+    async fn mark(&self, request: &MarkRequest) -> StepResult {
+        let engine = match self.may_begin(request.not_after) {
             Ok(engine) => engine,
-            Err(reason) => return StepResult::Failed { reason },
+            Err(result) => return result,
+        };
+        let result = engine.mark(request).await;
+        tracing::debug!(cluster = %self.agent.cluster, mark = ?request.mark, ?result, "mark");
+        result
+    }
+
+    async fn execute(&self, request: &StepRequest) -> StepResult {
+        let engine = match self.may_begin(request.not_after) {
+            Ok(engine) => engine,
+            Err(result) => return result,
         };
         let result = engine.execute(request).await;
         tracing::debug!(cluster = %self.agent.cluster, step = ?request.step, ?result, "step");

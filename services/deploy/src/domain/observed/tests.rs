@@ -77,6 +77,7 @@ impl World {
             weight: 100,
             labels: Labels::new(),
             register: None,
+            registered: None,
             phase,
             stopping: false,
             reason: None,

@@ -99,6 +99,7 @@ impl Model {
                     since: at(self.second),
                     ready: false,
                     told: true,
+                    gated: false,
                 });
             }
         }
@@ -159,6 +160,10 @@ impl Model {
             Action::Register => {
                 let told = engine.instances.iter_mut().filter(|i| i.revision == step.revision);
                 told.for_each(|i| i.told = true);
+            }
+            Action::Registered(instances) => {
+                let known = |i: &Instance| instances.iter().any(|v| v.uid == i.uid);
+                engine.instances.iter_mut().filter(|i| known(i)).for_each(|i| i.gated = false);
             }
             Action::Remove => {
                 // What is told on old news is refused: an engine forgets only what keeps nothing.
@@ -344,6 +349,22 @@ fn instances_that_stay_are_told_once_where_they_belong_and_keep_running() {
     wanted.deleting_since = Some(at(1));
     let steps = plan(&wanted, &model.observed(), at(0));
     assert!(steps.iter().all(|s| matches!(s.action, Action::Drain(_))), "{steps:?}");
+}
+
+#[test]
+fn the_engine_hears_of_those_that_every_registry_has_confirmed_and_of_no_others() {
+    let wanted = app(&[3], "r1");
+    let mut model = Model::new(1);
+    model.settle(&wanted);
+    let instances = &mut model.engines.get_mut(&name("c0")).expect("known").instances;
+    instances.iter_mut().for_each(|i| i.gated = true);
+    instances[1].stage = Stage::Waiting("registry dns has not confirmed it".to_owned());
+    let known = [Victim::of(&instances[0]), Victim::of(&instances[2])];
+    model.report(&name("c0"));
+    let steps = plan(&wanted, &model.observed(), at(0));
+    assert_eq!(steps.iter().map(|s| &s.action).collect::<Vec<_>>(), [&Action::Registered(known.to_vec())]);
+    model.settle(&wanted);
+    assert_eq!(plan(&wanted, &model.observed(), at(0)), []);
 }
 
 #[test]

@@ -43,6 +43,7 @@ fn seen(stages: &[(&str, Stage)]) -> Observed {
         revision: name(revision),
         ready: *stage == Stage::Available,
         told: true,
+        gated: false,
         stage: stage.clone(),
         since: Timestamp::UNIX_EPOCH,
     };
