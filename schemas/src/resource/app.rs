@@ -1,6 +1,7 @@
 //! `App`: what runs, how many of it, where, and which registries must know it before it counts as available.
 
 mod register;
+mod surge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::register::{MAX_WEIGHT, Registration};
+pub use self::{
+    register::{MAX_WEIGHT, Registration},
+    surge::Surge,
+};
 use super::{ApiVersion, Labels, Metadata};
 use crate::{FieldError, Millis, Name};
 
@@ -212,17 +216,20 @@ pub struct ClusterSelector {
     pub weights: BTreeMap<Name, u32>,
 }
 
-/// How a new revision replaces the old one: surge first, one instance at a time.
+/// How a new revision replaces the old one: surge first, one instance at a time unless more may be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Update {
     /// A new instance that is not available after this long stops the rollout.
     pub progress_deadline: Millis,
+    /// How many instances more than wanted there may be meanwhile, and so how many are replaced at a time.
+    #[serde(skip_serializing_if = "Surge::is_default")]
+    pub max_surge: Surge,
 }
 
 impl Default for Update {
     fn default() -> Self {
-        Self { progress_deadline: Millis::from_secs(600) }
+        Self { progress_deadline: Millis::from_secs(600), max_surge: Surge::default() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What to do next for one application. Pure and level-triggered: the same world gives the same steps, whatever
 //! happened before, and every step may be done twice.
 //!
-//! A new revision replaces the old one **surge first**: one instance more than wanted is started, and an old one is
-//! taken out of service only when enough others are available. Nothing in service is stopped before its drain is
+//! A new revision replaces the old one **surge first**: instances more than wanted are started, one unless the
+//! application lets it be more, and old ones are taken out of service only when enough others are available. Nothing in service is stopped before its drain is
 //! through, and nothing is done in a cluster of which there is no news.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,9 +194,11 @@ impl<'a> World<'a> {
         Self { usable, serving, silent, live, rolling }
     }
 
-    /// Starts what is missing: all of it when there is nothing to replace, otherwise one more than wanted in all.
+    /// Starts what is missing: all of it when there is nothing to replace, otherwise no more in all than may be there
+    /// beyond what is wanted.
     fn start_new(&self, app: &App) -> Vec<PlannedStep> {
-        let mut budget = if self.rolling { (app.total() + 1).saturating_sub(self.live) } else { u32::MAX };
+        let most = app.total().saturating_add(app.spec.update.max_surge.of(app.total()));
+        let mut budget = if self.rolling { most.saturating_sub(self.live) } else { u32::MAX };
         let mut steps = Vec::new();
         for (name, part) in &self.usable {
             let missing = part.share.saturating_sub(part.started.max(count(&part.new))).min(budget);

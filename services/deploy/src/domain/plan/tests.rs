@@ -2,7 +2,7 @@
 //! confirm late, agents whose news is old. Whatever the order of things, what is wanted comes about, and nothing in
 //! service is stopped before it was taken out.
 
-use bcs_schemas::resource::AppSpec;
+use bcs_schemas::resource::{AppSpec, app::Surge};
 use proptest::prelude::*;
 
 use super::*;
@@ -36,6 +36,13 @@ fn app(shares: &[u32], revision: &str) -> App {
         held: Default::default(),
         stalled_generation: None,
     }
+}
+
+/// The same, which may have so many instances more while it is replaced.
+fn surging(app: App, surge: Surge) -> App {
+    let mut app = app;
+    app.spec.update.max_surge = surge;
+    app
 }
 
 fn at(second: i64) -> Timestamp {
@@ -177,6 +184,11 @@ impl Model {
         }
     }
 
+    /// Instances that serve or shall serve.
+    fn live(&self) -> u32 {
+        count(&self.engines.values().flat_map(|e| &e.instances).filter(|i| i.live()).collect::<Vec<_>>())
+    }
+
     fn available(&self) -> u32 {
         count(&self.engines.values().flat_map(|e| &e.instances).filter(|i| i.available()).collect::<Vec<_>>())
     }
@@ -248,6 +260,35 @@ fn a_new_revision_starts_one_first_and_takes_one_out_when_it_serves() {
         matches!(&steps[..], [PlannedStep { action: Action::Drain(_), revision, .. }] if *revision == name("r1")),
         "{steps:?}"
     );
+}
+
+#[test]
+fn as_many_are_replaced_at_a_time_as_there_may_be_more() {
+    let old = app(&[6, 4], "r1");
+    for (surge, asked) in [
+        (Surge::Instances(1), vec![Action::ScaleUp(1)]),
+        (Surge::Percent(30), vec![Action::ScaleUp(3)]),
+        (Surge::Instances(8), vec![Action::ScaleUp(6), Action::ScaleUp(2)]),
+        (Surge::Percent(100), vec![Action::ScaleUp(6), Action::ScaleUp(4)]),
+    ] {
+        let new = surging(app(&[6, 4], "r2"), surge);
+        let mut model = Model::new(2);
+        model.settle(&old);
+        let steps = plan(&new, &model.observed(), at(0));
+        assert_eq!(steps.iter().map(|s| s.action.clone()).collect::<Vec<_>>(), asked, "{surge}");
+        model.round(&new);
+        let clusters = [name("c0"), name("c1")];
+        for cluster in &clusters {
+            model.work(cluster);
+            (0..10).for_each(|_| model.progress(cluster, 0, None));
+            model.report(cluster);
+        }
+        let drains = plan(&new, &model.observed(), at(0));
+        let drains = drains.iter().filter(|s| matches!(s.action, Action::Drain(_))).count();
+        assert_eq!(u32::try_from(drains).expect("few"), surge.of(10), "{surge}");
+        model.settle(&new);
+        assert_eq!(model.holds(&new), Ok(()));
+    }
 }
 
 #[test]
@@ -439,12 +480,22 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     proptest::collection::vec(one, 0..120)
 }
 
+fn surges() -> impl Strategy<Value = Surge> {
+    prop_oneof![
+        2 => Just(Surge::default()),
+        2 => (1u32..10).prop_map(Surge::Instances),
+        1 => (1u32..=100).prop_map(Surge::Percent),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_happens_what_is_wanted_comes_about_and_nothing_in_service_is_stopped(happenings in happenings()) {
-        let mut wanted = app(&[2, 1], "r0");
+    fn whatever_happens_what_is_wanted_comes_about_and_nothing_in_service_is_stopped(
+        happenings in happenings(), surge in surges(),
+    ) {
+        let mut wanted = surging(app(&[2, 1], "r0"), surge);
         let mut model = Model::new(2);
         for happening in happenings {
             let cluster = |c: u8| name(&format!("c{c}"));
@@ -502,11 +553,40 @@ proptest! {
     }
 
     #[test]
-    fn clusters_that_are_worked_on_at_once_never_take_out_too_much_together(
-        happenings in proptest::collection::vec((0u8..6, 0u8..2, 0u8..8), 0..300), shares in (1u32..5, 1u32..4),
+    fn with_any_surge_never_fewer_serve_than_wanted_and_never_more_are_there_than_may_be(
+        happenings in proptest::collection::vec((0u8..4, 0u8..2, 0u8..8), 0..300), shares in (1u32..5, 0u32..4),
+        surge in surges(),
     ) {
         let shares = [shares.0, shares.1];
-        let (old, new) = (app(&shares, "r1"), app(&shares, "r2"));
+        let (old, new) = (app(&shares, "r1"), surging(app(&shares, "r2"), surge));
+        let mut model = Model::new(2);
+        model.settle(&old);
+        for (what, c, n) in happenings {
+            let cluster = name(&format!("c{c}"));
+            match what {
+                // An agent says what it did before it answers.
+                0 => plan(&new, &model.observed(), at(model.second)).iter().for_each(|step| {
+                    model.carry_out(step);
+                    model.report(&step.cluster);
+                }),
+                1 => model.work(&cluster),
+                2 => model.progress(&cluster, n.into(), None),
+                _ => model.report(&cluster),
+            }
+            prop_assert!(model.available() >= new.total(), "{model:?}");
+            prop_assert!(model.live() <= new.total() + surge.of(new.total()), "{model:?}");
+        }
+        model.settle(&new);
+        prop_assert_eq!(model.holds(&new), Ok(()));
+    }
+
+    #[test]
+    fn clusters_that_are_worked_on_at_once_never_take_out_too_much_together(
+        happenings in proptest::collection::vec((0u8..6, 0u8..2, 0u8..8), 0..300), shares in (1u32..5, 1u32..4),
+        surge in surges(),
+    ) {
+        let shares = [shares.0, shares.1];
+        let (old, new) = (app(&shares, "r1"), surging(app(&shares, "r2"), surge));
         let key = AppKey { project: name("demo"), name: name("web") };
         let mut model = Model::new(2);
         model.settle(&old);
