@@ -5,12 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bcs_kit::reconcile::{Reconciler, Waker};
 use bcs_schemas::Name;
+use futures::{StreamExt, stream};
 
 use super::{steps::Agents, world::World};
 use crate::domain::{
-    app::AppKey,
+    app::{App, AppKey},
     plan::{Action, PlannedStep},
 };
+
+/// Drains that one agent is asked for at a time.
+const AT_ONCE: usize = 16;
 
 /// An application in one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,15 +64,10 @@ impl Reconciler for Parts {
         let Some(app) = live.state.wanted(&part.app) else { return Ok(None) };
         let Some(begun) = self.begin(part) else { return Ok(None) };
         let mut done = Ok(());
-        for step in &begun.steps {
-            let starts = matches!(step.action, Action::ScaleUp(_));
-            if starts {
-                self.world.start_begins(&part.app, &part.cluster);
-            }
-            done = self.agents.execute(&part.app, app, step).await;
-            if starts {
-                self.world.start_ends(&part.app, &part.cluster, done.is_ok());
-            }
+        for some in together(&begun.steps) {
+            let asked: Vec<_> = some.iter().map(|step| self.carry_out(part, app, step)).collect();
+            let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+            done = answers.into_iter().collect();
             if done.is_err() {
                 break;
             }
@@ -81,7 +80,26 @@ impl Reconciler for Parts {
     }
 }
 
+/// Drains have nothing to do with each other, so they go together; of all other steps, each begins when the one before it
+/// is done.
+fn together(steps: &[PlannedStep]) -> impl Iterator<Item = &[PlannedStep]> {
+    let drains = |step: &PlannedStep| matches!(step.action, Action::Drain(_));
+    steps.chunk_by(move |one, next| drains(one) && drains(next))
+}
+
 impl Parts {
+    async fn carry_out(&self, part: &PartKey, app: &App, step: &PlannedStep) -> Result<(), String> {
+        let starts = matches!(step.action, Action::ScaleUp(_));
+        if starts {
+            self.world.start_begins(&part.app, &part.cluster);
+        }
+        let done = self.agents.execute(&part.app, app, step).await;
+        if starts {
+            self.world.start_ends(&part.app, &part.cluster, done.is_ok());
+        }
+        done
+    }
+
     /// Plans on what is seen now: what was to be done when this part was woken may be long ago.
     fn begin<'a>(&'a self, part: &'a PartKey) -> Option<Begun<'a>> {
         let live = self.world.machine.live();
@@ -116,5 +134,31 @@ impl Drop for Begun<'_> {
         if !self.ended {
             self.world.under_way().end(&self.part.app, &self.part.cluster);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::Victim;
+
+    #[test]
+    fn drains_go_together_and_everything_else_alone_and_in_its_order() {
+        let name = |text: &str| Name::new(text).expect("a label");
+        let drain = |uid: &str| Action::Drain(Victim { name: uid.to_owned(), uid: uid.to_owned() });
+        let actions = [
+            Action::Remove,
+            Action::ScaleUp(3),
+            Action::ScaleUp(4),
+            drain("a"),
+            drain("b"),
+            Action::Remove,
+            drain("c"),
+        ];
+        let step = |action: Action| PlannedStep { cluster: name("c0"), revision: name("r1"), action };
+        let steps = actions.map(step);
+        let sizes: Vec<usize> = together(&steps).map(<[PlannedStep]>::len).collect();
+        assert_eq!(sizes, [1, 1, 1, 2, 1, 1]);
+        assert_eq!(together(&steps).collect::<Vec<_>>().concat(), steps);
     }
 }
