@@ -15,11 +15,7 @@ use std::{
 };
 
 use bcs_schemas::resource::registry::PowerDnsDriver;
-use futures::{
-    StreamExt, TryStreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{layout::Spelling, session::Session};
 use super::{
@@ -28,9 +24,8 @@ use super::{
 };
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
-/// As many record sets are read before a write, a few at a time.
-const BATCH: usize = 50;
-const AT_ONCE: usize = 8;
+/// As many record sets are read before a write, and at most as many are written.
+const BATCH: usize = 200;
 /// How often the serial is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -71,8 +66,7 @@ impl PowerDns {
                 .ok_or_else(|| Failure::Rejected(format!("{} is no record set", change.place())))?;
             groups.entry((name, kind)).or_default().push(at);
         }
-        let reads = groups.keys().map(|(name, kind)| session.set(name, kind));
-        let found: Vec<_> = stream::iter(reads.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
+        let found = session.sets(&groups.keys().copied().collect::<Vec<_>>()).await?;
         let mut outcomes = vec![Outcome::Again; changes.len()];
         let mut sets = Vec::new();
         for (found, group) in found.iter().zip(groups.values()) {

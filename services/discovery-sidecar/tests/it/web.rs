@@ -4,7 +4,10 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -53,6 +56,8 @@ type Lost = Arc<Mutex<Option<(&'static str, &'static str)>>>;
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     lost: Lost,
+    /// Requests that passed.
+    passed: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -64,9 +69,9 @@ impl Proxy {
     pub(crate) async fn start_with(to: &str, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (lost, mut tasks) = (Lost::default(), JoinSet::new());
-        tasks.spawn(serve(listener, to.to_owned(), lost.clone(), tls));
-        Self { address, lost, _tasks: tasks }
+        let (lost, passed, mut tasks) = (Lost::default(), Arc::<AtomicUsize>::default(), JoinSet::new());
+        tasks.spawn(serve(listener, to.to_owned(), (lost.clone(), passed.clone()), tls));
+        Self { address, lost, passed, _tasks: tasks }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -78,18 +83,32 @@ impl Proxy {
         *self.lost.lock().expect("a lock") = Some((method, path));
     }
 
+    /// How many requests passed so far.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn lose_nothing(&self) {
         *self.lost.lock().expect("a lock") = None;
     }
 }
 
-async fn serve(listener: TcpListener, to: String, lost: Lost, tls: Option<TlsAcceptor>) {
+async fn serve(
+    listener: TcpListener,
+    to: String,
+    (lost, passed): (Lost, Arc<AtomicUsize>),
+    tls: Option<TlsAcceptor>,
+) {
     let (mut connections, client) = (JoinSet::new(), client());
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
         let (to, lost, client, tls) = (to.clone(), lost.clone(), client.clone(), tls.clone());
+        let passed = passed.clone();
         connections.spawn(async move {
-            let pass = service_fn(move |request| pass(client.clone(), to.clone(), lost.clone(), request));
+            let pass = service_fn(move |request| {
+                passed.fetch_add(1, Ordering::Relaxed);
+                pass(client.clone(), to.clone(), lost.clone(), request)
+            });
             let server = hyper::server::conn::http1::Builder::new();
             let _ = match tls {
                 None => server.serve_connection(TokioIo::new(stream), pass).await,

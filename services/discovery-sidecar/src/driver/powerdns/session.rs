@@ -1,6 +1,7 @@
 //! Calls of the HTTP API, and what their answers mean.
 
 use bcs_schemas::resource::registry::PowerDnsDriver;
+use futures::{StreamExt, TryStreamExt, stream};
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ use crate::{
 };
 
 const JSON: Option<&str> = Some("application/json");
+/// Record sets that are asked for at a time.
+const AT_ONCE: usize = 8;
 
 /// A zone that is reached, and the epoch that we write with.
 #[derive(Clone)]
@@ -165,14 +168,26 @@ impl Session {
         }
     }
 
-    /// One record set; an empty one if it is not there.
-    pub(super) async fn set(&self, name: &str, kind: &str) -> Result<RrSet, Failure> {
-        let zone = self.zone(&format!("?rrset_name={name}&rrset_type={kind}")).await?;
-        // Older servers answer with everything.
-        let found =
-            zone.rrsets.into_iter().find(|set| set.name.eq_ignore_ascii_case(name) && set.kind == kind);
-        let empty = || RrSet { name: name.to_owned(), kind: kind.to_owned(), ..RrSet::default() };
-        Ok(found.unwrap_or_else(empty))
+    /// These record sets, by name and type, in their order; empty ones for those that are not there. PowerDNS 4.7
+    /// reads the comments of the whole zone for every set, and tells them with it: such a one is asked for everything once.
+    pub(super) async fn sets(&self, wanted: &[(&str, &str)]) -> Result<Vec<RrSet>, Failure> {
+        let Some((first, rest)) = wanted.split_first() else { return Ok(Vec::new()) };
+        let mut told = self.about(first.0, first.1).await?;
+        let tells_more = told.iter().any(|set| !is(set, first));
+        let mut sets = vec![pick(&mut told, first)];
+        if tells_more && rest.len() > 1 {
+            let mut all = self.zone("").await?.rrsets;
+            sets.extend(rest.iter().map(|set| pick(&mut all, set)));
+        } else {
+            let reads: Vec<_> = rest.iter().map(|(name, kind)| self.about(name, kind)).collect();
+            let told: Vec<Vec<RrSet>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+            sets.extend(told.into_iter().zip(rest).map(|(mut told, set)| pick(&mut told, set)));
+        }
+        Ok(sets)
+    }
+
+    async fn about(&self, name: &str, kind: &str) -> Result<Vec<RrSet>, Failure> {
+        Ok(self.zone(&format!("?rrset_name={name}&rrset_type={kind}")).await?.rrsets)
     }
 
     /// All of them or none.
@@ -223,4 +238,15 @@ impl Session {
             self.http.failed(doing, &format!("is not PowerDNS's API: {}", self.http.said(answer)))
         })
     }
+}
+
+fn is(set: &RrSet, (name, kind): &(&str, &str)) -> bool {
+    set.name.eq_ignore_ascii_case(name) && set.kind == *kind
+}
+
+/// Takes out the set that is wanted.
+fn pick(sets: &mut Vec<RrSet>, wanted: &(&str, &str)) -> RrSet {
+    let found = sets.iter().position(|set| is(set, wanted)).map(|at| sets.swap_remove(at));
+    let (name, kind) = *wanted;
+    found.unwrap_or_else(|| RrSet { name: name.to_owned(), kind: kind.to_owned(), ..RrSet::default() })
 }

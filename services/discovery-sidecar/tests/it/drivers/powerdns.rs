@@ -256,6 +256,29 @@ async fn a_write_whose_answer_was_lost_is_found_by_the_next_reading() {
 }
 
 #[tokio::test]
+async fn a_batch_for_many_names_does_not_read_the_comments_of_the_whole_zone_for_each_of_them() {
+    let pdns = Pdns::start().await;
+    let proxy = Proxy::start(&pdns.url()).await;
+    let hand =
+        Hand::with(pdns.spec_at(&proxy.url(), &pdns.directory.path().join("key"), serde_json::json!({})));
+    hand.fence(1).await;
+    let puts = |first: u32| -> Vec<Change> {
+        let of = |number: u32| {
+            let app = name(&format!("app-{}", number % 40));
+            hand.put(Endpoint { app, ..endpoint(first + number) }, None)
+        };
+        (0..80).map(of).collect()
+    };
+    hand.done(&puts(0)).await;
+    let before = proxy.passed();
+    hand.done(&puts(1000)).await;
+    let asked = proxy.passed() - before;
+    assert!(asked < 10, "{asked} requests for one batch");
+    assert_eq!(hand.items().await.len(), 160);
+    assert_eq!(pdns.dig("app-7.shop.bcs.local").len(), 4);
+}
+
+#[tokio::test]
 async fn what_others_change_in_the_zone_is_told_and_our_own_changes_are_not() {
     let pdns = Pdns::start().await;
     let hand = Hand::of(&pdns);
