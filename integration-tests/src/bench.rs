@@ -6,15 +6,21 @@ mod clusters;
 mod cold_start;
 mod commands;
 mod docs;
+mod drain;
 mod failover;
 mod idle;
 mod load;
 mod machine;
+mod place;
 mod pods;
 mod propagate;
 mod register;
+mod registry;
 mod report;
+mod resync;
+mod rollout;
 mod sample;
+mod site;
 mod usage;
 
 use std::{
@@ -47,6 +53,15 @@ struct Arguments {
     /// How often product and floor take turns
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
+    /// Registries that `register`, `drain` and `resync` measure; all of them when none is named
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    registry: Vec<registry::Kind>,
+    /// No more endpoints than this in `resync`
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    endpoints: u32,
+    /// How many instances `rollout` replaces
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    instances: u32,
     #[command(subcommand)]
     server: Option<Server>,
 }
@@ -56,6 +71,9 @@ enum Scenario {
     Commands,
     Propagate,
     Register,
+    Drain,
+    Resync,
+    Rollout,
     ColdStart,
     Failover,
     Idle,
@@ -81,11 +99,19 @@ impl Scenario {
         self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
     }
 
-    async fn run(self, lab: &Lab, rounds: usize) -> Result<Report> {
+    async fn run(self, lab: &Lab, arguments: &Arguments) -> Result<Report> {
+        let rounds = arguments.rounds;
+        let registries = match &*arguments.registry {
+            [] => registry::Kind::value_variants(),
+            named => named,
+        };
         match self {
             Self::Commands => Box::pin(commands::run(lab, rounds)).await,
             Self::Propagate => Box::pin(propagate::run(lab, rounds)).await,
-            Self::Register => Box::pin(register::run(lab, rounds)).await,
+            Self::Register => Box::pin(register::run(lab, rounds, registries)).await,
+            Self::Drain => Box::pin(drain::run(lab, rounds, registries)).await,
+            Self::Resync => Box::pin(resync::run(lab, rounds, registries, arguments.endpoints)).await,
+            Self::Rollout => Box::pin(rollout::run(lab, arguments.instances)).await,
             Self::ColdStart => Box::pin(cold_start::run(lab, rounds)).await,
             Self::Failover => Box::pin(failover::run(lab, rounds)).await,
             Self::Idle => Box::pin(idle::run(lab, rounds)).await,
@@ -143,7 +169,7 @@ async fn measure(arguments: &Arguments) -> Result<ExitCode> {
 async fn one(scenario: Scenario, arguments: &Arguments) -> Result<Report> {
     let lab = Lab::new()?;
     let load = machine::load();
-    let result = scenario.run(&lab, arguments.rounds).await;
+    let result = scenario.run(&lab, arguments).await;
     let mut report = result.inspect_err(|_| lab.show_logs()).with_context(|| scenario.name())?;
     report.scenario = scenario.name();
     report.machine = machine::describe(&report.versions, &load);

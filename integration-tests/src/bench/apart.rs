@@ -69,7 +69,14 @@ pub(super) fn target(name: &str) -> Result<Target> {
     Ok(bcs_kit::machine::target(&Name::new("bench")?, "app", &Name::new(name)?))
 }
 
-fn service(lab: &Lab, service: Service, called: &str, nats: &str, journal: &str) -> Result<Process> {
+/// A service as a process of its own.
+pub(super) fn service(
+    lab: &Lab,
+    service: Service,
+    called: &str,
+    nats: &str,
+    journal: &str,
+) -> Result<Process> {
     let mut command = Command::new(built(&format!("bcs-{service}"))?);
     command.env("BCS__BUS__URL", nats).env("BCS__JOURNAL_URL", journal);
     Process::start(lab, &format!("{service}-{called}"), command).context("a service cannot be started")

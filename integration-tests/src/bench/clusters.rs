@@ -1,4 +1,5 @@
-//! Simulated clusters, all in one process of their own, whose pods do not answer: what runs in them is not measured.
+//! Simulated clusters, all in one process of their own, whose pods do not answer unless somebody asks them something: what
+//! runs in them is not measured.
 
 use std::{io::Write, path::PathBuf, time::Duration};
 
@@ -31,6 +32,9 @@ pub(super) struct Serve {
     /// Where their kubeconfigs are written
     #[arg(long)]
     directory: PathBuf,
+    /// Pods answer HTTP
+    #[arg(long)]
+    http: bool,
 }
 
 const READY: &str = "ready";
@@ -63,7 +67,7 @@ pub(super) async fn serve(serve: Serve) -> Result<()> {
     for number in 0..serve.count {
         let config = Config {
             name: name(number),
-            http: false,
+            http: serve.http,
             pod_network: Some(network(serve.count, number).parse()?),
             nodes: serve.nodes,
             node_pods: PODS,
@@ -91,11 +95,20 @@ impl Clusters {
     }
 
     pub(super) async fn of(lab: &Lab, count: usize, nodes: usize) -> Result<Self> {
+        Self::launch(lab, count, nodes, &[]).await
+    }
+
+    /// One whose pods answer.
+    pub(super) async fn answering(lab: &Lab, nodes: usize) -> Result<Self> {
+        Self::launch(lab, 1, nodes, &["--http"]).await
+    }
+
+    async fn launch(lab: &Lab, count: usize, nodes: usize, more: &[&str]) -> Result<Self> {
         let directory = lab.path().join("kubeconfigs");
         std::fs::create_dir_all(&directory)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve-clusters", "--count", &count.to_string(), "--nodes", &nodes.to_string()]);
-        command.arg("--directory").arg(&directory);
+        command.args(more).arg("--directory").arg(&directory);
         let process = Process::start(lab, "serve-clusters", command)?;
         wait_until(LONGEST, "clusters start", async || {
             let said = process.output();

@@ -154,7 +154,7 @@ async fn compare(lab: &Lab, journals: &Journals, rounds: usize) -> Result<Vec<Ro
         Row::new("CPU of the service", "s", used[0]).over(used[1]),
         Row::new("peak RSS of the service", "MiB", service[0].peak()?).over(service[1].peak()?),
     ];
-    rows.extend(meter.rows()?);
+    rows.extend(meter.rows("")?);
     rows.iter_mut().for_each(|row| row.metric = format!("{on}: {}", row.metric));
     Ok(rows)
 }

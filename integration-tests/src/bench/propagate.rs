@@ -64,7 +64,7 @@ pub(super) async fn run(lab: &Lab, rounds: usize) -> Result<Report> {
             rows.extend(Box::pin(bench.compare(count, load, rounds, &mut meter)).await?);
         }
     }
-    rows.extend(meter.rows()?);
+    rows.extend(meter.rows("")?);
     let versions = vec![
         machine::version("nats-server", "NATS_SERVER_BIN", "--version"),
         "all clusters simulated in one process on the same machine".to_owned(),

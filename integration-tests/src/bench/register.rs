@@ -1,123 +1,107 @@
 //! How soon an instance that became ready is found in a registry by somebody who only knows the registry. The product's
 //! side begins where an agent writes the endpoint; the floor writes into the registry itself.
 
-mod etcd;
-mod file;
-mod place;
-mod seen;
-
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use bcs_schemas::observation::EndpointPhase;
 use tokio::time::Instant;
 
 use super::{
-    machine,
+    load,
+    place::{self, LOADS, Load, Place},
+    registry::{App, Instance, Kind, Side},
     report::{Report, Row, Target},
     sample::Rounds,
-    usage::{Meter, Watched},
 };
 use crate::harness::Lab;
-use place::Place;
 
-/// How many a second, and how many in a turn.
-const LOADS: [(u32, u32); 2] = [(50, 100), (1000, 2000)];
-
-/// One who becomes ready.
-struct Sent {
-    uid: String,
-    /// When that was said.
-    at: Instant,
-    /// How long until the one to whom it was said had kept it.
-    kept: Duration,
-}
-
-/// A registry as an outside client sees it, and the way into it by hand.
-trait Registry {
-    const NAME: &'static str;
-    /// The cluster whose sidecar keeps it.
-    const CLUSTER: &'static str;
-
-    /// Instances that the client sees come.
-    fn seen(&self) -> &seen::Seen;
-    /// Everything that is there now.
-    async fn listed(&self) -> Result<Vec<String>>;
-    /// Writes an entry by hand, at the moment that it gives back.
-    async fn put(&self, uid: String) -> Result<Sent>;
-    /// Takes out everything that was written by hand.
-    async fn clear(&self) -> Result<()>;
+/// What a turn gave.
+struct Turn {
+    took: Vec<Duration>,
+    /// How long the bus took to keep each.
+    kept: Vec<Duration>,
+    missing: usize,
+    extra: usize,
 }
 
 /// Runs the scenario.
-pub(super) async fn run(lab: &Lab, rounds: usize) -> Result<Report> {
-    let place = Box::pin(Place::start(lab)).await?;
+pub(super) async fn run(lab: &Lab, rounds: usize, registries: &[Kind]) -> Result<Report> {
     let mut rows = Vec::new();
-    let mut meter = Meter::new(vec![
-        Watched::new("nats-server", place.nats.pid()?),
-        Watched::new("etcd", place.etcd.pid()?),
-        Watched::new("sidecar (etcd)", place.sidecars[0].pid()?),
-        Watched::new("sidecar (file)", place.sidecars[1].pid()?),
-        Watched::bench(),
-    ]);
-    let etcd = etcd::Registry::open(&place).await?;
-    let file = file::Registry::open(&place)?;
-    for load in LOADS {
-        rows.extend(Box::pin(compare(&etcd, &place, load, rounds, &mut meter)).await?);
-        rows.extend(Box::pin(compare(&file, &place, load, rounds, &mut meter)).await?);
+    for kind in registries {
+        let mut place = Box::pin(Place::start(lab, *kind)).await?;
+        for load in LOADS {
+            let compared = Box::pin(compare(&mut place, load, rounds)).await;
+            rows.extend(compared.with_context(|| format!("{}, {}/s", kind.name(), load.rate))?);
+        }
+        rows.extend(place.meter.rows(place.name())?);
     }
-    rows.extend(meter.rows()?);
-    let versions = vec![
-        machine::version("nats-server", "NATS_SERVER_BIN", "--version"),
-        machine::version("etcd", "ETCD_BIN", "--version"),
-        "endpoints of about 500 bytes".to_owned(),
-    ];
-    Ok(Report { rows, versions, ..Report::default() })
+    Ok(Report { rows, versions: place::versions(registries), ..Report::default() })
 }
 
-async fn compare<R: Registry>(
-    registry: &R,
-    place: &Place,
-    (rate, count): (u32, u32),
-    rounds: usize,
-    meter: &mut Meter,
-) -> Result<Vec<Row>> {
+async fn compare(place: &mut Place, load: Load, rounds: usize) -> Result<Vec<Row>> {
     let (mut ours, mut floor, mut kept) = (Rounds::default(), Rounds::default(), Rounds::default());
     let (mut missing, mut extra) = (0, 0);
-    for round in 0..rounds {
-        let begin = meter.begin()?;
-        let turn = Box::pin(place.turn(registry, round, rate, count)).await?;
-        meter.end_of_ours(&begin)?;
+    for _ in 0..rounds {
+        place.warm().await?;
+        let begin = place.meter.begin()?;
+        let instances = place.fresh(Side::Ours, load.count);
+        let turn = Box::pin(product(place, load, &instances)).await?;
+        place.meter.end_of_ours(&begin)?;
         ours.add(&turn.took)?;
         kept.add(&turn.kept)?;
         missing += turn.missing;
-        extra += turn.extra;
-        let begin = meter.begin()?;
-        floor.add(&by_hand(registry, round, rate, count).await?)?;
-        meter.end_of_floor(&begin)?;
-        registry.clear().await?;
+        extra += turn.extra + place.drain(&instances).await?;
+        place.sidecar.pause()?;
+        let begin = place.meter.begin()?;
+        let instances = place.fresh(Side::ByHand, load.count);
+        floor.add(&place.by_hand(load, &instances, true).await?)?;
+        place.meter.end_of_floor(&begin)?;
+        place.clear(&instances).await?;
+        place.sidecar.resume()?;
     }
-    let what = format!("{}, {rate}/s: ready → visible", R::NAME);
-    let p50 = Row::quantile(&what, 0.5, &ours, &floor);
-    let p99 = Row::quantile(&what, 0.99, &ours, &floor);
-    let kept = Row::new(
-        format!("{}, {rate}/s: of this until the bus has kept it, p50", R::NAME),
-        "ms",
-        kept.millis(0.5),
-    );
+    let name = format!("{}, {}/s", place.name(), load.rate);
+    let what = format!("{name}: ready → visible");
+    let count = |what: &str, count: usize| {
+        Row::new(format!("{name}: {what}"), "", count as f64).target(Target::Exactly(0.0))
+    };
     Ok(vec![
-        p50.target(Target::Below(100.0)).target(Target::RatioAtMost(3.0)),
-        p99.target(Target::Below(1000.0)),
-        kept,
-        Row::new(format!("{}, {rate}/s: missing", R::NAME), "", f64::from(missing))
-            .target(Target::Exactly(0.0)),
-        Row::new(format!("{}, {rate}/s: extra", R::NAME), "", f64::from(extra)).target(Target::Exactly(0.0)),
+        Row::quantile(&what, 0.5, &ours, &floor)
+            .target(Target::Below(100.0))
+            .target(Target::RatioAtMost(3.0)),
+        Row::quantile(&what, 0.99, &ours, &floor).target(Target::Below(1000.0)),
+        Row::new(format!("{name}: of this until the bus has kept it, p50"), "ms", kept.millis(0.5)),
+        count("missing", missing),
+        count("extra", extra),
     ])
 }
 
-async fn by_hand<R: Registry>(registry: &R, round: usize, rate: u32, count: u32) -> Result<Vec<Duration>> {
-    let put = |number| registry.put(format!("floor-{rate}-{round}-{number}"));
-    let sent = super::load::paced(rate, count, put).await?;
-    let took = registry.seen().wait(&sent).await;
-    anyhow::ensure!(took.len() == sent.len(), "the floor itself lost entries");
-    Ok(took)
+/// Instances become ready one after the other, and are seen.
+async fn product(place: &Place, load: Load, instances: &[Instance]) -> Result<Turn> {
+    let ready = |number: u32| {
+        let one = instances[number as usize];
+        async move {
+            place.watch.expect(one, true);
+            let at = Instant::now();
+            Ok((number, at, place.site.say(one, EndpointPhase::Ready).await?))
+        }
+    };
+    let mut sent = load::paced(load.rate, load.count, ready).await?;
+    sent.sort_by_key(|(number, ..)| *number);
+    let seen = place.watch.wait(instances, true).await;
+    let took: Vec<Duration> = seen
+        .iter()
+        .zip(&sent)
+        .filter_map(|(seen, (_, at, _))| Some(seen.as_ref()?.duration_since(*at)))
+        .collect();
+    ensure!(!took.is_empty(), "no instance was ever seen");
+    let found = place.registry.look(&App::all(Side::Ours, place::APPS)).await?;
+    let there = instances.iter().filter(|one| found.contains(&one.number)).count();
+    let missing = instances.len() - there.min(took.len());
+    Ok(Turn {
+        kept: sent.iter().map(|(.., kept)| *kept).collect(),
+        missing,
+        extra: found.len() - there,
+        took,
+    })
 }

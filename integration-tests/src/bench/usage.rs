@@ -10,13 +10,13 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// A process under observation.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) pid: u32,
 }
 
 impl Watched {
-    pub(super) fn new(name: &'static str, pid: u32) -> Self {
-        Self { name, pid }
+    pub(super) fn new(name: &str, pid: u32) -> Self {
+        Self { name: name.to_owned(), pid }
     }
 
     /// This process: the load, and the floor where it runs here.
@@ -91,15 +91,16 @@ impl Meter {
         Ok(self.begin()?.iter().zip(begin).map(|(now, then)| now - then).collect())
     }
 
-    /// A row of CPU seconds and one of peak memory for each process.
-    pub(super) fn rows(&self) -> Result<Vec<Row>> {
+    /// A row of CPU seconds and one of peak memory for each process; `of` says of what, if there is more than one thing.
+    pub(super) fn rows(&self, of: &str) -> Result<Vec<Row>> {
+        let of = if of.is_empty() { String::new() } else { format!("{of}: ") };
         let mut rows = Vec::new();
         for (i, watched) in self.watched.iter().enumerate() {
-            let cpu = Row::new(format!("CPU of {} on the turns of BCS", watched.name), "s", self.ours[i]);
+            let cpu = Row::new(format!("{of}CPU of {} on the turns of BCS", watched.name), "s", self.ours[i]);
             rows.push(cpu.over(self.floor[i]));
         }
         for watched in &self.watched {
-            rows.push(Row::new(format!("peak RSS of {}", watched.name), "MiB", watched.peak()?));
+            rows.push(Row::new(format!("{of}peak RSS of {}", watched.name), "MiB", watched.peak()?));
         }
         Ok(rows)
     }

@@ -22,8 +22,9 @@ const STARTS_WITHIN: Duration = Duration::from_secs(30);
 impl Etcd {
     /// Starts one.
     pub async fn start(lab: &Lab) -> Result<Self> {
-        let data = lab.path().join("etcd");
-        let mut etcd = Self { process: None, data, port: free_port()?, peer_port: free_port()? };
+        let (port, peer_port) = (free_port()?, free_port()?);
+        let data = lab.path().join(format!("etcd-{port}"));
+        let mut etcd = Self { process: None, data, port, peer_port };
         etcd.start_again(lab).await?;
         Ok(etcd)
     }
