@@ -66,7 +66,7 @@ async fn measure(lab: &Lab, kind: Kind, size: u32, rounds: usize) -> Result<Vec<
     let apps = size.div_ceil(OF_AN_APP);
     let name = kind.name().to_ascii_lowercase();
     let site = Site::start(lab, &format!("full-{name}-{size}")).await?;
-    let empty = nothing(lab, kind, &name, size).await?;
+    let empty = Box::pin(nothing(lab, kind, &name, size)).await?;
     let of = |side| (0..size).map(|number| Instance::new(side, number, apps)).collect::<Vec<_>>();
     let (ours, by_hand) = (of(Side::Ours), of(Side::ByHand));
     site.say_all(&ours, EndpointPhase::Ready).await?;

@@ -25,10 +25,14 @@ pub(super) struct Registry {
     by_hand: Mutex<BTreeSet<Instance>>,
 }
 
-/// What was read last: a replaced file is another inode.
+/// Inode, nanosecond and length: a replaced file is another inode.
+type Stamp = (u64, i64, u64);
+
+/// Reads a file again when it was replaced.
 struct Reader {
     path: PathBuf,
-    last: Mutex<(Option<(u64, i64, u64)>, BTreeSet<u32>)>,
+    /// As it was, and what it held.
+    last: Mutex<(Option<Stamp>, BTreeSet<u32>)>,
 }
 
 impl Registry {

@@ -1,6 +1,11 @@
 //! HAProxy, written and asked by its runtime API.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use futures::{FutureExt, future::BoxFuture};
@@ -96,7 +101,7 @@ fn in_service(row: &str) -> Option<u32> {
 }
 
 impl Talk {
-    async fn begin(socket: &PathBuf) -> Result<Self> {
+    async fn begin(socket: &Path) -> Result<Self> {
         let mut talk = Self { stream: UnixStream::connect(socket).await?, read: Vec::new() };
         talk.ask(&["prompt".to_owned()]).await?;
         Ok(talk)

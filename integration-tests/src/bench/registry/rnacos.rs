@@ -1,6 +1,6 @@
 //! rnacos, a server that speaks the protocol of Nacos, written and asked over HTTP.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
@@ -81,7 +81,7 @@ impl Rnacos {
     }
 }
 
-fn process(lab: &Lab, directory: &PathBuf, settings: &str, port: u16) -> Result<Process> {
+fn process(lab: &Lab, directory: &Path, settings: &str, port: u16) -> Result<Process> {
     let file = directory.join("env");
     fs::write(&file, settings)?;
     let mut command =
