@@ -1,6 +1,6 @@
 //! A rolling update under load: every instance of an application is replaced while users send requests, some through HAProxy
 //! and some to the addresses that they resolve through BIND, which they remember as long as they may. Once as the product
-//! does it, waiting for every registry to confirm a drain, and once told not to wait, by settings of the application.
+//! does it, waiting for every registry to confirm a drain, and once told not to wait, by a setting of the application.
 
 mod platform;
 mod traffic;
@@ -32,12 +32,12 @@ const RATE: u32 = 200;
 /// How long the load goes on when the update is over.
 const AFTER: Duration = Duration::from_secs(2);
 
-/// How an application waits for its registries.
+/// How an application waits for its registries when an instance leaves.
 #[derive(Clone, Copy)]
 enum Waits {
     /// As it comes.
     ForAll,
-    /// It asks for no registry, and gives none any time.
+    /// It gives them no time.
     ForNone,
 }
 
@@ -122,7 +122,6 @@ fn spec(instances: u32, tag: &str, waits: Waits) -> Value {
         "update": { "maxSurge": format!("{SURGE}%") },
     });
     if let Waits::ForNone = waits {
-        spec["register"] = json!([]);
         spec["drain"] = json!({ "deadline": "0s" });
     }
     spec
