@@ -1,15 +1,17 @@
 //! The bus that tests run on: one nats-server, or a cluster of three, on free ports of loopback and in directories of
-//! their own, and a wire to it that can be cut. Only tests depend on it.
+//! their own, a wire to it that can be cut, and a clock that can be moved. Only tests depend on it.
 //!
 //! A test that does not care runs on one server, and on three when `BCS_TEST_NATS=cluster` says so. One that is about what a
 //! cluster does otherwise runs on both, always: see [`on_one_and_three`].
 
+mod clock;
 mod layout;
 mod port;
 mod server;
 mod wire;
 
 pub use self::{
+    clock::MovableClock,
     layout::{Layout, Servers},
     port::free_port,
     server::TestBus,

@@ -54,7 +54,7 @@ async fn run(world: &World, fault: &Fault, lasting: Duration) -> Result<()> {
             let clock = world.clock(part)?;
             clock.set(seconds.into())?;
             sleep(lasting).await;
-            clock.set(0)
+            Ok(clock.set(0)?)
         }
     }
 }

@@ -3,7 +3,6 @@
 
 mod binary;
 mod cli;
-mod clock;
 mod cluster;
 mod etcd;
 mod kubesim;
@@ -14,12 +13,11 @@ mod process;
 mod up;
 mod wait;
 
-pub use bcs_testbus::{Mood, Servers, Wire, free_port};
+pub use bcs_testbus::{Mood, MovableClock, Servers, Wire, free_port};
 
 pub use self::{
     binary::{bcs, built, find},
     cli::{Cli, Ran},
-    clock::MovableClock,
     cluster::NatsCluster,
     etcd::Etcd,
     kubesim::{ApiServer, Kubesim},

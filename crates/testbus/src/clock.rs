@@ -3,10 +3,9 @@
 
 use std::{
     fs,
+    io::{Error, ErrorKind, Result},
     path::{Path, PathBuf},
 };
-
-use anyhow::{Context, Result};
 
 /// A clock that is right until it is moved.
 #[derive(Clone, Debug)]
@@ -44,7 +43,7 @@ impl MovableClock {
         // Replaced whole: it is read at any moment.
         let fresh = self.file.with_extension("fresh");
         fs::write(&fresh, format!("{seconds:+}\n"))?;
-        fs::rename(&fresh, &self.file).with_context(|| self.file.display().to_string())
+        fs::rename(&fresh, &self.file)
     }
 }
 
@@ -61,7 +60,10 @@ fn library() -> Result<PathBuf> {
     ["/usr/lib", "/usr/local/lib", "/usr/lib64"]
         .iter()
         .find_map(|directory| below(Path::new(directory)))
-        .context("libfaketime is missing: install Debian's libfaketime, or name it in BCS_LIBFAKETIME")
+        .ok_or_else(|| {
+            let words = "libfaketime is missing: install Debian's libfaketime, or name it in BCS_LIBFAKETIME";
+            Error::new(ErrorKind::NotFound, words)
+        })
 }
 
 #[cfg(test)]
@@ -72,8 +74,8 @@ mod tests {
 
     #[test]
     fn a_process_lives_by_the_clock_that_it_was_given() {
-        let lab = crate::harness::Lab::new().expect("a lab");
-        let clock = MovableClock::new(lab.path().join("clock")).expect("a clock");
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = MovableClock::new(directory.path().join("clock")).expect("a clock");
         let now = |environment: Vec<(&'static str, String)>| -> i64 {
             let said = Command::new("date").arg("+%s").envs(environment).output().expect("date runs");
             String::from_utf8_lossy(&said.stdout).trim().parse().expect("seconds")
