@@ -4,14 +4,17 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use futures::StreamExt;
 use imbl::OrdMap;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::Store;
 use crate::{Tasks, bus::Error};
@@ -26,6 +29,10 @@ struct Inner<T> {
     entries: RwLock<OrdMap<String, Arc<T>>>,
     synced: watch::Sender<bool>,
     changes: broadcast::Sender<Change<T>>,
+    /// How often somebody asked for everything to be read again, and up to which of these that was done.
+    asked: AtomicU64,
+    read: watch::Sender<u64>,
+    again: Notify,
 }
 
 /// A change of one key.
@@ -92,6 +99,14 @@ impl<T> View<T> {
         *self.0.synced.borrow()
     }
 
+    /// Reads everything again, and waits until that is done: a watch may be silent for seconds before it is known to be broken.
+    pub async fn read_again(&self) {
+        let asked = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.again.notify_one();
+        // The sender lives as long as this view.
+        let _ = self.0.read.subscribe().wait_for(|read| *read >= asked).await;
+    }
+
     /// The changes from now on. Ask before taking a snapshot, and nothing falls between the two.
     pub fn changes(&self) -> Changes<T> {
         Changes(self.0.changes.subscribe())
@@ -118,6 +133,9 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
             entries: RwLock::new(OrdMap::new()),
             synced: watch::Sender::new(false),
             changes: broadcast::Sender::new(LAG),
+            asked: AtomicU64::new(0),
+            read: watch::Sender::new(0),
+            again: Notify::new(),
         }));
         let (store, mirror, filter) = (self.clone(), view.clone(), filter.to_owned());
         let stopping = tasks.stopping();
@@ -135,6 +153,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
             let mirrored = tokio::select! {
                 mirrored = self.mirror_until_gap(view, filter) => mirrored,
                 () = self.reconnected() => Ok(()),
+                () = view.0.again.notified() => continue,
             };
             match mirrored {
                 Ok(()) => tracing::debug!(bucket = self.name(), "watch ended, reading again"),
@@ -147,6 +166,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
     }
 
     async fn mirror_until_gap(&self, view: &View<T>, filter: &str) -> Result<(), Error> {
+        let asked = view.0.asked.load(Ordering::SeqCst);
         let (mut left, mut messages) = self.follow(filter).await?;
         let mut seen = BTreeSet::new();
         while left > 0 {
@@ -163,6 +183,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Store<T> {
             view.apply(key.clone(), None);
         }
         view.0.synced.send_replace(true);
+        view.0.read.send_replace(asked);
         while let Some(message) = messages.next().await {
             let message = message.map_err(|e| self.failed("watching", e))?;
             if let Some((key, value)) = self.read::<T>(&message) {

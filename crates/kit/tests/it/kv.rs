@@ -1,14 +1,16 @@
 //! What is read of a bucket, whichever replica answers.
 
+use bcs_kit::Tasks;
 use bcs_schemas::bucket::LEASES;
 use bcs_testbus::Servers;
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all};
 
 use crate::server::Server;
 
 bcs_testbus::on_one_and_three!(
     whoever_asks_the_leader_reads_what_was_just_written,
     of_many_who_make_a_key_at_once_one_does,
+    a_view_whose_watch_is_silent_knows_everything_when_it_has_read_again,
 );
 
 /// Any replica may answer a glance: on three servers some of these are old, and one that is says an older revision, never a
@@ -58,4 +60,26 @@ async fn of_many_who_make_a_key_at_once_one_does(servers: Servers) {
         // A key that was deleted can be made anew, by one again.
         leases.delete("key").await.expect("deletes");
     }
+}
+
+/// It takes the client many seconds to find out that nobody sends it anything any more.
+async fn a_view_whose_watch_is_silent_knows_everything_when_it_has_read_again(servers: Servers) {
+    let server = Server::of(servers).await;
+    let (bus, tasks) = (server.bus("test").await, Tasks::new());
+    let leases = bus.bucket(LEASES).await.expect("a bucket");
+    let view = leases.watch(&tasks, ">");
+    view.synced().await;
+    for round in 0..5 {
+        let stream = bus.jetstream().get_stream("KV_leases").await.expect("a stream");
+        let mut names = stream.consumer_names();
+        while let Some(name) = names.next().await {
+            stream.delete_consumer(&name.expect("a name")).await.expect("deletes");
+        }
+        let key = format!("key-{round}");
+        leases.put_at(&key, &"held".to_owned()).await.expect("writes");
+        assert!(!view.snapshot().contains_key(&key), "the watch is silent");
+        view.read_again().await;
+        assert!(view.snapshot().contains_key(&key), "{view:?}");
+    }
+    assert!(tasks.stop(std::time::Duration::from_secs(10)).await);
 }

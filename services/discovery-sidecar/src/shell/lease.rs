@@ -127,6 +127,8 @@ impl Lease {
         let Some(taken) = self.platform.leases.put_if(&self.key, &self.holder, revision).await? else {
             return Ok((watched, None));
         };
+        // While this one only watched, nothing showed whether what it knows is old.
+        self.platform.endpoints.read_again().await;
         // Above what the registry holds even if the bucket of leases began anew.
         let term = Box::pin(self.begin(taken.max(watched.held + 1))).await?;
         Ok((watched, Some(term)))
