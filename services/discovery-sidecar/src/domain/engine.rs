@@ -44,6 +44,8 @@ pub struct Settings {
     pub guard: guard::Limits,
     /// Changes that the registry takes in one call.
     pub batch: usize,
+    /// Whether a reading of the registry says everything that it holds.
+    pub lists: bool,
 }
 
 /// Desired and observed state of one registry for one cluster.
@@ -204,7 +206,7 @@ impl Engine {
     fn absences(&self) -> guard::Absent {
         let mut absent = guard::Absent { count: self.absent.len(), ..guard::Absent::default() };
         let mut apps: HashMap<&str, (usize, usize)> = HashMap::new();
-        for (place, slot) in self.slots.iter().filter(|(_, slot)| slot.seen.is_some()) {
+        for (place, slot) in self.slots.iter().filter(|(_, slot)| slot.is_known()) {
             absent.ours += 1;
             let (gone, all) = apps.entry(app_of(&slot.key)).or_default();
             *gone += usize::from(self.absent.contains(place));
@@ -224,7 +226,7 @@ impl Engine {
             ..Counts::default()
         };
         for slot in self.slots.values() {
-            counts.entries += u64::from(slot.seen.is_some());
+            counts.entries += u64::from(slot.is_known());
             counts.quarantined += u64::from(slot.fault.as_ref().is_some_and(|fault| !fault.waits));
             if slot.need().is_some() {
                 counts.pending += 1;

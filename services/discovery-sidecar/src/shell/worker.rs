@@ -107,6 +107,7 @@ impl Worker {
             deregistration_delay: registry.spec.deregistration_delay().std(),
             guard: guard::Limits { percent: config.guard_percent, at_least: config.guard_at_least },
             batch: able.batch,
+            lists: able.list,
         };
         let status = RegistryStatus {
             cluster: owner.cluster,
@@ -275,22 +276,23 @@ impl Worker {
         let mut next = change;
         for _ in 0..AT_ONCE {
             let Some(change) = next.take() else { return };
-            self.observe_one(change);
+            self.observe_one(&change);
             next = changes.next().now_or_never().flatten();
         }
         // One more was taken out of the stream and must not be lost.
-        next.into_iter().for_each(|change| self.observe_one(change));
+        next.iter().for_each(|change| self.observe_one(change));
     }
 
-    fn observe_one(&mut self, change: Change<Endpoint>) {
+    /// A change says only that something changed: how it is now may be known already, and what is older must not come after it.
+    fn observe_one(&mut self, change: &Change<Endpoint>) {
         if change.everything() {
             return self.observe_all();
         }
         if !change.key.starts_with(&self.prefix) {
             return;
         }
-        match change.value {
-            Some(endpoint) => self.engine.observe(&change.key, endpoint, self.now()),
+        match self.platform.endpoints.snapshot().get(&change.key) {
+            Some(endpoint) => self.engine.observe(&change.key, endpoint.clone(), self.now()),
             None => self.engine.vanished(&change.key, self.now()),
         }
     }

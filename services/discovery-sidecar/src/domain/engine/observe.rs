@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bcs_schemas::observation::{Endpoint, EndpointPhase};
 
 use super::{
-    super::{Now, entry::fingerprint},
+    super::{Now, change::unfinished, entry::fingerprint},
     Engine, Key, Timer,
-    slot::{Instance, Slot, Why},
+    slot::{Instance, Seen, Slot, Why},
 };
 
 impl Engine {
@@ -53,7 +53,7 @@ impl Engine {
             self.tombs.insert(&before.uid, now.up);
         }
         instance.old.extend(instance.place.take());
-        (instance.left, instance.hold) = (false, None);
+        (instance.left, instance.asked_out, instance.hold) = (false, false, None);
         for place in instance.old.clone() {
             self.unwant(&place, Why::Replaced, now);
         }
@@ -143,7 +143,9 @@ impl Engine {
         let stays = stays && self.settings.naming.takes(&endpoint);
         let entry = if stays { self.settings.naming.entry(&endpoint) } else { None };
         let Some(entry) = entry else {
-            let places: Vec<_> = instance.places().cloned().collect();
+            self.doubt(key, &endpoint);
+            let places: Vec<_> =
+                self.instances.get(key).into_iter().flat_map(|i| i.places().cloned()).collect();
             return places.iter().for_each(|place| self.unwant(place, why, now));
         };
         let (place, digest) = (self.layout.place(&entry), self.layout.digest(&entry));
@@ -163,6 +165,36 @@ impl Engine {
         }
         self.absent.remove(&place);
         self.enqueue(&place, now);
+    }
+
+    /// A registry that cannot be read may hold an instance that nobody here put there: whoever kept it before did, and could not
+    /// tell. So what leaves is taken out in so many words, once.
+    fn doubt(&mut self, key: &Key, endpoint: &Arc<Endpoint>) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if self.settings.lists || !self.trusted || !instance.left || instance.asked_out {
+            return;
+        }
+        instance.asked_out = true;
+        let belongs = self.settings.naming.takes(endpoint) && !instance.was_drained(endpoint);
+        let entry = self.settings.naming.entry(endpoint).filter(|_| belongs);
+        let Some(entry) = entry else { return };
+        let (place, digest) = (self.layout.place(&entry), self.layout.digest(&entry));
+        if instance.places().all(|other| *other != place) {
+            instance.old.push(place.clone());
+        }
+        let uid = fingerprint(&endpoint.uid.as_str());
+        let slot = self.slots.entry(place).or_insert_with(|| Box::new(Slot::new(key.clone(), uid)));
+        if slot.seen.is_none() {
+            (slot.seen, slot.doubted) = (Some(Seen { digest: unfinished(digest), version: 0 }), true);
+        }
+    }
+
+    /// The registry was read again, which says nothing about what left.
+    pub(super) fn doubt_again(&mut self, now: Now) {
+        self.instances.values_mut().for_each(|instance| instance.asked_out = false);
+        let left: Vec<Key> =
+            self.instances.iter().filter(|(_, i)| i.left).map(|(key, _)| key.clone()).collect();
+        left.iter().for_each(|key| self.settle(key, now));
     }
 
     /// The entry of an instance lies elsewhere now.

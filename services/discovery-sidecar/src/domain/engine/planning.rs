@@ -96,7 +96,7 @@ impl Engine {
 
     /// A registry that has to be told everything at once, and was told nothing yet, waits until everything is known.
     pub(super) fn incomplete(&self) -> bool {
-        let told = || self.slots.values().any(|slot| slot.seen.is_some());
+        let told = || self.slots.values().any(|slot| slot.is_known());
         self.settings.batch == WHOLE && !self.cluster_known && !told()
     }
 

@@ -44,6 +44,9 @@ impl Engine {
             self.enqueue(&place, now);
             self.drop_if_empty(&place);
         }
+        if !self.settings.lists && !again {
+            self.doubt_again(now);
+        }
         // What waited to be confirmed while the registry was away can be told now.
         self.touched.extend(self.instances.keys().cloned());
     }
@@ -53,7 +56,7 @@ impl Engine {
         let reads = self.reads;
         if let Some(slot) = self.slots.get_mut(&item.place) {
             slot.drifted |= again && slot.seen.is_none_or(|before| before.digest != seen.digest);
-            (slot.seen, slot.read) = (Some(seen), reads);
+            (slot.seen, slot.read, slot.doubted) = (Some(seen), reads, false);
             if slot.why == Why::Absent && slot.want.is_none() && !self.unproven.contains(&slot.key) {
                 self.now_absent(item.place, now);
             }

@@ -32,6 +32,12 @@ struct Finding {
 }
 
 impl Engine {
+    /// Another sidecar may have kept the registry until now, and have taken out a moment ago whatever is not there.
+    pub fn took_over(&mut self, now: Now) {
+        let remembered = self.remembered(now);
+        self.instances.values_mut().for_each(|instance| instance.remembered = remembered);
+    }
+
     /// What the platform has of what was said, in an earlier life or before it lost its memory: it is neither repeated nor
     /// forgotten, and what is missing or says something else is said again.
     pub fn adopt(&mut self, registrations: impl IntoIterator<Item = Registration>, now: Now) {
@@ -47,7 +53,8 @@ impl Engine {
                 }
             }
             let instance = self.instances.entry(key.clone()).or_default();
-            if registration.state == RegistrationState::Drained {
+            let another = instance.endpoint.as_ref().is_some_and(|e| e.uid != registration.uid);
+            if registration.state == RegistrationState::Drained && !another {
                 instance.remembered = None;
             }
             instance.reported = Some(Reported {
@@ -269,6 +276,13 @@ impl Instance {
     /// Clients may still use what was taken out.
     fn is_remembered(&self, now: Now) -> bool {
         self.remembered.is_some_and(|until| now.up < until)
+    }
+
+    /// That this incarnation is out was said already.
+    pub(super) fn was_drained(&self, endpoint: &Endpoint) -> bool {
+        self.reported.as_ref().is_some_and(|r| {
+            r.state == RegistrationState::Drained && r.uid == fingerprint(&endpoint.uid.as_str())
+        })
     }
 
     /// This was said of this incarnation at this address.

@@ -85,7 +85,7 @@ impl Engine {
     /// Confirmed.
     fn now_there(&mut self, place: &Place, seen: Option<Seen>) {
         let Some(slot) = self.slots.get_mut(place) else { return };
-        slot.seen = seen;
+        (slot.seen, slot.doubted) = (seen, false);
         slot.fault = None;
         self.writes += 1;
         if std::mem::take(&mut slot.drifted) {

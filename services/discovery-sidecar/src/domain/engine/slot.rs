@@ -27,6 +27,8 @@ pub(super) struct Slot {
     pub(super) queued: bool,
     /// Somebody else changed it.
     pub(super) drifted: bool,
+    /// Nobody knows whether it is there: what is said to be seen is only a guess.
+    pub(super) doubted: bool,
     /// The last complete reading that found it.
     pub(super) read: u32,
     pub(super) fault: Option<Box<Fault>>,
@@ -79,6 +81,7 @@ impl Slot {
             busy: false,
             queued: false,
             drifted: false,
+            doubted: false,
             read: 0,
             fault: None,
         }
@@ -87,6 +90,11 @@ impl Slot {
     /// The registry may hold something here.
     pub(super) const fn holds(&self) -> bool {
         self.seen.is_some() || self.busy
+    }
+
+    /// The registry is known to hold something here.
+    pub(super) const fn is_known(&self) -> bool {
+        self.seen.is_some() && !self.doubted
     }
 
     /// Whatever was wrong with it, it is as it should be now.
@@ -116,6 +124,8 @@ pub(super) struct Instance {
     pub(super) old: Vec<Place>,
     /// It left, for good.
     pub(super) left: bool,
+    /// It was asked for to be taken out, since the registry was read.
+    pub(super) asked_out: bool,
     /// Until when it stays although it is not ready.
     pub(super) hold: Option<Duration>,
     /// Until when clients may still use what was taken out of the registry.

@@ -55,7 +55,9 @@ impl Worker {
 
     fn begin(&mut self, term: Term) {
         tracing::info!(registry = %self.status.registry, cluster = %self.status.cluster, epoch = term.epoch, "keeping the registry");
+        self.observe_all();
         self.driver.recall(&term.registrations);
+        self.engine.took_over(self.now());
         self.adopt(term.registrations);
         self.epoch = term.epoch;
         self.link = Link::Down;

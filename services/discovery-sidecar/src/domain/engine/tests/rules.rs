@@ -425,6 +425,66 @@ fn what_its_application_does_not_want_here_goes_and_nothing_more_is_said_of_it()
 }
 
 #[test]
+fn what_a_sidecar_took_out_just_before_another_takes_over_is_still_remembered() {
+    let mut world = World::remembering(Duration::from_secs(5));
+    world.read();
+    world.set(endpoint("web", 1));
+    world.settle();
+    world.pass(Duration::from_secs(60));
+    // The other one takes it out and is gone before it could say so.
+    world.engine.lost("replaced".to_owned());
+    world.phase(KEY, EndpointPhase::Draining);
+    world.registry.clear();
+    world.pass(Duration::from_secs(1));
+    world.engine.took_over(world.now());
+    world.engine.adopt(world.registrations.clone().into_values(), world.now());
+    world.read();
+    world.report();
+    world.pass(Duration::from_secs(4));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining));
+    world.pass(Duration::from_secs(2));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Drained));
+}
+
+#[test]
+fn a_registry_that_cannot_be_read_is_told_what_left_though_it_may_not_be_there() {
+    let mut world = World::new();
+    let settings = Settings { lists: false, batch: WHOLE, ..settings() };
+    world.engine = Engine::new(settings, std::sync::Arc::new(Plain));
+    world.set(Endpoint { phase: EndpointPhase::Draining, ..endpoint("web", 1) });
+    world.set(endpoint("web", 2));
+    world.engine.adopt([], world.now());
+    world.read();
+    world.report();
+    world.pass(Duration::from_secs(1));
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining));
+    assert!(world.engine.next_batch(usize::MAX).is_empty(), "nothing is known of the cluster");
+    assert_eq!(world.engine.counts().entries, 0);
+    world.engine.cluster_known(true);
+    let batch = world.engine.next_batch(usize::MAX);
+    assert!(matches!(&batch[..], [Change::Put { .. }, Change::Remove { .. }]), "{batch:?}");
+    let waits = crate::domain::Outcome::Waits("somebody may have it".into());
+    let done = crate::domain::Outcome::Done(0);
+    world.engine.answered(batch, vec![done.clone(), waits], world.now(), 0.5);
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Draining));
+    world.pass(Duration::from_secs(1));
+    let batch = world.engine.next_batch(usize::MAX);
+    assert!(matches!(&batch[..], [Change::Remove { .. }]), "{batch:?}");
+    world.engine.answered(batch, vec![done], world.now(), 0.5);
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Drained));
+    // Once is enough.
+    world.set(Endpoint { phase: EndpointPhase::Draining, ..endpoint("web", 1) });
+    assert!(world.engine.next_batch(usize::MAX).is_empty());
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Drained));
+}
+
+#[test]
 fn a_removal_that_takes_time_is_asked_for_again_and_says_what_it_waits_for() {
     let mut world = with(2);
     world.slow = 3;

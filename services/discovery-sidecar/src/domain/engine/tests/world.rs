@@ -71,6 +71,7 @@ pub(super) fn settings() -> Settings {
         report_after: Duration::from_millis(100),
         guard: guard::Limits::default(),
         batch: 8,
+        lists: true,
     }
 }
 
