@@ -1,7 +1,6 @@
 //! Real servers in temporary directories on free ports, and endpoints to write.
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use bcs_schemas::{
     resource::Registry,
 };
 use bcs_testbus::{Servers, TestBus};
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) fn name(text: &str) -> Name {
@@ -22,8 +22,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    bcs_testbus::free_port().expect("a free port")
 }
 
 /// Ends with the value that holds it.
@@ -150,6 +149,17 @@ impl Etcd {
         self.process = None;
     }
 
+    /// What it kept, when it is down.
+    pub(crate) fn forget(&self) {
+        for entry in std::fs::read_dir(self.directory.path()).expect("reads").flatten() {
+            std::fs::remove_dir_all(entry.path()).expect("removes");
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
     async fn try_client(&self) -> Result<etcd_client::Client, String> {
         let ask = async {
             let mut client = etcd_client::Client::connect([self.url()], Some(self.access.clone())).await?;
@@ -196,7 +206,7 @@ pub(crate) fn document(registry: &str, driver: serde_json::Value) -> Registry {
 
 /// A nats-server with the platform's buckets.
 pub(crate) struct Nats {
-    _servers: TestBus,
+    servers: TestBus,
     pub(crate) url: String,
     pub(crate) bus: Bus,
 }
@@ -212,7 +222,7 @@ impl Nats {
         let bus =
             wait_until(LONG, async || Bus::connect(&config, "test").await.map_err(|e| e.to_string())).await;
         bus.provision_within(LONG).await.expect("streams and buckets");
-        let nats = Self { _servers: servers, url: config.url, bus };
+        let nats = Self { servers, url: config.url, bus };
         nats.beat(true).await;
         nats
     }
@@ -228,8 +238,38 @@ impl Nats {
         Deps { clock: Clock::system(), bus: self.bus.clone(), tasks: Tasks::new(), health: Health::new() }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        self.servers.address()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.servers.kill();
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.servers.start_again();
+    }
+
+    /// Whoever watches has to begin anew.
+    pub(crate) async fn drop_watches(&self) {
+        for bucket in [bucket::ENDPOINTS.name, bucket::CLUSTERS.name, bucket::REGISTRATIONS.name] {
+            let Ok(stream) = self.bus.jetstream().get_stream(format!("KV_{bucket}")).await else { return };
+            let mut names = stream.consumer_names();
+            while let Some(Ok(name)) = names.next().await {
+                // One that ended by itself is gone already.
+                let _ = stream.delete_consumer(&name).await;
+            }
+        }
+    }
+
     pub(crate) async fn beat(&self, synced: bool) {
-        let clusters = self.bus.bucket(bucket::CLUSTERS).await.expect("a bucket");
+        self.try_beat(synced).await.expect("writes");
+    }
+
+    pub(crate) async fn try_beat(&self, synced: bool) -> Result<(), bcs_kit::bus::Error> {
+        let clusters = self.bus.bucket(bucket::CLUSTERS).await?;
         let health = ClusterHealth {
             cluster: name("sim-a"),
             reachable: true,
@@ -241,7 +281,7 @@ impl Nats {
             capacity: bcs_schemas::observation::Capacity::default(),
             observed_at: Clock::system().now(),
         };
-        clusters.put(&health).await.expect("writes");
+        clusters.put(&health).await.map(drop)
     }
 
     pub(crate) async fn put(&self, endpoint: &Endpoint) {

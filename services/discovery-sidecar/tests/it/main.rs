@@ -10,6 +10,7 @@ mod choice;
 mod contract;
 mod copies;
 mod drivers;
+mod faults;
 mod fixture;
 mod outage;
 mod process;

@@ -49,13 +49,27 @@ pub(crate) async fn ask(
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Which requests are carried out without an answer: method, and a part of the path.
-type Lost = Arc<Mutex<Option<(&'static str, &'static str)>>>;
+/// What a proxy does beside passing on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prank {
+    /// Requests with this method and this part of the path are carried out, and get no answer.
+    Lose(&'static str, &'static str),
+    /// So are all.
+    LoseAll,
+    /// An error of the server is answered, and nothing is carried out.
+    Fail,
+    /// It is, and an error is answered all the same.
+    FailAfter,
+    /// Everything is asked for twice; the second answer counts.
+    Twice,
+}
+
+type Pranks = Arc<Mutex<Option<Prank>>>;
 
 /// Stands before a server.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    lost: Lost,
+    prank: Pranks,
     /// Requests that passed.
     passed: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
@@ -69,9 +83,9 @@ impl Proxy {
     pub(crate) async fn start_with(to: &str, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (lost, passed, mut tasks) = (Lost::default(), Arc::<AtomicUsize>::default(), JoinSet::new());
-        tasks.spawn(serve(listener, to.to_owned(), (lost.clone(), passed.clone()), tls));
-        Self { address, lost, passed, _tasks: tasks }
+        let (prank, passed, mut tasks) = (Pranks::default(), Arc::<AtomicUsize>::default(), JoinSet::new());
+        tasks.spawn(serve(listener, to.to_owned(), (prank.clone(), passed.clone()), tls));
+        Self { address, prank, passed, _tasks: tasks }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -80,7 +94,7 @@ impl Proxy {
 
     /// From now on, requests such as this one get no answer.
     pub(crate) fn lose(&self, method: &'static str, path: &'static str) {
-        *self.lost.lock().expect("a lock") = Some((method, path));
+        self.play(Some(Prank::Lose(method, path)));
     }
 
     /// How many requests passed so far.
@@ -89,25 +103,29 @@ impl Proxy {
     }
 
     pub(crate) fn lose_nothing(&self) {
-        *self.lost.lock().expect("a lock") = None;
+        self.play(None);
+    }
+
+    pub(crate) fn play(&self, prank: Option<Prank>) {
+        *self.prank.lock().expect("a lock") = prank;
     }
 }
 
 async fn serve(
     listener: TcpListener,
     to: String,
-    (lost, passed): (Lost, Arc<AtomicUsize>),
+    (pranks, passed): (Pranks, Arc<AtomicUsize>),
     tls: Option<TlsAcceptor>,
 ) {
     let (mut connections, client) = (JoinSet::new(), client());
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
-        let (to, lost, client, tls) = (to.clone(), lost.clone(), client.clone(), tls.clone());
+        let (to, pranks, client, tls) = (to.clone(), pranks.clone(), client.clone(), tls.clone());
         let passed = passed.clone();
         connections.spawn(async move {
             let pass = service_fn(move |request| {
                 passed.fetch_add(1, Ordering::Relaxed);
-                pass(client.clone(), to.clone(), lost.clone(), request)
+                pass(client.clone(), to.clone(), pranks.clone(), request)
             });
             let server = hyper::server::conn::http1::Builder::new();
             let _ = match tls {
@@ -124,23 +142,40 @@ async fn serve(
 async fn pass(
     client: Plain,
     to: String,
-    lost: Lost,
+    pranks: Pranks,
     request: Request<Incoming>,
 ) -> io::Result<Response<Full<Bytes>>> {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     head.uri = format!("{to}{path}").parse().map_err(io::Error::other)?;
     head.headers.remove("host");
-    let loses = lost.lock().expect("a lock").is_some_and(|(m, part)| head.method == m && path.contains(part));
+    let prank = *pranks.lock().expect("a lock");
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let answer =
-        client.request(Request::from_parts(head, Full::new(body))).await.map_err(io::Error::other)?;
+    if prank == Some(Prank::Fail) {
+        return Ok(error());
+    }
+    let request = || Request::from_parts(head.clone(), Full::new(body.clone()));
+    if prank == Some(Prank::Twice) {
+        client.request(request()).await.map_err(io::Error::other)?;
+    }
+    let answer = client.request(request()).await.map_err(io::Error::other)?;
+    let lost = match prank {
+        Some(Prank::Lose(method, part)) => head.method == method && path.contains(part),
+        Some(Prank::FailAfter) => return Ok(error()),
+        other => other == Some(Prank::LoseAll),
+    };
     let (head, body) = answer.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    if loses {
+    if lost {
         return Err(io::Error::other("lost"));
     }
     Ok(Response::from_parts(head, Full::new(body)))
+}
+
+fn error() -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from_static(b"the server is in trouble")));
+    *answer.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+    answer
 }
 
 /// Something else than what was expected: the same answer to everything.

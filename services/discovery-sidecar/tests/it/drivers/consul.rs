@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use self::fake::Fake;
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
     web::{self, Proxy},
 };
@@ -79,6 +80,41 @@ impl Site for FakeConsul {
 }
 
 crate::contract::contract!(super::FakeConsul);
+
+impl Faulty for FakeConsul {
+    const NAME: &'static str = "consul-fake";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::HTTP, Able::SERVER, &[Fault::TakenOut]]);
+
+    fn port(&self) -> u16 {
+        self.fake.port
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, Value)> {
+        wires(port, |address| self.spec_with(json!({ "url": format!("http://{address}") }))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.fake.down().await;
+        if with_its_data {
+            self.fake.forget();
+        }
+    }
+
+    async fn up(&mut self) {
+        self.fake.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        let node = self.ask("GET", "/v1/catalog/node-services/theirs", Value::Null).await;
+        node.to_string()
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        self.fake.take_out(&address.to_string());
+    }
+}
+
+crate::faults::faults!(FakeConsul);
 
 #[tokio::test]
 async fn a_fake_consul_is_told_port_weight_and_whose_a_service_is() {

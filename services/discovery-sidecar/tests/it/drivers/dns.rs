@@ -7,7 +7,10 @@ mod stories;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use self::server::{Kind, Server};
-use crate::contract::Site;
+use crate::{
+    contract::Site,
+    faults::{Able, Fault, Faulty, Line, wires},
+};
 
 pub(crate) const NAME: &str = "web.shop.bcs.local";
 
@@ -41,11 +44,53 @@ macro_rules! sites {
                 }
             }
 
+            impl Faulty for $site {
+                const NAME: &'static str = concat!("dns-", stringify!($module));
+                const ABLE: Able = Able::of(&[Able::WAY, Able::SERVER, &[Fault::TakenOut]]);
+
+                fn port(&self) -> u16 {
+                    self.0.port
+                }
+
+                async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+                    let spec = |address: &str| {
+                        let mut driver = self.0.driver();
+                        driver["servers"] = serde_json::json!([address]);
+                        serde_json::json!({ "driver": { "dns": driver } })
+                    };
+                    wires(port, spec).await
+                }
+
+                async fn down(&mut self, with_its_data: bool) {
+                    self.0.down();
+                    if with_its_data {
+                        self.0.lay();
+                    }
+                }
+
+                async fn up(&mut self) {
+                    self.0.up().await;
+                }
+
+                async fn theirs(&self) -> String {
+                    self.0.theirs()
+                }
+
+                async fn take_out(&self, address: IpAddr) {
+                    self.0.nsupdate(&format!("update delete {NAME} A {address}"));
+                }
+
+                async fn marks(&self) -> Option<usize> {
+                    Some(self.0.marks())
+                }
+            }
+
             mod $module {
                 use super::$site;
 
                 crate::contract::contract!(super::$site);
                 super::stories::stories!($site);
+                crate::faults::faults!($site);
             }
         )+
     };

@@ -1,5 +1,6 @@
 //! The Envoy driver alone against real Envoys.
 
+mod edge;
 mod restart;
 mod server;
 mod tls;

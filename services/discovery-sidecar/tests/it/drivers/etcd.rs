@@ -8,7 +8,11 @@ use bcs_discovery_sidecar::{
 };
 use futures::StreamExt;
 
-use crate::{contract::Site, fixture::*};
+use crate::{
+    contract::Site,
+    faults::{Able, Fault, Faulty, Line, wires},
+    fixture::*,
+};
 
 impl Site for Etcd {
     async fn start() -> Self {
@@ -34,6 +38,56 @@ impl Site for Etcd {
 }
 
 crate::contract::contract!(super::Etcd);
+
+impl Faulty for Etcd {
+    const NAME: &'static str = "etcd";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::SERVER, &[Fault::TakenOut, Fault::Compacted]]);
+
+    fn port(&self) -> u16 {
+        self.port()
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        let spec = |address: &str| serde_json::json!({ "driver": { "etcd": { "endpoints": [format!("http://{address}")] } } });
+        wires(port, spec).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.down();
+        if with_its_data {
+            self.forget();
+        }
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        let options = etcd_client::GetOptions::new().with_prefix();
+        let found = self.client().await.get("/skydns/", Some(options)).await.expect("reads");
+        let theirs =
+            found.kvs().iter().filter(|kv| !kv.value_str().is_ok_and(|v| v.contains("eu1.sim-a.dns")));
+        theirs.map(|kv| format!("{:?} {:?} {}\n", kv.key_str(), kv.value_str(), kv.mod_revision())).collect()
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        let host = format!("\"host\":\"{address}\"");
+        let keys = self.keys("/skydns/local/bcs/shop/web/").await;
+        for (key, _) in keys.into_iter().filter(|(_, value)| value.contains(&host)) {
+            self.client().await.delete(key, None).await.expect("deletes");
+        }
+    }
+
+    async fn compact(&self) {
+        let mut client = self.client().await;
+        let now = client.get("ready", None).await.expect("reads").header().map_or(0, |h| h.revision());
+        // It may be compacted up to there already.
+        let _ = client.compact(now, None).await;
+    }
+}
+
+crate::faults::faults!(Etcd);
 
 fn driver(etcd: &Etcd) -> (Arc<dyn Driver>, Naming) {
     let owner = Owner {

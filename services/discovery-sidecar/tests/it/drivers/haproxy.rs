@@ -19,12 +19,15 @@ use tokio::{
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
 };
 
 pub(crate) struct Haproxy {
     directory: tempfile::TempDir,
     front: u16,
+    /// The socket of administrators over TCP.
+    admin: u16,
     backends: &'static str,
     process: Option<Process>,
 }
@@ -32,17 +35,18 @@ pub(crate) struct Haproxy {
 impl Haproxy {
     async fn start_with(backends: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut haproxy = Self { directory, front: free_port(), backends, process: None };
+        let mut haproxy = Self { directory, front: free_port(), admin: free_port(), backends, process: None };
         haproxy.up().await;
         haproxy
     }
 
     async fn up(&mut self) {
         let config = format!(
-            "global\n  stats socket {} mode 600 level admin\n  stats socket {} mode 600 level operator\ndefaults\n  mode http\n  retries 0\n  timeout connect 1s\n  \
+            "global\n  stats socket {} mode 600 level admin\n  stats socket {} mode 600 level operator\n  stats socket ipv4@127.0.0.1:{} level admin\ndefaults\n  mode http\n  retries 0\n  timeout connect 1s\n  \
              timeout client 20s\n  timeout server 20s\nfrontend front\n  bind 127.0.0.1:{}\n  default_backend web.shop\n{}\n",
             self.socket(),
             self.operators_socket(),
+            self.admin,
             self.front,
             self.backends
         );
@@ -109,6 +113,48 @@ impl Site for Haproxy {
 }
 
 crate::contract::contract!(super::Haproxy);
+
+impl Faulty for Haproxy {
+    const NAME: &'static str = "haproxy";
+    const ABLE: Able = Able::of(&[Able::WAY, &[Fault::Emptied, Fault::TakenOut]]);
+
+    fn port(&self) -> u16 {
+        self.admin
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        wires(port, |address| serde_json::json!({ "driver": { "haproxy": { "socket": address } } })).await
+    }
+
+    /// It keeps nothing.
+    async fn down(&mut self, _: bool) {
+        self.process = None;
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        let text = self.ask("show servers state web.shop").await;
+        let theirs = text.lines().filter(|line| line.contains(" theirs ")).map(|line| {
+            // Without how long it has been so.
+            let words: Vec<&str> = line.split(' ').collect();
+            format!("{} {}", words[..9].join(" "), words[10..].join(" "))
+        });
+        theirs.collect()
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        let (text, address) = (self.ask("show servers state web.shop").await, address.to_string());
+        let rows = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        for row in rows.filter(|row| row.get(4) == Some(&&*address)) {
+            self.ask(&format!("set server web.shop/{} state maint", row[3])).await;
+        }
+    }
+}
+
+crate::faults::faults!(Haproxy);
 
 /// An instance that answers when it is told to; the address is one of loopback.
 pub(super) struct Instance {

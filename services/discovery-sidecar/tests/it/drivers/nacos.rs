@@ -8,6 +8,7 @@ use futures::StreamExt;
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
     web::{self, Proxy},
 };
@@ -143,6 +144,46 @@ impl Site for Rnacos {
 }
 
 crate::contract::contract!(super::Rnacos);
+
+impl Faulty for Rnacos {
+    const NAME: &'static str = "nacos";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::HTTP, Able::SERVER, &[Fault::TakenOut]]);
+
+    fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        wires(port, |at| self.spec_with(serde_json::json!({ "url": format!("http://{at}/nacos") }))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.process = None;
+        if with_its_data {
+            std::fs::remove_dir_all(self.directory.path().join("data")).expect("removes");
+        }
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    /// Without whether it is well: it is probed, and is not there.
+    async fn theirs(&self) -> String {
+        let hosts = self.hosts().await;
+        let theirs = hosts.iter().filter(|host| host["ip"].as_str().is_some_and(|ip| !ip.starts_with("10.")));
+        let fields = ["ip", "port", "weight", "enabled", "ephemeral", "metadata"];
+        theirs.map(|host| fields.map(|field| host[field].to_string()).join(" ")).collect()
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        let ip = address.to_string();
+        let form = [("serviceName", SERVICE), ("ip", &ip), ("port", "8080"), ("ephemeral", "false")];
+        let _ = self.write("DELETE", "/v1/ns/instance", &form).await;
+    }
+}
+
+crate::faults::faults!(Rnacos);
 
 #[tokio::test]
 async fn an_instance_carries_its_port_its_weight_and_whose_it_is_and_is_changed_in_place() {

@@ -16,6 +16,7 @@ use futures::StreamExt;
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, SCRIPT},
     fixture::*,
 };
 
@@ -92,6 +93,70 @@ impl Site for Namespace {
 }
 
 crate::contract::contract!(super::Namespace);
+
+/// One that is reached through a script which can be told to fail.
+struct Scripted {
+    namespace: Namespace,
+    directory: tempfile::TempDir,
+}
+
+impl Site for Scripted {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("run"), SCRIPT).expect("writes");
+        Self { namespace: Namespace::start().await, directory }
+    }
+
+    fn spec(&self) -> serde_json::Value {
+        self.namespace.spec()
+    }
+
+    async fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.namespace.addresses().await
+    }
+
+    async fn add_foreign(&self, address: IpAddr) {
+        self.namespace.add_foreign(address).await;
+    }
+}
+
+impl Faulty for Scripted {
+    const NAME: &'static str = "nftables";
+    const ABLE: Able = Able::of(&[Able::WAY, &[Fault::Emptied, Fault::TakenOut]]);
+
+    async fn lines(&self, _: u16) -> Vec<(Line, serde_json::Value)> {
+        let at = |file: &str| self.directory.path().join(file);
+        let line = |number| {
+            let mood = at(&format!("mood-{number}"));
+            std::fs::write(&mood, "open").expect("writes");
+            let mut command =
+                vec!["sh".to_owned(), at("run").display().to_string(), mood.display().to_string()];
+            command.extend(self.namespace.enter());
+            command.push("nft".to_owned());
+            (Line::Command(mood), self.namespace.spec_with(serde_json::json!({ "command": command })))
+        };
+        [0, 1].map(line).into()
+    }
+
+    async fn down(&mut self, _: bool) {
+        self.namespace.nft("flush ruleset");
+    }
+
+    async fn up(&mut self) {}
+
+    async fn theirs(&self) -> String {
+        let set = self.namespace.nft("list set inet bcs shop_web_v4");
+        set.split([',', '{', '}']).map(str::trim).filter(|element| element.starts_with("192.")).collect()
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        // It may have gone meanwhile.
+        let element = format!("delete element inet bcs shop_web_v4 {{ {address} }}");
+        let _ = self.namespace.run(&["nft", &element]);
+    }
+}
+
+crate::faults::faults!(Scripted);
 
 fn at(address: &str, number: u32) -> Endpoint {
     Endpoint { addresses: vec![address.parse().expect("an address")], ..endpoint(number) }

@@ -7,6 +7,7 @@ use bcs_schemas::observation::Endpoint;
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
 };
 
@@ -132,6 +133,41 @@ impl Site for Postgres {
 }
 
 crate::contract::contract!(super::Postgres);
+
+impl Faulty for Postgres {
+    const NAME: &'static str = "postgres";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::SERVER, &[Fault::TakenOut]]);
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        wires(port, |at| self.spec_with(serde_json::json!({ "url": format!("postgres://{at}/cmdb") }))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        if with_its_data {
+            self.ask("DROP TABLE IF EXISTS bcs_instances; DROP TABLE IF EXISTS bcs_instances_owners");
+        }
+        self.crash();
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        self.ask("SELECT xmin, * FROM bcs_instances WHERE owner = 'by hand'")
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        // There may be no table yet.
+        let _ = self.try_ask("cmdb", &format!("DELETE FROM bcs_instances WHERE address = '{address}'"));
+    }
+}
+
+crate::faults::faults!(Postgres);
 
 async fn failure(spec: serde_json::Value) -> String {
     match Hand::with(spec).driver.fence(1).await {

@@ -11,6 +11,7 @@ use futures::StreamExt;
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Faulty, Line, wires},
     fixture::*,
     web::{self, Proxy},
 };
@@ -121,6 +122,52 @@ impl Site for Pdns {
 }
 
 crate::contract::contract!(super::Pdns);
+
+impl Faulty for Pdns {
+    const NAME: &'static str = "powerdns";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::HTTP, Able::SERVER]);
+
+    fn port(&self) -> u16 {
+        self.http
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        let key = self.directory.path().join("key");
+        wires(port, |at| self.spec_at(&format!("http://{at}"), &key, serde_json::json!({}))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.process = None;
+        if with_its_data {
+            std::fs::remove_file(self.directory.path().join("db")).expect("removes");
+            self.make_database();
+        }
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+        if self.api("GET", "/zones/bcs.local.", "").await.is_ok_and(|(status, _)| status != 200) {
+            self.make_zone().await;
+        }
+    }
+
+    async fn theirs(&self) -> String {
+        let (_, zone) = self.api("GET", "/zones/bcs.local.", "").await.expect("answers");
+        let zone: serde_json::Value = serde_json::from_str(&zone).expect("JSON");
+        let all = zone["rrsets"].as_array().expect("record sets").iter();
+        let theirs = all.filter(|set| set["name"] == "theirs.shop.bcs.local." || set["type"] == "NS");
+        theirs.map(|set| format!("{set}\n")).collect()
+    }
+
+    async fn take_out(&self, _: IpAddr) {}
+
+    async fn marks(&self) -> Option<usize> {
+        let (_, zone) = self.api("GET", "/zones/bcs.local.", "").await.expect("answers");
+        Some(zone.matches("eu1.sim-a.dns").count())
+    }
+}
+
+crate::faults::faults!(Pdns);
 
 async fn refused(spec: serde_json::Value) -> String {
     let failure = Hand::with(spec).driver.fence(1).await.expect_err("is refused");

@@ -6,6 +6,7 @@ use bcs_discovery_sidecar::domain::{Change, Failure, Outcome};
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
 };
 
@@ -88,6 +89,46 @@ impl Site for Redis {
 }
 
 crate::contract::contract!(super::Redis);
+
+impl Faulty for Redis {
+    const NAME: &'static str = "redis";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::SERVER, &[Fault::TakenOut]]);
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        wires(port, |at| self.spec_with(serde_json::json!({ "url": format!("redis://{at}") }))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.process = None;
+        if with_its_data {
+            std::fs::remove_dir_all(self.directory.path().join("appendonlydir")).expect("removes");
+        }
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        let members = self.ask(&["SMEMBERS", SET]);
+        let theirs: Vec<&str> = members.lines().filter(|line| !line.starts_with("10.")).collect();
+        format!("{theirs:?}")
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        self.ask(&["SREM", SET, &address.to_string()]);
+    }
+
+    async fn marks(&self) -> Option<usize> {
+        self.ask(&["HLEN", "bcs:eu1.sim-a.dns:entries"]).parse().ok()
+    }
+}
+
+crate::faults::faults!(Redis);
 
 async fn failure(spec: serde_json::Value) -> String {
     match Hand::with(spec).driver.fence(1).await {

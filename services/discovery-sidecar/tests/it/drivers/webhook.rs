@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use self::provider::Provider;
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
     web::{self, Proxy},
 };
@@ -42,6 +43,45 @@ fn at(url: &str) -> Value {
 }
 
 crate::contract::contract!(super::Provider);
+
+impl Faulty for Provider {
+    const NAME: &'static str = "webhook";
+    const ABLE: Able = Able::of(&[Able::WAY, Able::HTTP, Able::SERVER, &[Fault::TakenOut]]);
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, Value)> {
+        wires(port, |address| at(&format!("http://{address}"))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.down().await;
+        if with_its_data {
+            self.records().clear();
+        }
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        self.records().iter().filter(|r| r["dnsName"] == "theirs.bcs.local").map(Value::to_string).collect()
+    }
+
+    /// The addresses of our name, by somebody who deletes the record set.
+    async fn take_out(&self, _: IpAddr) {
+        self.records().retain(|record| record["dnsName"] != NAME);
+    }
+
+    async fn marks(&self) -> Option<usize> {
+        Some(self.targets(&format!("bcs-a-{NAME}"), "TXT").len())
+    }
+}
+
+crate::faults::faults!(Provider);
 
 #[tokio::test]
 async fn a_provider_is_told_the_owner_as_external_dns_has_it() {

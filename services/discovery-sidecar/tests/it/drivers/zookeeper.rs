@@ -17,6 +17,7 @@ use futures::StreamExt;
 
 use crate::{
     contract::{Hand, Site},
+    faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
 };
 
@@ -112,8 +113,11 @@ impl Site for Zookeeper {
 
     async fn addresses(&self) -> BTreeSet<IpAddr> {
         let text = self.ask(&format!(
-            "names = zk.get_children('{SERVICE}') if zk.exists('{SERVICE}') else []\n\
-             print(json.dumps([json.loads(zk.get('{SERVICE}/' + n)[0])['address'] for n in names]))"
+            "found = []\n\
+             for n in (zk.get_children('{SERVICE}') if zk.exists('{SERVICE}') else []):\n  \
+             try: found.append(json.loads(zk.get('{SERVICE}/' + n)[0])['address'])\n  \
+             except NoNodeError: pass\n\
+             print(json.dumps(found))"
         ));
         serde_json::from_str(&text).expect("addresses")
     }
@@ -126,6 +130,48 @@ impl Site for Zookeeper {
 }
 
 crate::contract::contract!(super::Zookeeper);
+
+impl Faulty for Zookeeper {
+    const NAME: &'static str = "zookeeper";
+    const ABLE: Able = Able {
+        // Each look starts Python.
+        look: Duration::from_secs(2),
+        ..Able::of(&[Able::WAY, Able::SERVER, &[Fault::TakenOut]])
+    };
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
+        wires(port, |address| self.spec_with(serde_json::json!({ "hosts": [address] }))).await
+    }
+
+    async fn down(&mut self, with_its_data: bool) {
+        self.down();
+        if with_its_data {
+            std::fs::remove_dir_all(self.directory.path().join("data")).expect("removes");
+        }
+    }
+
+    async fn up(&mut self) {
+        self.up().await;
+    }
+
+    async fn theirs(&self) -> String {
+        self.ask(&format!("data, stat = zk.get('{SERVICE}/theirs')\nprint(data, stat.mzxid, stat.version)"))
+    }
+
+    async fn take_out(&self, address: IpAddr) {
+        self.ask(&format!(
+            "for n in (zk.get_children('{SERVICE}') if zk.exists('{SERVICE}') else []):\n  try:\n    \
+             if json.loads(zk.get('{SERVICE}/' + n)[0])['address'] == '{address}': zk.delete('{SERVICE}/' + n)\n  \
+             except NoNodeError: pass"
+        ));
+    }
+}
+
+crate::faults::faults!(Zookeeper);
 
 async fn failure(spec: serde_json::Value) -> String {
     match Hand::with(spec).driver.fence(1).await {

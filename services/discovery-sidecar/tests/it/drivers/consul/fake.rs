@@ -74,6 +74,11 @@ impl Fake {
         self.tasks.shutdown().await;
     }
 
+    /// As somebody who has the rights would.
+    pub(crate) fn take_out(&self, address: &str) {
+        lock(&self.store).services.retain(|_, service| service["Address"] != address);
+    }
+
     pub(crate) fn forget(&self) {
         *lock(&self.store) = Store::default();
     }

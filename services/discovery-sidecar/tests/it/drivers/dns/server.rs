@@ -177,6 +177,30 @@ zone "{zone}" {{ type primary; file "{at}zone"; {policy} allow-transfer {{ key b
         found.filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// Every record, as whoever has the key gets them.
+    fn transferred(&self) -> Vec<String> {
+        let key = format!("{}:bcs:{SECRET}", self.algorithm);
+        self.dig(&["+noshort", "+onesoa", "+noall", "+answer", "-y", &key, self.zone, "AXFR"])
+    }
+
+    /// What is not ours: the life time of addresses beside ours follows ours.
+    pub(crate) fn theirs(&self) -> String {
+        let ours =
+            |line: &String| line.contains("_bcs.") || line.contains("\tSOA\t") || line.contains(" SOA ");
+        let lines = self.transferred().into_iter().filter(|line| !ours(line) && !line.contains("TSIG"));
+        let words = lines.map(|line| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>());
+        let theirs = words.filter(|words| !words.last().is_some_and(|last| last.starts_with("10.")));
+        let mut theirs: Vec<String> =
+            theirs.map(|words| format!("{} {}\n", words[0], words[3..].join(" "))).collect();
+        theirs.sort();
+        theirs.concat()
+    }
+
+    /// Ownership records of instances.
+    pub(crate) fn marks(&self) -> usize {
+        self.transferred().iter().filter(|line| line.contains("_bcs.") && line.contains("uid=")).count()
+    }
+
     /// Life time of a record set.
     pub(crate) fn ttl(&self, name: &str) -> u32 {
         let found = self.dig(&["+noshort", "+noall", "+answer", "A", name]);
