@@ -9,7 +9,7 @@ mod round;
 mod sidecars;
 mod truth;
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, io::Write, net::IpAddr, time::Duration};
 
 use bcs_testbus::Wire;
 use serde_json::Value;
@@ -95,7 +95,7 @@ pub(crate) async fn whatever_fails_it_comes_right_and_others_are_not_touched<S: 
         match world.round(seed, &strikes).await {
             Ok(time) => {
                 if time > SLOW {
-                    println!("seed {seed} took {time:?}:\n{}", world.told);
+                    say(&format!("seed {seed} took {time:?}:\n{}", world.told));
                 }
                 took.push(time);
             }
@@ -106,8 +106,16 @@ pub(crate) async fn whatever_fails_it_comes_right_and_others_are_not_touched<S: 
         }
     }
     took.sort();
-    println!("{}", row(S::NAME, all, &kinds, &took));
-    println!("{} changes of endpoints, {} looks at what was said to be out", world.load.done, world.looks);
+    say(&row(S::NAME, all, &kinds, &took));
+    say(&format!(
+        "{} changes of endpoints, {} looks at what was said to be out",
+        world.load.done, world.looks
+    ));
+}
+
+/// To whoever runs it at length.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{words}");
 }
 
 fn fail<S: Faulty>(world: World<S>, seed: u64, count: u64, problem: &str) -> ! {

@@ -22,13 +22,14 @@ impl Engine {
         let reads = self.reads;
         let (mut places, mut out) = (Vec::new(), Vec::new());
         for (place, slot) in &self.slots {
-            if slot.read != reads && slot.seen.is_some() {
+            if slot.read != reads && slot.is_known() {
                 out.push(place.clone());
             }
         }
         out.iter().for_each(|place| self.went_out(place, now));
         for (place, slot) in &mut self.slots {
-            if slot.read != reads && slot.seen.take().is_some() {
+            // What is only guessed to be there, no reading can show.
+            if slot.read != reads && !slot.doubted && slot.seen.take().is_some() {
                 slot.drifted |= again;
             }
             (slot.queued, slot.busy) = (false, false);

@@ -101,11 +101,11 @@ impl<S: Faulty> World<S> {
                 let undone = self.strike(*strike).await;
                 let (now, target) = (begin.elapsed(), strike.fault.target());
                 mends.extend(undone.into_iter().map(|(after, mend)| (now + after, target, mend)));
-            } else if now >= beat_at {
+            } else if now >= beat_at && self.nats.bus.connected() {
                 beat_at = now + Duration::from_millis(500);
                 self.beat().await;
                 self.sidecars.keep_running();
-            } else if now >= look_at && self.registry_runs {
+            } else if now >= look_at && self.registry_runs && self.nats.bus.connected() {
                 look_at = now + S::ABLE.look;
                 self.look().await?;
             } else {
@@ -206,7 +206,9 @@ impl<S: Faulty> World<S> {
                 return Vec::new();
             }
             Fault::WatchesDropped => {
-                self.nats.drop_watches().await;
+                if self.nats.bus.connected() {
+                    self.nats.drop_watches().await;
+                }
                 return Vec::new();
             }
             Fault::SidecarKilled => {
