@@ -15,7 +15,7 @@ use bcs_schemas::{
 use futures::StreamExt;
 use jiff::Timestamp;
 
-use super::{AGAIN, Platform, installation};
+use super::{AGAIN, Platform, installation, report::Outbox};
 
 /// The lease of one worker.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub(crate) struct Lease {
     key: String,
     status_key: String,
     registrations: Kept<Registration>,
+    outbox: Outbox,
     holder: String,
 }
 
@@ -59,10 +60,11 @@ impl Lease {
         platform: &Platform,
         status: &RegistryStatus,
         registrations: Kept<Registration>,
+        outbox: Outbox,
     ) -> Self {
         let holder = platform.clock.fresh_id().to_string();
         let key = format!("sidecar.{}.{}", status.cluster, status.registry);
-        Self { platform: platform.clone(), key, status_key: status.key(), registrations, holder }
+        Self { platform: platform.clone(), key, status_key: status.key(), registrations, outbox, holder }
     }
 
     /// A sidecar that starts takes over: the one before it is gone, or is being replaced.
@@ -78,6 +80,7 @@ impl Lease {
     }
 
     async fn said(&self) -> Result<Vec<Registration>, bus::Error> {
+        self.outbox.begin_reading();
         let registrations = self.registrations.list().await?;
         Ok(registrations.into_values().collect())
     }

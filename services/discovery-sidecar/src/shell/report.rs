@@ -2,7 +2,7 @@
 //! once, and what failed is tried again unless something newer came.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +42,10 @@ struct Waiting {
     /// Counts how often everything was dropped: what was taken before is not put back after.
     term: u64,
     registrations: HashMap<String, Option<Registration>>,
+    /// Keys of words that were taken and may not be written yet.
+    under_way: HashSet<String>,
+    /// Keys of which something was or became under way since somebody began to read what stands there.
+    unsure: Option<HashSet<String>>,
     status: Option<RegistryStatus>,
 }
 
@@ -56,10 +60,16 @@ impl Outbox {
             return;
         }
         let mut waiting = self.waiting();
-        waiting.registrations.extend(reports.into_iter().map(|report| match report {
-            Report::Put(registration) => (registration.key(), Some(registration)),
-            Report::Delete(key) => (key, None),
-        }));
+        for report in reports {
+            let (key, word) = match report {
+                Report::Put(registration) => (registration.key(), Some(registration)),
+                Report::Delete(key) => (key, None),
+            };
+            if let Some(unsure) = &mut waiting.unsure {
+                unsure.insert(key.clone());
+            }
+            waiting.registrations.insert(key, word);
+        }
         drop(waiting);
         self.0.wake.notify_one();
     }
@@ -72,7 +82,20 @@ impl Outbox {
     /// A replaced sidecar has nothing to say any more.
     pub(crate) fn clear(&self) {
         let mut waiting = self.waiting();
-        *waiting = Waiting { term: waiting.term + 1, ..Waiting::default() };
+        let under_way = std::mem::take(&mut waiting.under_way);
+        *waiting = Waiting { term: waiting.term + 1, under_way, ..Waiting::default() };
+    }
+
+    /// Somebody begins to read what stands there. It may be older than words of ours that are under way.
+    pub(crate) fn begin_reading(&self) {
+        let mut waiting = self.waiting();
+        let unsure = waiting.registrations.keys().chain(&waiting.under_way).cloned().collect();
+        waiting.unsure = Some(unsure);
+    }
+
+    /// It was read: the keys of which what was read may not be the last word.
+    pub(crate) fn end_reading(&self) -> HashSet<String> {
+        self.waiting().unsure.take().unwrap_or_default()
     }
 
     /// Nothing more comes.
@@ -92,6 +115,7 @@ impl Outbox {
         let mut words: Vec<Word> = waiting.status.take().into_iter().map(Word::Status).collect();
         for key in keys {
             if let Some(value) = waiting.registrations.remove(&key) {
+                waiting.under_way.insert(key.clone());
                 words.push(Word::Registration(key, value));
             }
         }
@@ -141,7 +165,11 @@ impl Outbox {
                 .await;
             if let Some((_, error)) = failed.first() {
                 tracing::warn!(count = failed.len(), error = %chain(error), "observations could not be written, trying again");
-                failed.into_iter().for_each(|(word, _)| self.put_back(term, word));
+            }
+            let again = !failed.is_empty();
+            failed.into_iter().for_each(|(word, _)| self.put_back(term, word));
+            self.waiting().under_way.clear();
+            if again {
                 if self.0.closed.load(Ordering::Acquire) {
                     return;
                 }
@@ -154,6 +182,25 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_under_way_while_it_is_read_what_stands_there_is_known() {
+        let outbox = Outbox::default();
+        let say =
+            |instance: &str| outbox.push(vec![Report::Delete(format!("sim-a.shop.web.{instance}.dns"))]);
+        say("sent");
+        outbox.take();
+        say("waits");
+        outbox.clear();
+        say("waits-too");
+        outbox.begin_reading();
+        say("comes");
+        let mut unsure: Vec<String> = outbox.end_reading().into_iter().collect();
+        unsure.sort();
+        let keys = ["comes", "sent", "waits-too"].map(|instance| format!("sim-a.shop.web.{instance}.dns"));
+        assert_eq!(unsure, keys);
+        assert!(outbox.end_reading().is_empty(), "and nobody reads now");
+    }
 
     fn round(outbox: &Outbox) -> (u64, Vec<Word>) {
         outbox.push(vec![Report::Delete("sim-a.shop.web.web-1.dns".to_owned())]);

@@ -127,12 +127,13 @@ impl Worker {
             failures: 0,
             observed_at: platform.clock.now(),
         };
+        let outbox = Outbox::default();
         Self {
             engine: Engine::new(settings, driver.clone()),
-            lease: Lease::new(platform, &status, kept),
+            lease: Lease::new(platform, &status, kept, outbox.clone()),
             platform: platform.clone(),
             driver,
-            outbox: Outbox::default(),
+            outbox,
             prefix: format!("{cluster}."),
             link: Link::Applying,
             epoch: 0,

@@ -108,8 +108,8 @@ pub(crate) async fn whatever_fails_it_comes_right_and_others_are_not_touched<S: 
     took.sort();
     say(&row(S::NAME, all, &kinds, &took));
     say(&format!(
-        "{} changes of endpoints, {} looks at what was said to be out",
-        world.load.done, world.looks
+        "{} changes of endpoints, {} looks at what was said to be out; {} came back for a moment",
+        world.load.done, world.looks, world.came_back
     ));
 }
 

@@ -42,7 +42,7 @@ impl Engine {
     /// forgotten, and what is missing or says something else is said again.
     pub fn adopt(&mut self, registrations: impl IntoIterator<Item = Registration>, now: Now) {
         for instance in self.instances.values_mut() {
-            instance.reported = None;
+            instance.spoken_of |= instance.reported.take().is_some();
         }
         for registration in registrations.into_iter().filter(|r| r.registry == self.settings.registry) {
             let Some(key) = endpoint_key(&registration) else { continue };
@@ -69,6 +69,22 @@ impl Engine {
             }
         }
         self.touched.extend(self.instances.keys().cloned());
+    }
+
+    /// Words about these registrations were under way while it was read what stands there: which is the last one nobody knows.
+    pub fn say_again(&mut self, keys: impl IntoIterator<Item = String>) {
+        let ending = format!(".{}", self.settings.registry);
+        for key in keys {
+            let Some(key) = key.strip_suffix(&ending).and_then(|key| self.instances.get_key_value(key))
+            else {
+                continue;
+            };
+            let key = key.0.clone();
+            if let Some(instance) = self.instances.get_mut(&key) {
+                (instance.reported, instance.spoken_of) = (None, true);
+                self.touched.insert(key);
+            }
+        }
     }
 
     /// Taken out only because it was not ready: that incarnation may come back.
@@ -169,7 +185,7 @@ impl Engine {
         {
             return None;
         }
-        let said = self.instances.remove(key)?.reported.is_some();
+        let said = self.instances.remove(key).is_some_and(|i| i.reported.is_some() || i.spoken_of);
         said.then(|| Report::Delete(format!("{key}.{}", self.settings.registry)))
     }
 
@@ -241,7 +257,7 @@ impl Engine {
                 reason: Some("the instance has no address yet".to_owned()),
                 retry: None,
             }),
-            EndpointPhase::Starting | EndpointPhase::Unknown if instance.reported.is_none() => None,
+            EndpointPhase::Starting | EndpointPhase::Unknown if instance.is_unspoken() => None,
             // Whoever waits for a drain would take an older word of the same incarnation for its end.
             _ if !leaving => Some(unready("taken out: it is not ready")),
             _ if self.trusted && instance.is_remembered(now) => Some(Finding {
@@ -276,6 +292,11 @@ impl Instance {
     /// Clients may still use what was taken out.
     fn is_remembered(&self, now: Now) -> bool {
         self.remembered.is_some_and(|until| now.up < until)
+    }
+
+    /// Nothing was ever said of it.
+    const fn is_unspoken(&self) -> bool {
+        self.reported.is_none() && !self.spoken_of
     }
 
     /// That this incarnation is out was said already.

@@ -133,6 +133,8 @@ pub(super) struct Instance {
     /// Since when its report is overdue.
     pub(super) overdue: Option<Duration>,
     pub(super) reported: Option<Reported>,
+    /// Something may stand there about it that is not known.
+    pub(super) spoken_of: bool,
 }
 
 /// What was last said about an instance.

@@ -67,6 +67,7 @@ impl Worker {
     fn adopt(&mut self, registrations: Vec<Registration>) {
         let ours = registrations.into_iter().filter(|r| r.cluster == self.status.cluster);
         self.engine.adopt(ours, self.now());
+        self.engine.say_again(self.outbox.end_reading());
     }
 
     /// What the bus lost, or another sidecar overwrote, is said again; unless it is the other one's turn.

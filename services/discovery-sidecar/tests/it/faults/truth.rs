@@ -89,13 +89,16 @@ fn untrue(load: &Load, said: Vec<Registration>) -> Vec<String> {
     untrue
 }
 
-/// Instances that were said to be out, and are in.
-pub(super) async fn out_and_in<S: Faulty>(site: &S, nats: &Nats) -> Vec<String> {
-    let Ok(said) = registrations(nats).await else { return Vec::new() };
+/// Instances that were said to be out, and are in: uids, and words.
+pub(super) async fn out_and_in<S: Faulty>(site: &S, nats: &Nats) -> BTreeMap<String, String> {
+    let Ok(said) = registrations(nats).await else { return BTreeMap::new() };
     let out = said.into_iter().filter(|r| r.state == RegistrationState::Drained);
     let addresses = site.addresses().await;
     out.filter(|r| r.address.parse::<std::net::SocketAddr>().is_ok_and(|a| addresses.contains(&a.ip())))
-        .map(|r| format!("{} ({}) is said to be out since {} and is in", r.uid, r.address, r.since))
+        .map(|r| {
+            let words = format!("{} ({}) is said to be out since {} and is in", r.uid, r.address, r.since);
+            (r.uid, words)
+        })
         .collect()
 }
 

@@ -2,7 +2,7 @@
 
 use bcs_schemas::{
     bucket::Keyed,
-    observation::{Endpoint, EndpointPhase, RegistrationState},
+    observation::{Endpoint, EndpointPhase, Registration, RegistrationState},
 };
 
 use super::world::*;
@@ -325,6 +325,26 @@ fn what_the_platform_forgot_or_remembers_wrongly_is_said_again_and_nothing_else(
         [("uid-web-1", RegistrationState::Confirmed), ("uid-web-2", RegistrationState::Confirmed)]
     );
     assert_eq!(said.len(), 3);
+}
+
+#[test]
+fn what_was_under_way_while_it_was_read_what_stands_there_is_said_again_or_deleted() {
+    let mut world = with(2);
+    let key = |instance: &str| format!("sim-a.shop.{instance}.dns");
+    // An older word of ours comes after what was read, and is not the last one.
+    let before = world.registrations.clone();
+    world.engine.adopt(before.clone().into_values(), world.now());
+    world.engine.say_again([key("web.web-1")]);
+    let old = Registration { state: RegistrationState::Pending, ..before[&key("web.web-1")].clone() };
+    world.registrations.insert(key("web.web-1"), old);
+    world.report();
+    assert_eq!(world.state("web.web-1"), Some(RegistrationState::Confirmed));
+    // What was read does not have yet what was said of an instance that is gone by now.
+    world.engine.adopt([], world.now());
+    world.delete(KEY);
+    world.settle();
+    let left: Vec<_> = world.registrations.keys().cloned().collect();
+    assert_eq!(left, [key("web.web-2")]);
 }
 
 #[test]
