@@ -35,6 +35,8 @@ pub(super) struct World<S> {
     pub(super) looks: u64,
     /// Whether the registry itself stops a sidecar that was replaced.
     strict: bool,
+    /// It has lost its memory in this round, and with that the epoch that stops a sidecar which hears nothing from the bus.
+    forgot: bool,
     /// What came back after it was said to be out, since when, and how often that was.
     back: BTreeMap<String, Instant>,
     pub(super) came_back: u64,
@@ -75,7 +77,7 @@ impl<S: Faulty> World<S> {
         let load = Load::new(nats.bus.clone());
         let strict = Hand::of(&site).can().fence == Fence::InWrite;
         let (told, looks, registry_runs) = (String::new(), 0, true);
-        let (back, came_back) = (BTreeMap::new(), 0);
+        let (forgot, back, came_back) = (false, BTreeMap::new(), 0);
         Self {
             site,
             nats,
@@ -87,6 +89,7 @@ impl<S: Faulty> World<S> {
             told,
             looks,
             strict,
+            forgot,
             back,
             came_back,
             registry_runs,
@@ -96,6 +99,7 @@ impl<S: Faulty> World<S> {
     /// How long it took from the end of the last fault until everything was right; or what is not.
     pub(super) async fn round(&mut self, seed: u64, strikes: &[Strike]) -> Result<Duration, String> {
         self.load.seed(seed);
+        self.forgot = false;
         let mut load = std::mem::replace(&mut self.load, Load::new(self.nats.bus.clone()));
         let ended = tokio::select! {
             () = load.run() => Ok(()),
@@ -171,8 +175,8 @@ impl<S: Faulty> World<S> {
         }
     }
 
-    /// Nothing that was said to be out is in. Where the registry cannot compare epochs, the last write of a sidecar that was
-    /// replaced may bring something back: for a moment.
+    /// Nothing that was said to be out is in. Where the registry cannot compare epochs, or forgot ours, a sidecar that was replaced
+    /// and does not know it may bring something back: for a moment.
     async fn look(&mut self) -> Result<(), String> {
         self.looks += 1;
         let back = truth::out_and_in(&self.site, &self.nats).await;
@@ -180,7 +184,7 @@ impl<S: Faulty> World<S> {
         for (uid, words) in back {
             self.came_back += u64::from(!self.back.contains_key(&uid));
             let since = *self.back.entry(uid).or_insert_with(Instant::now);
-            if self.strict || since.elapsed() > MOMENT {
+            if self.strict && !self.forgot || since.elapsed() > MOMENT {
                 return Err(words);
             }
         }
@@ -225,6 +229,7 @@ impl<S: Faulty> World<S> {
                 self.registry_runs = false;
                 self.site.down(fault == Fault::Emptied).await;
                 if fault == Fault::Emptied {
+                    self.forgot = true;
                     self.theirs.clear();
                 }
                 Mend::Registry
