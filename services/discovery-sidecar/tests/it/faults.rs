@@ -3,6 +3,7 @@
 //! right, seen by a client of the registry that is not ours. `scripts/chaos --area registry --driver NAME` runs it at length.
 
 mod fault;
+mod inject;
 mod line;
 mod load;
 mod round;
@@ -141,7 +142,7 @@ fn row(name: &str, all: u64, kinds: &BTreeMap<Fault, usize>, took: &[Duration]) 
     format!(
         "| {name} | {all} | 0 | 0 | 0 | {:.1} s | {:.1} s | {:.1} s | {}",
         at(0.5),
-        at(0.99),
+        at(0.9),
         at(1.0),
         kinds.join(", ")
     )
