@@ -74,7 +74,7 @@ fn asked(variable: &str, otherwise: u64) -> u64 {
     text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
-const A_FEW: u64 = 6;
+const A_FEW: u64 = 4;
 /// A round that takes longer to come right is told.
 const SLOW: Duration = Duration::from_secs(10);
 /// Faults in a round.

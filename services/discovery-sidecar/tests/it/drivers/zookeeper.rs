@@ -276,6 +276,12 @@ async fn a_write_whose_answer_is_lost_is_found_or_never_done() {
     let signal =
         |name: &str| assert!(Command::new("kill").args([name, &pid]).status().expect("kill runs").success());
     signal("-STOP");
+    // A machine with much to do needs a moment for it.
+    wait_until(LONG, async || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("runs");
+        if status.contains("State:\tT") { Ok(()) } else { Err(status) }
+    })
+    .await;
     let began = tokio::time::Instant::now();
     let lost = hand.driver.apply(&[hand.put(endpoint(2), None)]).await;
     assert!(matches!(&lost, Err(Failure::Unavailable(words)) if words.contains("in time")), "{lost:?}");
