@@ -108,7 +108,7 @@ impl Engine {
             let Some(endpoint) = &instance.endpoint else { return self.report_gone(key, now) };
             if !self.settings.naming.takes(endpoint) {
                 // As long as the registry was not read, nobody shall wait for what was never heard to be there.
-                let unheard_of = instance.reported.is_none() && !self.lingers(instance, endpoint);
+                let unheard_of = instance.is_unspoken() && !self.lingers(instance, endpoint);
                 if unheard_of || self.is_out(instance, now) {
                     return self.report_not_taken(key);
                 }
@@ -197,8 +197,9 @@ impl Engine {
 
     /// What does not belong into this registry, and is not there, is nobody's business: nothing is said of it.
     fn report_not_taken(&mut self, key: &Key) -> Option<Report> {
-        let said = self.instances.get_mut(key)?.reported.take();
-        said.map(|_| Report::Delete(format!("{key}.{}", self.settings.registry)))
+        let instance = self.instances.get_mut(key)?;
+        let said = instance.reported.take().is_some() | std::mem::take(&mut instance.spoken_of);
+        said.then(|| Report::Delete(format!("{key}.{}", self.settings.registry)))
     }
 
     /// Most transitions are over before anyone could read of them; only those that last are reported.

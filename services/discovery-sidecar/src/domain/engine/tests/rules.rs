@@ -345,6 +345,11 @@ fn what_was_under_way_while_it_was_read_what_stands_there_is_said_again_or_delet
     world.settle();
     let left: Vec<_> = world.registrations.keys().cloned().collect();
     assert_eq!(left, [key("web.web-2")]);
+    // Nor does it stay where its application does not want it any more.
+    world.engine.say_again([key("web.web-2")]);
+    world.set(Endpoint { register: Some(Vec::new()), ..endpoint("web", 2) });
+    world.settle();
+    assert_eq!(world.registrations.len(), 0);
 }
 
 #[test]
