@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    MessageSet, MessageType, bucket, cluster, deploy, observation, outcome, quarantine, query, resource,
-    step, stream,
+    MessageSet, MessageType, adoption, bucket, cluster, deploy, observation, outcome, quarantine, query,
+    resource, step, stream,
 };
 
 /// Every generated file, by its path below `schemas/`.
@@ -58,6 +58,8 @@ fn schemas() -> BTreeMap<String, Value> {
         schema_of!("agent.mark-request.v1", step::MarkRequest),
         schema_of!("agent.step-request.v1", step::StepRequest),
         schema_of!("agent.step-result.v1", step::StepResult),
+        schema_of!("registry.ask.v1", adoption::RegistryAsk),
+        schema_of!("registry.told.v1", adoption::RegistryTold),
     ]
     .into();
     all.extend(message_schemas::<deploy::DeployCommand>());

@@ -5,6 +5,7 @@
 //! observations are read without it. Resource documents are camelCase, as users of Kubernetes expect; message fields
 //! are snake_case.
 
+pub mod adoption;
 pub mod asyncapi;
 pub mod bucket;
 pub mod cluster;

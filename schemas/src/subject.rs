@@ -138,6 +138,11 @@ pub fn agent_probe(site: &Name, cluster: &Name) -> String {
     format!("bcs.agt.{site}.{cluster}.probe")
 }
 
+/// Where the sidecar that keeps `registry` for `cluster` is asked about it, and told what should change hands.
+pub fn registry(site: &Name, cluster: &Name, registry: &Name) -> String {
+    format!("bcs.reg.{site}.{cluster}.{registry}")
+}
+
 /// Where what `consumer` of `service` could not handle is kept.
 pub fn quarantine(service: &str, consumer: &str) -> String {
     format!("bcs.dlq.{service}.{consumer}")

@@ -25,7 +25,7 @@ pub fn rights(user: &User, site: &Name) -> Rights {
         User::Operator => rights.operator(),
         User::Service(service) => rights.service(*service, site),
         User::Agent(cluster) => rights.agent(cluster.as_str(), site),
-        User::Sidecar(cluster) => rights.sidecar(cluster.as_str()),
+        User::Sidecar(cluster) => rights.sidecar(cluster.as_str(), site),
         User::Project(project) => rights.project(project, site),
     }
     rights
@@ -70,6 +70,8 @@ impl Rights {
     fn operator(&mut self) {
         self.says("bcs.cmd.>");
         self.says("bcs.qry.>");
+        // The registries, which only their sidecars can reach.
+        self.says("bcs.reg.>");
         self.says("$SRV.>");
         self.looks_at_the_catalogue();
         for service in Service::ALL {
@@ -145,7 +147,7 @@ impl Rights {
         }
     }
 
-    fn sidecar(&mut self, cluster: &str) {
+    fn sidecar(&mut self, cluster: &str, site: &Name) {
         self.looks_at_the_catalogue();
         let keys = format!("{cluster}.>");
         self.watches(bucket::ENDPOINTS.name, &keys);
@@ -158,6 +160,9 @@ impl Rights {
         }
         self.holds(&format!("sidecar.{cluster}.*"));
         self.holds("installation");
+        self.hears(format!("bcs.reg.{site}.{cluster}.*"));
+        // Nobody else asks.
+        self.says(format!("{}.>", User::Operator.inbox()));
     }
 
     /// Commands about the objects of the project, and the events about them. What is asked of all projects at once

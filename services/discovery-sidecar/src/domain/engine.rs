@@ -9,6 +9,7 @@ mod settle;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod entry;
 pub mod guard;
 pub mod ramp;
+pub mod survey;
 pub mod tombs;
 
 pub use budget::Budget;
@@ -16,6 +17,7 @@ pub use change::{Change, Failure, Item, Outcome};
 pub use engine::{Engine, Report, Settings};
 pub use entry::{Entry, Layout, Naming, Place};
 pub use ramp::WHOLE;
+pub use survey::{Adoption, Found, Wanted, Whose};
 
 /// The moment at which something is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use self::{
     layout::{Service, Spelling, ambiguous, whose},
     session::{Committed, Problem, Session},
 };
-use super::{Capabilities, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Able, Capabilities, Driver, Fence, Listing, Owner, OwnerSlot};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// Consul takes 64 operations per transaction, one of which compares the epoch.
@@ -156,6 +156,13 @@ impl Driver for Consul {
             weight: true,
             list: true,
             watch: false,
+            shows: Able::No("does not show services of others yet: see `consul catalog services` there"),
+            adopts: Able::No(
+                "keeps each service below the node that registered it, so whose it is cannot change without a gap",
+            ),
+            purges: Able::No(
+                "does not purge yet: deregister the nodes that bear the name of the owner there",
+            ),
         }
     }
 

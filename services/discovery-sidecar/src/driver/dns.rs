@@ -2,6 +2,7 @@
 //! whole or not at all, and that requires the epoch record and every ownership record to be what we believe: a replaced
 //! sidecar and a foreign entry are safe whatever that is.
 
+mod adoption;
 mod client;
 mod held;
 mod journal;
@@ -12,6 +13,7 @@ mod update;
 mod words;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,8 +27,8 @@ use futures::{
 use tokio::time::{Instant, sleep};
 
 use self::{client::Client, held::Held, layout::Zone, session::Session};
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
-use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
 /// With what each of them requires and its neighbours in a record set, they fit into the 64 KiB of a message.
 const BATCH: usize = 60;
@@ -48,6 +50,8 @@ pub struct Dns {
     session: tokio::sync::Mutex<Option<Session>>,
     held: Arc<Mutex<Held>>,
     count: Arc<Mutex<Count>>,
+    /// How many ownership records each address had, whoever wrote them, when everything was read.
+    shared: Mutex<HashMap<held::Shared, u32>>,
 }
 
 /// The serial number of the zone when it was read, and how many changes of ours came since: it grows by one for each. Where
@@ -73,6 +77,7 @@ impl Dns {
             session: tokio::sync::Mutex::new(None),
             held: Arc::default(),
             count: Arc::default(),
+            shared: Mutex::default(),
         }
     }
 
@@ -213,6 +218,9 @@ impl Driver for Dns {
             weight: self.settings.srv,
             list: true,
             watch: true,
+            shows: Able::Yes,
+            adopts: Able::Yes,
+            purges: Able::Yes,
         }
     }
 
@@ -233,6 +241,22 @@ impl Driver for Dns {
 
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         Box::pin(self.write(changes))
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(self.read_all())
+    }
+
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_over(adoptions))
+    }
+
+    fn evict<'a>(&'a self, found: &'a [Found]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_out(found))
+    }
+
+    fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(self.take_marks(owner))
     }
 
     /// That something changed, not what.

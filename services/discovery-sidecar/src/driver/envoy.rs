@@ -24,7 +24,7 @@ use self::{
     layout::{Clusters, Host, cluster_of},
     listen::Serving,
 };
-use super::{Capabilities, Driver, Fence, Listing, Owner, OwnerSlot, WHOLE};
+use super::{Able, Capabilities, Driver, Fence, Listing, Owner, OwnerSlot, WHOLE};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// How long Envoys have to acknowledge a change.
@@ -208,6 +208,9 @@ impl Driver for Envoy {
             weight: true,
             list: false,
             watch: false,
+            shows: Able::No("is told an assignment as a whole and tells nothing back"),
+            adopts: Able::No("has no entries of others: an assignment has one source"),
+            purges: Able::No("forgets by itself what nobody serves any more"),
         }
     }
 

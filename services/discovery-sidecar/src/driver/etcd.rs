@@ -1,6 +1,7 @@
 //! etcd in the SkyDNS layout, as CoreDNS reads it. Every write is one transaction that compares the epoch key and every
 //! entry that it touches: a replaced sidecar and a foreign entry are safe whatever we believe.
 
+mod adoption;
 mod connect;
 mod layout;
 mod session;
@@ -15,8 +16,8 @@ use bcs_schemas::resource::registry::EtcdDriver;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{layout::SkyDns, session::Session};
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
-use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
 /// etcd takes 128 operations per transaction; smaller ones let others in between.
 const BATCH: usize = 60;
@@ -85,6 +86,9 @@ impl Driver for Etcd {
             weight: true,
             list: true,
             watch: true,
+            shows: Able::Yes,
+            adopts: Able::Yes,
+            purges: Able::Yes,
         }
     }
 
@@ -103,6 +107,22 @@ impl Driver for Etcd {
 
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         Box::pin(self.write(changes))
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(self.read_all())
+    }
+
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_over(adoptions))
+    }
+
+    fn evict<'a>(&'a self, found: &'a [Found]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_out(found))
+    }
+
+    fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(self.take_marks(owner))
     }
 
     fn drift(

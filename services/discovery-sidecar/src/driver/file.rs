@@ -20,7 +20,7 @@ use self::{
     disk::Stamp,
     row::{Document, Header, Row, hosts_are_ours},
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// How often it is looked whether somebody else changed the file.
@@ -188,6 +188,9 @@ impl Driver for File {
             weight: true,
             list: true,
             watch: true,
+            shows: Able::No("is written as a whole and holds nothing of others"),
+            adopts: Able::No("is written as a whole: what others wrote there was never kept"),
+            purges: Able::No("holds one owner alone: remove its directory"),
         }
     }
 

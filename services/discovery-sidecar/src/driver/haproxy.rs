@@ -17,7 +17,7 @@ use self::{
     layout::{Server, Servers, weight},
     talk::Talk,
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
 use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
 
 const BATCH: usize = 100;
@@ -253,6 +253,11 @@ impl Driver for Haproxy {
             weight: true,
             list: true,
             watch: true,
+            shows: Able::No("does not show servers of others yet: see `show servers state` there"),
+            adopts: Able::No(
+                "knows a server by its name alone, which cannot be changed while it runs, so whose a server is cannot change without a gap",
+            ),
+            purges: Able::No("forgets servers of a sidecar at its next reload"),
         }
     }
 

@@ -33,7 +33,7 @@ use bcs_schemas::{
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use crate::domain::WHOLE;
-use crate::domain::{Change, Failure, Item, Layout, Outcome, Place};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Item, Layout, Outcome, Place};
 
 /// What a kind of registry can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,31 @@ pub struct Capabilities {
     pub list: bool,
     /// Whether changes by others are told. Elsewhere only a complete reading finds them.
     pub watch: bool,
+    /// Whether entries of others are shown ([`Driver::survey`]).
+    pub shows: Able,
+    /// Whether an entry of somebody else can become ours without a gap ([`Driver::adopt`]).
+    pub adopts: Able,
+    /// Whether entries of another owner can be taken out ([`Driver::evict`]).
+    pub purges: Able,
+}
+
+/// Whether it can, or why not: the end of a sentence that begins with the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Able {
+    /// It can.
+    Yes,
+    /// It cannot.
+    No(&'static str),
+}
+
+impl Able {
+    /// Why not, in a sentence.
+    pub fn why_not(self, kind: &str) -> Option<String> {
+        match self {
+            Self::Yes => None,
+            Self::No(why) => Some(format!("a registry of kind {kind} {why}")),
+        }
+    }
 }
 
 /// Where it is written that an entry is ours.
@@ -122,6 +147,38 @@ pub trait Driver: Layout {
     /// Applies changes, one outcome per change in the same order. Success means that the registry said so.
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>>;
 
+    /// What the registry calls the name of an entry, where that is another one ([`Found::name`]).
+    fn called(&self, entry: &Entry) -> String {
+        entry.name.clone()
+    }
+
+    /// Everything that is there, entries of others included where it [shows](Capabilities::shows) them.
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(async { Ok(self.list().await?.items.into_iter().map(Found::ours).collect()) })
+    }
+
+    /// Entries of others become ours, each only if it still is what was read, and so that nobody who looks meanwhile misses
+    /// it. One outcome for each in the same order.
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        let _ = adoptions;
+        let able = self.capabilities();
+        Box::pin(async move { Err(unable(able.adopts, able.kind)) })
+    }
+
+    /// Takes out entries of others, each only if it still is what was read. One outcome for each in the same order.
+    fn evict<'a>(&'a self, found: &'a [Found]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        let _ = found;
+        let able = self.capabilities();
+        Box::pin(async move { Err(unable(able.purges, able.kind)) })
+    }
+
+    /// Takes out what an owner of whom no entry is left wrote beside his entries, his epoch and the claim of his installation;
+    /// what went, in the registry's own words. `owner` is one in a cluster and registry, or an installation as a whole.
+    fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        let _ = owner;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// What was said of entries before, by whichever sidecar, when this one begins to keep the registry: for a driver that can
     /// read nothing back, it is all there is to know.
     fn recall(&self, said: &[Registration]) {
@@ -158,6 +215,13 @@ impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.platform, self.cluster, self.registry)
     }
+}
+
+/// A driver was asked for what its kind cannot do.
+fn unable(able: Able, kind: &str) -> Failure {
+    Failure::Rejected(
+        able.why_not(kind).unwrap_or_else(|| format!("a registry of kind {kind} does not do that yet")),
+    )
 }
 
 /// Why nothing is written when the name of our installation belongs to another one; `mark` is where that is written.

@@ -24,7 +24,7 @@ use self::{
     plan::{Step, plan},
     session::Session,
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// A call each: small, so that a replaced sidecar does not go on for long.
@@ -207,6 +207,13 @@ impl Driver for Nacos {
             weight: true,
             list: true,
             watch: false,
+            shows: Able::No("does not show instances of others yet: see its console"),
+            adopts: Able::No(
+                "compares nothing when it is written to, so an instance could be taken from a program that registers itself",
+            ),
+            purges: Able::No(
+                "does not purge yet: remove the instances with the metadata of the owner in its console",
+            ),
         }
     }
 

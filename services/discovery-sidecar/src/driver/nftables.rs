@@ -2,6 +2,7 @@
 //! comment says whose it is. Every batch is one transaction of the kernel. Rules that are loaded anew take everything away, which
 //! is noticed, and written again.
 
+mod adoption;
 mod layout;
 mod program;
 mod ruleset;
@@ -24,8 +25,8 @@ use self::{
     ruleset::Reading,
     transaction::{CLAIM, Transaction, obstacles},
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
-use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Item, Layout, Outcome, Place};
 
 /// The kernel holds everything else up for as long as a transaction takes.
 const BATCH: usize = 200;
@@ -224,6 +225,11 @@ impl Driver for Nftables {
             weight: false,
             list: true,
             watch: true,
+            shows: Able::Yes,
+            adopts: Able::Yes,
+            purges: Able::No(
+                "is as a whole taken away by flushing its table, and keeps no names of owners to find theirs by",
+            ),
         }
     }
 
@@ -237,6 +243,18 @@ impl Driver for Nftables {
 
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         Box::pin(self.0.apply(changes))
+    }
+
+    fn called(&self, entry: &Entry) -> String {
+        self.0.sets.element(entry).set
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(self.0.survey())
+    }
+
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.0.take_over(adoptions))
     }
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {

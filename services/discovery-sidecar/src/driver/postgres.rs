@@ -2,6 +2,7 @@
 //! is part of every key, so rows of others are never even looked at. Every write is one transaction that holds the
 //! epoch of its owner, checks what is there, and changes all or nothing.
 
+mod adoption;
 mod connect;
 mod row;
 mod statements;
@@ -15,11 +16,11 @@ use tokio::sync::Mutex;
 
 use self::{
     connect::within,
-    row::{Found, Row, Rows},
+    row::{Found as Held, Row, Rows},
     statements::{Statements, VERSION},
 };
-use super::{Capabilities, Driver, Fence, Listing, Owner, OwnerSlot};
-use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+use super::{Able, Capabilities, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
 const BATCH: usize = 500;
 
@@ -107,9 +108,9 @@ impl Postgres {
     }
 
     async fn read(&self, session: &mut Session) -> Result<Listing, Failure> {
-        let list = sqlx::query_as::<_, Found>(self.statements.list()).bind(&self.owner);
+        let list = sqlx::query_as::<_, Held>(self.statements.list()).bind(&self.owner);
         let found = within("reading", list.fetch_all(&mut session.connection)).await?;
-        Ok(Listing { items: found.iter().map(Found::item).collect(), at: 0 })
+        Ok(Listing { items: found.iter().map(Held::item).collect(), at: 0 })
     }
 
     async fn write(&self, session: &mut Session, changes: &[Change]) -> Result<Vec<Outcome>, Failure> {
@@ -139,7 +140,7 @@ impl Postgres {
 
     async fn change(&self, txn: &mut PgConnection, changes: &[Change]) -> Result<Vec<Outcome>, Failure> {
         let places: Vec<&str> = changes.iter().map(|change| &**change.place()).collect();
-        let look = sqlx::query_as::<_, Found>(self.statements.look()).bind(&self.owner).bind(&places);
+        let look = sqlx::query_as::<_, Held>(self.statements.look()).bind(&self.owner).bind(&places);
         let found = within("reading", look.fetch_all(&mut *txn)).await?;
         if let Some(outcomes) = refused(changes, &found) {
             return Ok(outcomes);
@@ -182,8 +183,8 @@ impl Postgres {
 }
 
 /// What was found instead of what was expected, if it was; then nothing is written.
-fn refused(changes: &[Change], found: &[Found]) -> Option<Vec<Outcome>> {
-    let found: HashMap<&str, &Found> = found.iter().map(|row| (row.id.as_str(), row)).collect();
+fn refused(changes: &[Change], found: &[Held]) -> Option<Vec<Outcome>> {
+    let found: HashMap<&str, &Held> = found.iter().map(|row| (row.id.as_str(), row)).collect();
     let outcomes: Vec<Outcome> = changes
         .iter()
         .map(|change| {
@@ -230,6 +231,9 @@ impl Driver for Postgres {
             weight: true,
             list: true,
             watch: false,
+            shows: Able::Yes,
+            adopts: Able::Yes,
+            purges: Able::Yes,
         }
     }
 
@@ -255,5 +259,21 @@ impl Driver for Postgres {
             let answer = self.write(&mut session, changes).await;
             self.give_back(session, answer).await
         })
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(self.read_all())
+    }
+
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_over(adoptions))
+    }
+
+    fn evict<'a>(&'a self, found: &'a [Found]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_out(found))
+    }
+
+    fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(self.take_marks(owner))
     }
 }

@@ -2,6 +2,7 @@
 //! a name has one owner: comments on the set say whose each record is, and a set with records of others is left alone.
 //! The epoch lies in the zone's metadata and is read before each write.
 
+mod adoption;
 mod layout;
 mod session;
 
@@ -19,10 +20,10 @@ use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{layout::Spelling, session::Session};
 use super::{
-    Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look,
-    rrset::{merge, parts},
+    Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look,
+    rrset::{RrSet, merge, parts},
 };
-use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
 /// As many record sets are read before a write, and at most as many are written.
 const BATCH: usize = 200;
@@ -79,12 +80,18 @@ impl PowerDns {
                 sets.push(set);
             }
         }
-        if !sets.is_empty() {
-            let before = session.zone("?rrsets=false").await?.serial;
-            session.replace(&sets).await?;
-            self.account_for(before, session.zone("?rrsets=false").await?.serial);
-        }
+        self.replace(&session, &sets).await?;
         Ok(outcomes)
+    }
+
+    async fn replace(&self, session: &Session, sets: &[RrSet]) -> Result<(), Failure> {
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let before = session.zone("?rrsets=false").await?.serial;
+        session.replace(sets).await?;
+        self.account_for(before, session.zone("?rrsets=false").await?.serial);
+        Ok(())
     }
 
     /// A write moves the serial by one, or to the first of a day; what moved it further was somebody else.
@@ -122,6 +129,9 @@ impl Driver for PowerDns {
             list: true,
             // By the serial, which somebody has to move: see soa_edit_api.
             watch: true,
+            shows: Able::Yes,
+            adopts: Able::Yes,
+            purges: Able::Yes,
         }
     }
 
@@ -144,6 +154,22 @@ impl Driver for PowerDns {
 
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         Box::pin(self.write(changes))
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(self.read_all())
+    }
+
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_over(adoptions))
+    }
+
+    fn evict<'a>(&'a self, found: &'a [Found]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_out(found))
+    }
+
+    fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(self.take_marks(owner))
     }
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {

@@ -2,6 +2,7 @@
 //! write is one script that compares the epoch and what is there, and changes all or nothing. One server, or one with
 //! replicas; not a cluster, whose scripts do not see more than one slot.
 
+mod adoption;
 mod connect;
 mod layout;
 
@@ -10,8 +11,8 @@ use futures::future::BoxFuture;
 use redis::{Script, aio::MultiplexedConnection};
 
 use self::layout::Sets;
-use super::{Capabilities, Driver, Fence, Listing, Owner, OwnerSlot};
-use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+use super::{Able, Capabilities, Driver, Fence, Listing, Owner, OwnerSlot};
+use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
 /// Nothing else is served while a script runs.
 const BATCH: usize = 200;
@@ -28,6 +29,8 @@ struct Scripts {
     fence: Script,
     list: Script,
     apply: Script,
+    survey: Script,
+    adopt: Script,
 }
 
 #[derive(Clone)]
@@ -48,6 +51,8 @@ impl Redis {
                 fence: Script::new(include_str!("redis/fence.lua")),
                 list: Script::new(include_str!("redis/list.lua")),
                 apply: Script::new(include_str!("redis/apply.lua")),
+                survey: Script::new(include_str!("redis/survey.lua")),
+                adopt: Script::new(include_str!("redis/adopt.lua")),
             },
             session: tokio::sync::Mutex::new(None),
         }
@@ -166,6 +171,9 @@ impl Driver for Redis {
             list: true,
             // Redis tells of changed keys only where it is configured to, and not by whom.
             watch: false,
+            shows: Able::Yes,
+            adopts: Able::Yes,
+            purges: Able::Yes,
         }
     }
 
@@ -183,5 +191,21 @@ impl Driver for Redis {
 
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         Box::pin(self.write(changes))
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Vec<Found>, Failure>> {
+        Box::pin(self.read_all())
+    }
+
+    fn adopt<'a>(&'a self, adoptions: &'a [Adoption]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_over(adoptions))
+    }
+
+    fn evict<'a>(&'a self, found: &'a [Found]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        Box::pin(self.take_out(found))
+    }
+
+    fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(self.take_marks(owner))
     }
 }

@@ -1,13 +1,17 @@
 //! Names that have one owner: a record set for each, and beside it a mark for each entry that says whose its address is.
 //! Pure.
 
+mod adopt;
 mod merge;
 
 use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::merge::merge;
+pub(super) use self::{
+    adopt::{adopt, evict},
+    merge::merge,
+};
 use crate::domain::{Entry, Item, Layout, Place, entry::fingerprint};
 
 /// Beside the comment, for people who look at it.

@@ -65,6 +65,9 @@ fn row(able: Capabilities) -> String {
         yes(able.drain_state),
         yes(able.weight),
         yes(able.watch),
+        yes(able.shows == Able::Yes),
+        yes(able.adopts == Able::Yes),
+        yes(able.purges == Able::Yes),
     ]
     .map(str::to_owned);
     format!("| {} |", cells.join(" | "))

@@ -18,7 +18,7 @@ use self::{
     zone::{Zone, own_name, union},
 };
 use super::{
-    Capabilities, Driver, Fence, Listing, Owner, OwnerSlot,
+    Able, Capabilities, Driver, Fence, Listing, Owner, OwnerSlot,
     http::WITHIN,
     rrset::{RrSet, Spelling, merge, parts},
 };
@@ -228,6 +228,11 @@ impl Driver for Webhook {
             weight: false,
             list: true,
             watch: false,
+            shows: Able::No("does not tell of whom a name is that carries no labels of ours"),
+            adopts: Able::No(
+                "has a protocol without whose a name is, so that taking one over could take it from its provider",
+            ),
+            purges: Able::No("does not purge yet: remove the names of the owner at its provider"),
         }
     }
 

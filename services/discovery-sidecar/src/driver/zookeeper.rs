@@ -20,7 +20,7 @@ use self::{
     layout::Services,
     session::{Committed, Nodes, Session, unsigned},
 };
-use super::{Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
 use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
 
 /// Far below what a server takes in one request (`jute.maxbuffer`, a megabyte).
@@ -188,6 +188,11 @@ impl Driver for Zookeeper {
             weight: true,
             list: true,
             watch: true,
+            shows: Able::No("does not show nodes of others yet: see `ls` in its shell"),
+            adopts: Able::No(
+                "holds a node under the id that its service gave itself, and its watchers see another id as another instance",
+            ),
+            purges: Able::No("does not purge yet: delete the nodes with the owner in payload.metadata"),
         }
     }
 

@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 use bcs_kit::bus;
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 
-use super::lease::{Lease, Term, Watched};
+use super::{
+    door::Asked,
+    hand::{Hand, Handed},
+    lease::{Lease, Term, Watched},
+};
 use crate::{
     domain::{Change, Failure, Outcome},
     driver::{Drift, Driver, Listing},
@@ -22,6 +26,7 @@ pub(crate) enum Done {
     Connected(Result<(Listing, Drifts), Failure>),
     Read(Result<Listing, Failure>),
     Applied(Vec<Change>, Result<Vec<Outcome>, Failure>),
+    Handed(Asked, Result<Handed, Failure>),
 }
 
 pub(crate) type Call = BoxFuture<'static, Done>;
@@ -55,5 +60,13 @@ pub(crate) fn apply(driver: Arc<dyn Driver>, changes: Vec<Change>) -> Call {
     Box::pin(async move {
         let answer = driver.apply(&changes).await;
         Done::Applied(changes, answer)
+    })
+}
+
+/// What a person asked for.
+pub(crate) fn hand(hand: Hand, asked: Asked) -> Call {
+    Box::pin(async move {
+        let handed = Box::pin(hand.does(&asked.ask)).await;
+        Done::Handed(asked, handed)
     })
 }

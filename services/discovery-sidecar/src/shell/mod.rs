@@ -2,7 +2,9 @@
 
 pub(crate) mod board;
 pub(crate) mod call;
+pub(crate) mod door;
 pub(crate) mod former;
+pub(crate) mod hand;
 pub(crate) mod installation;
 pub(crate) mod lease;
 pub(crate) mod report;
@@ -16,7 +18,7 @@ use std::{
 
 use async_nats::jetstream::kv::{self, Operation};
 use bcs_kit::{
-    Clock, Tasks, bus,
+    Bus, Clock, Tasks, bus,
     kv::{Store, View},
     run::Deps,
 };
@@ -40,6 +42,7 @@ pub(crate) struct Platform {
     pub(crate) board: Board,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    pub(crate) bus: Bus,
     pub(crate) site: bcs_schemas::Name,
     /// Id of the installation.
     pub(crate) installation: String,
@@ -65,6 +68,7 @@ impl Platform {
             board,
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
+            bus: bus.clone(),
             site: bus.site().clone(),
             endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &of_ours),
             clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),

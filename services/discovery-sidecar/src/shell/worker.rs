@@ -13,6 +13,7 @@ use bcs_schemas::{
     Name, bucket,
     observation::{Endpoint, Registration, RegistryStatus},
     resource::Registry,
+    subject,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ use super::{
     Platform, Proof,
     board::Panel,
     call::{self, Call, Drifts},
+    door::Door,
+    hand::Hand,
     lease::{Lease, Recalled, Watched},
     report::Outbox,
 };
@@ -57,6 +60,9 @@ struct Worker {
     engine: Engine,
     lease: Lease,
     outbox: Outbox,
+    door: Door,
+    /// Who we are in the registry.
+    us: String,
     prefix: String,
     link: Link,
     epoch: u64,
@@ -97,6 +103,8 @@ impl Worker {
             installation: platform.installation.clone(),
         };
         let driver = driver::open(&registry.spec, &owner);
+        let us = owner.to_string();
+        let subject = subject::registry(&platform.site, cluster, &owner.registry);
         let able = driver.capabilities();
         let settings = Settings {
             cluster: owner.cluster.clone(),
@@ -134,6 +142,8 @@ impl Worker {
             platform: platform.clone(),
             driver,
             outbox,
+            door: Door::new(&platform.bus, &platform.tasks, subject),
+            us,
             prefix: format!("{cluster}."),
             link: Link::Applying,
             epoch: 0,
@@ -183,9 +193,11 @@ impl Worker {
                 drift = next(self.drifts.as_mut()), if self.call.is_none() => self.drifted(drift),
                 proofs = pending(self.proving.as_mut()) => self.proved(proofs),
                 recalled = pending(self.recalling.as_mut()) => self.recalled(recalled),
+                () = self.door.knock() => (),
                 () = tokio::time::sleep_until(wake) => (),
             }
         }
+        self.door.keep_open(false);
         self.advance();
         self.call = None;
         self.driver.stand_down();
@@ -204,6 +216,7 @@ impl Worker {
                 self.proving = Some(self.platform.clone().prove(keys).boxed());
             }
         }
+        self.mind_the_door();
         if self.call.is_none() {
             self.catch_up_on_drift();
             self.call = self.next_call(now);
@@ -214,6 +227,13 @@ impl Worker {
     fn next_call(&mut self, now: Now) -> Option<Call> {
         if now.up < self.patience {
             return None;
+        }
+        if matches!(self.link, Link::Up)
+            && now.up < self.read_at
+            && let Some(asked) = self.door.next()
+        {
+            let (driver, us, wanted) = (self.driver.clone(), self.us.clone(), self.engine.wanted());
+            return Some(call::hand(Hand { driver, us, wanted }, asked));
         }
         match &self.link {
             Link::Applying => Some(call::take(self.lease.clone())),

@@ -118,3 +118,18 @@ fn nobody_can_have_an_outcome_sent_to_a_service() {
         assert_eq!(may_publish(User::Service(service), &aimed), agents, "{service}");
     }
 }
+
+#[test]
+fn only_the_operator_asks_for_entries_to_change_hands_and_only_the_sidecar_of_the_cluster_answers() {
+    let door = "bcs.reg.local.sim-a.dns";
+    for user in everybody().into_iter().chain([User::Sidecar(name("sim-b")), User::Agent(name("sim-b"))]) {
+        assert_eq!(may_publish(user.clone(), door), user == User::Operator, "{user}");
+        assert_eq!(may_hear(user.clone(), door), user == User::Sidecar(name("sim-a")), "{user}");
+    }
+    let sidecar = || User::Sidecar(name("sim-a"));
+    assert!(may_publish(sidecar(), "_INBOX.operator.1.2"));
+    for inbox in ["_INBOX.project-demo.1", "_INBOX.platform.1", "_INBOX_deploy.1", "_INBOX.1"] {
+        assert!(!may_publish(sidecar(), inbox), "{inbox}");
+    }
+    assert!(!may_hear(sidecar(), "bcs.reg.elsewhere.sim-a.dns"), "of its own site alone");
+}

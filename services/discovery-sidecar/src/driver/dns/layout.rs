@@ -41,7 +41,7 @@ pub(super) struct Claim {
 /// What an ownership record says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Written {
-    owner: String,
+    pub(super) owner: String,
     endpoint: String,
     uid: String,
     pub(super) name: String,
@@ -67,6 +67,12 @@ impl Zone {
             base: format!("{registry}.{cluster}.{name}"),
             claim: Claim { name, platform: platform.clone(), installation: installation.clone() },
         }
+    }
+
+    /// Below it lie the marks of all owners.
+    pub(super) fn marks(&self) -> String {
+        let own = format!("{}.", self.claim.platform);
+        self.claim.name.strip_prefix(&own).unwrap_or(&self.claim.name).to_owned()
     }
 
     fn written(&self, entry: &Entry) -> Written {
@@ -158,7 +164,7 @@ impl Written {
         text
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut written = Self::default();
         for field in text.strip_prefix("bcs=1,")?.split(',') {
             let (key, value) = field.split_once('=')?;

@@ -24,8 +24,8 @@ use crate::{
 const PATIENCE: u32 = 4;
 
 pub(super) struct Session {
-    client: Client,
-    fence: Fence,
+    pub(super) client: Client,
+    pub(super) fence: Fence,
     held: Arc<Mutex<Held>>,
     /// Record sets that only a wildcard made: prerequisites do not see them.
     unreal: HashSet<Key>,
@@ -85,17 +85,17 @@ impl Session {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn draft(&self, zone: &Zone, sets: &Sets, changes: &[Change]) -> Result<Drafted, Failure> {
-        let view = View { zone, fence: &self.fence, held: &self.held(), sets };
+        let view = View { zone, fence: &self.fence, held: &self.held(), sets, adopting: false };
         view.draft(changes).map_err(Failure::Rejected)
     }
 
     /// What stands where the changes add something.
-    async fn sets(&mut self, changes: &[Change]) -> Result<Sets, Failure> {
+    pub(super) async fn sets(&mut self, changes: &[Change]) -> Result<Sets, Failure> {
         let keys: Vec<Key> = keys(changes).into_iter().collect();
         let wanted: Result<Vec<_>, String> = keys.iter().map(|(at, kind)| Ok((name(at)?, *kind))).collect();
         let answers = self.client.look(&wanted.map_err(Failure::Rejected)?).await?;
@@ -117,15 +117,7 @@ impl Session {
         let wanted: Result<Vec<_>, String> = places.map(|at| Ok((name(at)?, RecordType::TXT))).collect();
         let mut answers = self.client.look(&wanted.map_err(Failure::Rejected)?).await?.into_iter().map(txts);
         let epoch = answers.next().unwrap_or_default();
-        if epoch != [self.fence.txt.clone()] {
-            let held = epoch.iter().filter_map(epoch_of).max().unwrap_or_default();
-            return Err(match held > self.fence.epoch {
-                true => Failure::Fenced(held),
-                false => {
-                    Failure::Unavailable(format!("dns: the epoch record {} was moved by somebody", zone.base))
-                }
-            });
-        }
+        self.still_fenced(zone, &epoch)?;
         let mut theirs = Vec::new();
         for (change, found) in changes.iter().zip(answers) {
             let foreign = found.first().filter(|_| !found.iter().any(|txt| zone.ours(txt).is_some()));
@@ -146,6 +138,20 @@ impl Session {
             }
         };
         Ok(theirs.into_iter().zip(outcomes).map(|(theirs, outcome)| theirs.unwrap_or(outcome)).collect())
+    }
+
+    /// Fails unless this is our epoch.
+    pub(super) fn still_fenced(&self, zone: &Zone, epoch: &[TXT]) -> Result<(), Failure> {
+        if *epoch == [self.fence.txt.clone()] {
+            return Ok(());
+        }
+        let held = epoch.iter().filter_map(epoch_of).max().unwrap_or_default();
+        Err(match held > self.fence.epoch {
+            true => Failure::Fenced(held),
+            false => {
+                Failure::Unavailable(format!("dns: the epoch record {} was moved by somebody", zone.base))
+            }
+        })
     }
 
     /// Everything is as it was required to be. Either it was not a moment ago, or a wildcard answers for a record set that
@@ -171,13 +177,13 @@ impl Session {
     }
 }
 
-fn txts(answer: Answer) -> Vec<TXT> {
+pub(super) fn txts(answer: Answer) -> Vec<TXT> {
     let data = answer.records.into_iter().map(|record| record.data);
     data.filter_map(|data| if let RData::TXT(txt) = data { Some(txt) } else { None }).collect()
 }
 
-const EPOCH: &str = "bcs-epoch=";
-const INSTALLATION: &str = "bcs-installation=";
+pub(super) const EPOCH: &str = "bcs-epoch=";
+pub(super) const INSTALLATION: &str = "bcs-installation=";
 
 fn epoch_of(txt: &TXT) -> Option<u64> {
     let text = joined(txt);

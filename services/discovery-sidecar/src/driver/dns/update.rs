@@ -49,6 +49,8 @@ pub(super) struct View<'a> {
     pub(super) fence: &'a Fence,
     pub(super) held: &'a Held,
     pub(super) sets: &'a Sets,
+    /// Addresses of others become ours, and have to be there.
+    pub(super) adopting: bool,
 }
 
 /// An update.
@@ -135,6 +137,10 @@ impl View<'_> {
         let (set, Entry { name, address, .. }) = (self.sets.get(&key(entry))?, entry);
         if let Some(why) = set.taken {
             return Some(Outcome::Foreign(format!("the name {name} {why}")));
+        }
+        if self.adopting {
+            let gone = || Outcome::Foreign(format!("{name} has the address {address} no more"));
+            return (!set.addresses.contains(address)).then(gone);
         }
         let theirs = set.addresses.contains(address) && self.held.uses(&(name.clone(), *address)) == 0;
         theirs.then(|| {

@@ -77,6 +77,12 @@ impl SkyDns {
         format!("{}/", self.prefix)
     }
 
+    /// The name that a key below the root stands for.
+    pub(super) fn name(&self, key: &str) -> String {
+        let labels = key.strip_prefix(&self.root()).unwrap_or(key);
+        labels.rsplit('/').filter(|label| !label.is_empty()).collect::<Vec<_>>().join(".")
+    }
+
     /// Beside the tree, not below it, so that it is never taken for a name.
     pub(super) fn epoch_key(&self) -> String {
         format!("{}/bcs/epoch/{}", parent(&self.prefix), self.owner)
@@ -111,6 +117,12 @@ impl SkyDns {
             version,
         })
     }
+}
+
+/// Below which the marks of owners lie, and whether they are of installations as a whole.
+pub(super) fn marks(layout: &SkyDns) -> [(String, bool); 2] {
+    let parent = parent(&layout.prefix);
+    [(format!("{parent}/bcs/epoch/"), false), (format!("{parent}/bcs/installation/"), true)]
 }
 
 fn parent(prefix: &str) -> &str {

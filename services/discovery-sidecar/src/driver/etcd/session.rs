@@ -34,9 +34,19 @@ pub(super) struct Fence {
     pub(super) revision: i64,
 }
 
+impl Fence {
+    /// Why it does not hold any more, by the epoch that is there.
+    pub(super) fn lost(&self, held: u64) -> Failure {
+        match held > self.epoch {
+            true => Failure::Fenced(held),
+            false => Failure::Unavailable(format!("etcd: the epoch key {} was moved by somebody", self.key)),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Session {
-    client: Client,
+    pub(super) client: Client,
     pub(super) fence: Fence,
 }
 
@@ -58,10 +68,20 @@ impl Session {
         }
     }
 
-    /// In pages, all of them at the revision of the first.
     pub(super) async fn list(&mut self, layout: &SkyDns) -> Result<Listing, Failure> {
+        let mut items = Vec::new();
+        let revision = self.read(layout, |kv| items.extend(item(layout, kv))).await?;
+        Ok(Listing { items, at: unsigned(revision) })
+    }
+
+    /// Every key, in pages, all of them at the revision of the first.
+    pub(super) async fn read(
+        &mut self,
+        layout: &SkyDns,
+        mut each: impl FnMut(&KeyValue),
+    ) -> Result<i64, Failure> {
         let (mut from, end) = (layout.root().into_bytes(), range_end(&layout.root()));
-        let (mut items, mut revision) = (Vec::new(), 0);
+        let mut revision = 0;
         loop {
             let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
             let mut page = within("reading", self.client.get(from, Some(options))).await?;
@@ -69,13 +89,12 @@ impl Session {
                 revision = page.header().map_or(0, etcd_client::ResponseHeader::revision);
             }
             let (more, found) = (page.more(), page.take_kvs());
-            items.extend(found.iter().filter_map(|kv| item(layout, kv)));
+            found.iter().for_each(&mut each);
             match found.last() {
                 Some(last) if more => from = [last.key(), &[0]].concat(),
-                _ => break,
+                _ => return Ok(revision),
             }
         }
-        Ok(Listing { items, at: unsigned(revision) })
     }
 
     pub(super) async fn watch(
@@ -190,7 +209,10 @@ pub(super) fn unsigned(revision: i64) -> u64 {
     u64::try_from(revision).unwrap_or_default()
 }
 
-async fn within<T>(doing: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+pub(super) async fn within<T>(
+    doing: &str,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Failure> {
     match timeout(WITHIN, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Failure::Unavailable(format!("etcd: {doing} failed: {}", words(&error)))),

@@ -44,11 +44,7 @@ pub(super) fn refused(
     });
     let epoch = found.next().flatten();
     if epoch.is_none_or(|kv| kv.mod_revision() != fence.revision) {
-        let held = epoch.map_or(0, |kv| number(kv.value()));
-        return Err(match held > fence.epoch {
-            true => Failure::Fenced(held),
-            false => Failure::Unavailable(format!("etcd: the epoch key {} was moved by somebody", fence.key)),
-        });
+        return Err(fence.lost(epoch.map_or(0, |kv| number(kv.value()))));
     }
     Ok(changes.iter().zip(found).map(|(change, kv)| outcome(layout, change, kv)).collect())
 }
@@ -69,6 +65,6 @@ fn outcome(layout: &SkyDns, change: &Change, found: Option<&KeyValue>) -> Outcom
     }
 }
 
-fn signed(version: u64) -> i64 {
+pub(super) fn signed(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }

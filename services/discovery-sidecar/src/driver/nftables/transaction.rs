@@ -68,6 +68,14 @@ impl Transaction {
         all
     }
 
+    /// An element that is to be made is there already, and goes before.
+    pub(super) fn replace(&mut self, Element { set, text }: Element) {
+        let delete = self.delete.entry(set).or_default();
+        if !delete.contains(&text) {
+            delete.push(text);
+        }
+    }
+
     pub(super) fn render(&self, family: &str, table: &str) -> Value {
         let set = |name: &str, kind: &str| {
             let kind = match kind.split(" . ").collect::<Vec<_>>() {
@@ -134,7 +142,7 @@ pub(super) fn obstacles(
 }
 
 /// What stands in the way of an entry.
-fn standing(
+pub(super) fn standing(
     sets: &Sets,
     reading: &Reading,
     freed: &BTreeSet<&Place>,

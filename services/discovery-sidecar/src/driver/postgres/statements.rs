@@ -58,6 +58,20 @@ impl Statements {
         AssertSqlSafe(format!("SELECT {COLUMNS} FROM {} WHERE owner = $1", self.table))
     }
 
+    /// Every row, whoever wrote it.
+    pub(super) fn survey(&self) -> AssertSqlSafe<String> {
+        AssertSqlSafe(format!("SELECT owner, {COLUMNS} FROM {}", self.table))
+    }
+
+    /// Rows of others go, by owner, id and version: `$1` to `$3`; `$4` is us.
+    pub(super) fn take(&self) -> AssertSqlSafe<String> {
+        let table = &self.table;
+        AssertSqlSafe(format!(
+            "DELETE FROM {table} AS t USING unnest($1::text[], $2::text[], $3::bigint[]) AS u (owner, id, version) \
+             WHERE t.owner = u.owner AND t.id = u.id AND t.version = u.version AND t.owner <> $4 RETURNING t.owner, t.id"
+        ))
+    }
+
     /// The rows of `$1` with an id among `$2`.
     pub(super) fn look(&self) -> AssertSqlSafe<String> {
         AssertSqlSafe(format!("{} AND id = ANY($2) FOR UPDATE", self.list().0))

@@ -43,6 +43,8 @@ pub(super) struct Zone {
 #[derive(Default, Serialize, Deserialize)]
 struct Metadata {
     metadata: Vec<String>,
+    #[serde(default, skip_serializing)]
+    kind: String,
 }
 
 #[derive(Serialize)]
@@ -154,9 +156,29 @@ impl Session {
 
     async fn keep(&self, kind: &str, value: &str) -> Result<(), Failure> {
         let path = format!("{}/metadata/{kind}", self.path);
-        let body = self.encode(&path, &Metadata { metadata: vec![value.to_owned()] })?;
+        let body =
+            self.encode(&path, &Metadata { metadata: vec![value.to_owned()], ..Metadata::default() })?;
         let answer = self.http.send(Method::PUT, &path, JSON, body).await?;
         if answer.status.is_success() { Ok(()) } else { Err(self.refused(&path, &answer)) }
+    }
+
+    /// Kind and text of every mark, whoever wrote it.
+    pub(super) async fn marks(&self) -> Result<Vec<(String, String)>, Failure> {
+        let path = format!("{}/metadata", self.path);
+        let answer = self.http.get(&path).await?;
+        if answer.status != StatusCode::OK {
+            return Err(self.refused(&path, &answer));
+        }
+        let all: Vec<Metadata> = self.json(&path, &answer)?;
+        let marks = all.into_iter().filter(|mark| mark.kind.starts_with("X-BCS-"));
+        Ok(marks.filter_map(|mut mark| Some((mark.kind, mark.metadata.pop()?))).collect())
+    }
+
+    pub(super) async fn drop_mark(&self, kind: &str) -> Result<(), Failure> {
+        let path = format!("{}/metadata/{kind}", self.path);
+        let answer = self.http.send(Method::DELETE, &path, None, Vec::new()).await?;
+        let gone = answer.status.is_success() || answer.status == StatusCode::NOT_FOUND;
+        if gone { Ok(()) } else { Err(self.refused(&path, &answer)) }
     }
 
     /// The zone; `query` says with which record sets.

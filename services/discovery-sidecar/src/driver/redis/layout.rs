@@ -1,7 +1,10 @@
 //! How an entry lies in Redis: as a member of the set of its name, and as a record of ours that says which instance wants it
 //! there. Pure.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bcs_schemas::{
     Name,
@@ -45,6 +48,9 @@ pub(super) struct Row {
     over: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// Record of another owner that goes with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
 }
 
 impl Sets {
@@ -81,10 +87,56 @@ impl Sets {
         Ok(match change {
             Change::Put { entry, over, .. } => {
                 let text = Some(serde_json::to_string(&self.record(entry))?);
-                Row { place, over: over.map(|version| version.to_string()), text }
+                Row { place, over: over.map(|version| version.to_string()), text, from: None }
             }
-            Change::Remove { version, .. } => Row { place, over: Some(version.to_string()), text: None },
+            Change::Remove { version, .. } => {
+                Row { place, over: Some(version.to_string()), text: None, from: None }
+            }
         })
+    }
+
+    /// That an entry of others becomes ours; `from` names the record of another owner.
+    pub(super) fn adoption(
+        &self,
+        place: &Place,
+        entry: &Entry,
+        over: Option<u64>,
+        from: Option<String>,
+    ) -> Result<Row, serde_json::Error> {
+        let text = Some(serde_json::to_string(&self.record(entry))?);
+        Ok(Row { place: place.clone(), over: over.map(|version| version.to_string()), text, from })
+    }
+
+    /// What the names of sets begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The host name that a set is of.
+    pub(super) fn name_of<'a>(&self, set: &'a str) -> &'a str {
+        set.strip_prefix(&self.prefix).unwrap_or(set)
+    }
+
+    /// Whether this is how we are called here.
+    pub(super) fn is_us(&self, owner: &str) -> bool {
+        self.root == format!("bcs:{owner}:")
+    }
+
+    /// Address and port of a member, if it has them.
+    pub(super) fn parse(&self, member: &str) -> (Option<IpAddr>, Option<u16>) {
+        match self.member {
+            Member::Address => (member.parse().ok(), None),
+            Member::AddressPort => {
+                let socket: Option<SocketAddr> = member.parse().ok();
+                (socket.map(|s| s.ip()), socket.map(|s| s.port()))
+            }
+        }
+    }
+
+    /// Name, address and port of a record, whoever wrote it.
+    pub(super) fn shared(&self, raw: &str) -> Option<(String, (Option<IpAddr>, Option<u16>))> {
+        let record: Record = serde_json::from_str(raw.split_once(' ')?.1).ok()?;
+        Some((self.name_of(&record.set).to_owned(), self.parse(&record.member)))
     }
 
     /// Our entry, from its version and its record.

@@ -3,13 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use bcs_kit::telemetry::chain;
-use bcs_schemas::observation::Registration;
+use bcs_schemas::{
+    observation::Registration,
+    query::{Answer, Answered},
+};
 use futures::{FutureExt, StreamExt};
 
 use super::{
     super::{
         Proof,
         call::Done,
+        door::{self, Asked},
+        hand::Handed,
         lease::{Recalled, Term, Watched},
     },
     LOOK, Link, Worker,
@@ -50,6 +55,34 @@ impl Worker {
                 self.engine.failed(&batch, &rejected, now, jitter());
             }
             Done::Applied(_, Err(failure)) => self.failed(failure),
+            Done::Handed(asked, handed) => self.handed(asked, handed),
+        }
+    }
+
+    fn handed(&mut self, asked: Asked, handed: Result<Handed, Failure>) {
+        match handed {
+            Ok(Handed { told, next, reread }) => {
+                if reread {
+                    self.read_at = Duration::ZERO;
+                }
+                let as_of = self.now().wall;
+                asked.answer(Answer::Ok(Answered { revision: self.epoch, as_of, data: told, next }));
+            }
+            Err(failure) => {
+                asked.answer(door::refused(failure.to_string()));
+                if !matches!(failure, Failure::Rejected(_)) {
+                    self.failed(failure);
+                }
+            }
+        }
+    }
+
+    /// Open to those who ask while we keep the registry; they are told at once when it cannot be reached.
+    pub(super) fn mind_the_door(&mut self) {
+        self.door.keep_open(self.leads());
+        if matches!(self.link, Link::Down) && self.engine.failures() > 0 {
+            let why = self.engine.condition().unwrap_or_else(|| "it was not read yet".to_owned());
+            self.door.refuse_all(&format!("the registry cannot be asked now: {why}"));
         }
     }
 

@@ -32,7 +32,8 @@ impl World {
 
     fn draft(&self, changes: &[Change]) -> Drafted {
         let fence = Fence { epoch: 7, txt: layout::text("epoch") };
-        let view = View { zone: &self.zone, fence: &fence, held: &self.held, sets: &self.sets };
+        let view =
+            View { zone: &self.zone, fence: &fence, held: &self.held, sets: &self.sets, adopting: false };
         view.draft(changes).expect("names that can be used")
     }
 
@@ -158,6 +159,7 @@ fn what_stands_in_the_way_is_told_and_holds_up_the_others() {
     assert!(matches!(world.draft(&[world.put(entry(1), expected)]), Drafted::Ready(_)));
     let named = Entry { name: "x".repeat(64), endpoint: Arc::clone(&entry(4).endpoint), ..entry(4) };
     let fence = Fence { epoch: 7, txt: layout::text("epoch") };
-    let view = View { zone: &world.zone, fence: &fence, held: &world.held, sets: &world.sets };
+    let view =
+        View { zone: &world.zone, fence: &fence, held: &world.held, sets: &world.sets, adopting: false };
     assert!(view.draft(&[world.put(named, None)]).is_err_and(|why| why.contains("is no name of DNS")));
 }
