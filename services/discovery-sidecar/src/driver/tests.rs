@@ -29,6 +29,10 @@ fn specs() -> Vec<serde_json::Value> {
 }
 
 fn capabilities(driver: &serde_json::Value) -> Capabilities {
+    opened(driver).capabilities()
+}
+
+fn opened(driver: &serde_json::Value) -> Arc<dyn Driver> {
     let spec: RegistrySpec = serde_json::from_value(serde_json::json!({ "driver": driver })).expect("a spec");
     assert_eq!(spec.validate(), [], "{driver}");
     let name = |text| Name::new(text).expect("a name");
@@ -38,7 +42,7 @@ fn capabilities(driver: &serde_json::Value) -> Capabilities {
         registry: name("dns"),
         installation: "one".to_owned(),
     };
-    open(&spec, &owner).capabilities()
+    open(&spec, &owner)
 }
 
 fn row(able: Capabilities) -> String {
@@ -79,6 +83,25 @@ fn the_table_of_the_readme_says_what_each_driver_can() {
     let table = README.split("| kind | batch |").nth(1).expect("the table of the drivers");
     let found: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
     assert_eq!(found, rows, "the table should be:\n{}", rows.join("\n"));
+}
+
+#[tokio::test]
+async fn what_a_kind_cannot_do_is_refused_in_one_sentence_that_names_it() {
+    for driver in specs() {
+        let driver = opened(&driver);
+        let able = driver.capabilities();
+        let kind = able.kind;
+        if let Able::No(why) = able.adopts {
+            let refused = Failure::Rejected(format!("a registry of kind {kind} {why}"));
+            assert_eq!(driver.adopt(&[]).await, Err(refused), "{kind}");
+        }
+        if let Able::No(why) = able.purges {
+            let refused = Failure::Rejected(format!("a registry of kind {kind} {why}"));
+            assert_eq!(driver.evict(&[]).await, Err(refused), "{kind}");
+        }
+        // Who cannot see what others wrote cannot take it over.
+        assert!(able.adopts != Able::Yes || able.shows == Able::Yes, "{kind}");
+    }
 }
 
 #[test]

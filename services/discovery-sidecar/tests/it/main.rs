@@ -7,6 +7,7 @@
 )]
 
 mod choice;
+mod adoption;
 mod contract;
 mod copies;
 mod drivers;

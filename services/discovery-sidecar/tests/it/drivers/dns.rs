@@ -38,6 +38,12 @@ macro_rules! sites {
                 }
             }
 
+            impl crate::adoption::Kept for $site {
+                async fn unkeep(&self, address: IpAddr) {
+                    self.0.nsupdate(&format!("update delete {NAME} A {address}"));
+                }
+            }
+
             impl stories::Dns for $site {
                 fn server(&mut self) -> &mut Server {
                     &mut self.0
@@ -89,6 +95,7 @@ macro_rules! sites {
                 use super::$site;
 
                 crate::contract::contract!(super::$site);
+                crate::adoption::stories!(super::$site);
                 super::stories::stories!($site);
                 crate::faults::faults!($site);
             }

@@ -38,6 +38,16 @@ impl Site for Etcd {
 }
 
 crate::contract::contract!(super::Etcd);
+crate::adoption::stories!(super::Etcd);
+
+impl crate::adoption::Kept for Etcd {
+    async fn unkeep(&self, address: IpAddr) {
+        let found = self.keys("/skydns/local/bcs/shop/web/").await;
+        let its =
+            found.iter().find(|(_, value)| value.contains(&format!("\"{address}\""))).expect("is there");
+        self.client().await.delete(its.0.as_str(), None).await.expect("deletes");
+    }
+}
 
 impl Faulty for Etcd {
     const NAME: &'static str = "etcd";

@@ -93,6 +93,13 @@ impl Site for Namespace {
 }
 
 crate::contract::contract!(super::Namespace);
+crate::adoption::stories!(super::Namespace);
+
+impl crate::adoption::Kept for Namespace {
+    async fn unkeep(&self, address: IpAddr) {
+        self.nft(&format!("delete element inet bcs shop_web_v4 {{ {address} }}"));
+    }
+}
 
 /// One that is reached through a script which can be told to fail.
 struct Scripted {

@@ -133,6 +133,24 @@ impl Site for Postgres {
 }
 
 crate::contract::contract!(super::Postgres);
+crate::adoption::stories!(super::Postgres);
+
+impl crate::adoption::Kept for Postgres {
+    async fn keep(&self, address: IpAddr) {
+        Hand::owned_by("them", self).fence(1).await;
+        self.ask(&format!(
+            "INSERT INTO bcs_instances VALUES ('by hand', '{address}', 'web.shop.bcs.local', '{address}', 8080, 1, 1, '', '', '', 1)"
+        ));
+    }
+
+    fn from() -> Option<&'static str> {
+        Some("by hand")
+    }
+
+    async fn unkeep(&self, address: IpAddr) {
+        self.ask(&format!("DELETE FROM bcs_instances WHERE address = '{address}'"));
+    }
+}
 
 impl Faulty for Postgres {
     const NAME: &'static str = "postgres";

@@ -83,6 +83,12 @@ impl Pdns {
         assert_eq!(answer.0, 204, "{answer:?}");
     }
 
+    async fn erase(&self, name: &str, kind: &str) {
+        let body = serde_json::json!({ "rrsets": [{ "name": name, "type": kind, "changetype": "DELETE" }] });
+        let answer = self.api("PATCH", "/zones/bcs.local.", &body.to_string()).await.expect("answers");
+        assert_eq!(answer.0, 204, "{answer:?}");
+    }
+
     fn dig(&self, name: &str) -> BTreeSet<IpAddr> {
         let port = self.dns.to_string();
         let answer =
@@ -122,6 +128,18 @@ impl Site for Pdns {
 }
 
 crate::contract::contract!(super::Pdns);
+crate::adoption::stories!(super::Pdns);
+
+impl crate::adoption::Kept for Pdns {
+    async fn keep(&self, address: IpAddr) {
+        self.write("web.shop.bcs.local.", "A", &address.to_string()).await;
+    }
+
+    async fn unkeep(&self, address: IpAddr) {
+        let _ = address;
+        self.erase("web.shop.bcs.local.", "A").await;
+    }
+}
 
 impl Faulty for Pdns {
     const NAME: &'static str = "powerdns";

@@ -89,6 +89,13 @@ impl Site for Redis {
 }
 
 crate::contract::contract!(super::Redis);
+crate::adoption::stories!(super::Redis);
+
+impl crate::adoption::Kept for Redis {
+    async fn unkeep(&self, address: IpAddr) {
+        self.ask(&["SREM", SET, &address.to_string()]);
+    }
+}
 
 impl Faulty for Redis {
     const NAME: &'static str = "redis";
