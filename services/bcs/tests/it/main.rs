@@ -1,6 +1,7 @@
 //! The program as a script meets it: exit codes, what goes where, and its end. What needs a platform is tested in
 //! `integration-tests`.
 
+mod registry;
 mod sim;
 
 use std::{

@@ -6,8 +6,8 @@
     reason = "helpers of tests fail by panicking, and nobody counts their bytes"
 )]
 
-mod choice;
 mod adoption;
+mod choice;
 mod contract;
 mod copies;
 mod drivers;

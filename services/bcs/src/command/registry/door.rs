@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How old the word of a sidecar may be that is alive.
 const FRESH: Duration = Duration::from_secs(15);
 
+/// Between two times that it is asked while nobody listens.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// Which registry.
 #[derive(Debug, Args)]
 pub(super) struct Which {
@@ -83,8 +86,16 @@ impl Door {
 
     async fn ask(&self, ask: &RegistryAsk) -> Result<Answered<RegistryTold>, Failure> {
         let subject = subject::registry(self.client.bus().site(), &self.cluster, &self.registry);
-        let answer: Result<Answer<RegistryTold>, bus::Error> =
-            self.client.bus().insist(subject, ask, PATIENCE).await;
+        let end = tokio::time::Instant::now() + FRESH / 3;
+        let answer: Result<Answer<RegistryTold>, bus::Error> = loop {
+            match self.client.bus().insist(subject.clone(), ask, PATIENCE).await {
+                // It has only begun, or another one is taking over.
+                Err(bus::Error::NoResponder(_)) if self.is_alive() && tokio::time::Instant::now() < end => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => break answer,
+            }
+        };
         match answer {
             Ok(Answer::Ok(answered)) => Ok(answered),
             Ok(Answer::Error(refused)) => {
@@ -94,6 +105,15 @@ impl Door {
             Err(bus::Error::NoResponder(_)) => Err(Failure::failed(self.silent())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether it was heard of a moment before we asked.
+    fn is_alive(&self) -> bool {
+        let now = self.client.clock().now();
+        let its =
+            |status: &&RegistryStatus| status.registry == self.registry && status.cluster == self.cluster;
+        let mut its = self.statuses.iter().filter(its);
+        its.any(|status| now.duration_since(status.observed_at).unsigned_abs() < FRESH)
     }
 
     fn silent(&self) -> String {

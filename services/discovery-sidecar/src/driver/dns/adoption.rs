@@ -158,7 +158,7 @@ impl Session {
             // The address stays, and what else it had is written anew if it is wanted.
             let kept = zone.ours(&zone.txt(&wanted.entry)).map(|written| written.records(&wanted.place));
             let kept: HashSet<Record> = kept.unwrap_or_default().into_iter().collect();
-            self.without(&mut draft, found, |record| kept.contains(record)).await?;
+            self.without(zone, &mut draft, found, |record| kept.contains(record)).await?;
         }
         let done: Vec<_> = draft.after.clone();
         if !self.commit(zone, draft).await? {
@@ -174,6 +174,7 @@ impl Session {
     /// The ownership record of another sidecar goes, if it is as it was, with every record for it that nobody `keeps`.
     async fn without(
         &mut self,
+        zone: &Zone,
         draft: &mut Draft,
         found: &Found,
         keeps: impl Fn(&Record) -> bool,
@@ -183,7 +184,12 @@ impl Session {
         let there: Vec<TXT> = looked.into_iter().flat_map(txts).collect();
         let its = there.iter().find_map(|txt| {
             let written = Written::parse(&joined(txt))?;
-            matches!(&found.whose, Whose::Other(owner) if *owner == written.owner).then_some((txt, written))
+            let its = match &found.whose {
+                Whose::Ours(_) => zone.ours(txt).is_some(),
+                Whose::Other(owner) => *owner == written.owner,
+                Whose::Nobody => false,
+            };
+            its.then_some((txt, written))
         });
         let Some((txt, written)) = its else { return Ok(false) };
         draft.prerequisites.extend(there.iter().map(|txt| exactly(at.clone(), RData::TXT(txt.clone()))));
@@ -210,10 +216,9 @@ impl Session {
                 *uses = uses.saturating_sub(1);
                 *uses
             });
-            let ours = shared.as_ref().map_or(0, |shared| self.held().uses(shared));
             let is_shared = |record: &Record| is_at(record, shared.as_ref());
             let gone =
-                self.without(&mut draft, found, |record| is_shared(record) && others + ours > 0).await?;
+                self.without(zone, &mut draft, found, |record| is_shared(record) && others > 0).await?;
             outcomes.push(match gone {
                 true => Outcome::Done(0),
                 false => Outcome::Foreign("it is gone or another's since it was read".to_owned()),

@@ -11,18 +11,21 @@ use crate::domain::{Adoption, Change, Failure, Found, Outcome, Place, Whose, sur
 struct Owned {
     owner: String,
     held: Held,
+    /// The transaction that wrote it, whoever that was: what people write by hand does not count its versions.
+    written: i64,
 }
 
 impl FromRow<'_, PgRow> for Owned {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self { owner: row.try_get("owner")?, held: Held::from_row(row)? })
+        let (owner, written) = (row.try_get("owner")?, row.try_get("written")?);
+        Ok(Self { owner, held: Held::from_row(row)?, written })
     }
 }
 
 impl Owned {
     fn found(&self, us: &str) -> Found {
-        let Self { owner, held } = self;
-        let Held { id, row, version } = held;
+        let Self { owner, held, written } = self;
+        let Held { id, row, .. } = held;
         let (place, whose) = match owner.as_str() {
             owner if owner == us => (Place::from(id.as_str()), Whose::Ours(held.item())),
             "" => (Place::from(format!("/{id}")), Whose::Nobody),
@@ -35,13 +38,16 @@ impl Owned {
             address: row.address.parse().ok(),
             port: u16::try_from(row.port).ok().filter(|port| *port != 0),
             whose,
-            version: unsigned(*version),
+            version: unsigned(*written),
         }
     }
 }
 
-/// Owner and id of a row of others.
-fn key(found: &Found) -> (String, String) {
+/// Owner and id of a row.
+fn key(us: &str, found: &Found) -> (String, String) {
+    if matches!(found.whose, Whose::Ours(_)) {
+        return (us.to_owned(), found.place.to_string());
+    }
     let owner = found.owner("").unwrap_or_default();
     let id = found.place.get(owner.len() + 1..).unwrap_or_default();
     (owner.to_owned(), id.to_owned())
@@ -105,17 +111,17 @@ impl Postgres {
 
     /// Takes out what still is as it was read.
     async fn take(&self, txn: &mut PgConnection, found: &[Found]) -> Result<Vec<Outcome>, Failure> {
-        let (owners, ids): (Vec<String>, Vec<String>) = found.iter().map(key).unzip();
+        let (owners, ids): (Vec<String>, Vec<String>) =
+            found.iter().map(|found| key(&self.owner, found)).unzip();
         let versions: Vec<i64> = found.iter().map(|found| signed(found.version)).collect();
         let take = sqlx::query_as::<_, (String, String)>(self.statements.take())
             .bind(owners)
             .bind(ids)
-            .bind(versions)
-            .bind(&self.owner);
+            .bind(versions);
         let taken = within("taking rows out", take.fetch_all(&mut *txn)).await?;
         let taken: HashSet<(String, String)> = taken.into_iter().collect();
         let version = within("reading", sqlx::query_scalar::<_, i64>(VERSION).fetch_one(&mut *txn)).await?;
-        let outcome = |found: &Found| match taken.contains(&key(found)) {
+        let outcome = |found: &Found| match taken.contains(&key(&self.owner, found)) {
             true => Outcome::Done(unsigned(version)),
             false => Outcome::Foreign("the row is gone or was changed since it was read".to_owned()),
         };

@@ -60,15 +60,15 @@ impl Statements {
 
     /// Every row, whoever wrote it.
     pub(super) fn survey(&self) -> AssertSqlSafe<String> {
-        AssertSqlSafe(format!("SELECT owner, {COLUMNS} FROM {}", self.table))
+        AssertSqlSafe(format!("SELECT owner, xmin::text::bigint AS written, {COLUMNS} FROM {}", self.table))
     }
 
-    /// Rows of others go, by owner, id and version: `$1` to `$3`; `$4` is us.
+    /// Rows go, by owner, id and the transaction that wrote them: `$1` to `$3`.
     pub(super) fn take(&self) -> AssertSqlSafe<String> {
         let table = &self.table;
         AssertSqlSafe(format!(
-            "DELETE FROM {table} AS t USING unnest($1::text[], $2::text[], $3::bigint[]) AS u (owner, id, version) \
-             WHERE t.owner = u.owner AND t.id = u.id AND t.version = u.version AND t.owner <> $4 RETURNING t.owner, t.id"
+            "DELETE FROM {table} AS t USING unnest($1::text[], $2::text[], $3::bigint[]) AS u (owner, id, written) \
+             WHERE t.owner = u.owner AND t.id = u.id AND t.xmin::text::bigint = u.written RETURNING t.owner, t.id"
         ))
     }
 

@@ -22,7 +22,8 @@ impl PowerDns {
     }
 
     pub(super) async fn take_out(&self, found: &[Found]) -> Result<Vec<Outcome>, Failure> {
-        self.rewrite(found, |found| found.place.to_string(), evict).await
+        let us = &self.spelling.sets.owner;
+        self.rewrite(found, |found| found.place.to_string(), |set, some| evict(us, set, some)).await
     }
 
     /// Reads the record sets that things lie in, and replaces those that become others.

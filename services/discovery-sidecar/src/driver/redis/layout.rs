@@ -30,6 +30,9 @@ pub(super) struct Sets {
     pub(super) installation: String,
 }
 
+/// Address and port of a member, if it has them.
+type Spot = (Option<IpAddr>, Option<u16>);
+
 /// What we remember of an entry, beside the member that everybody reads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Record {
@@ -123,7 +126,7 @@ impl Sets {
     }
 
     /// Address and port of a member, if it has them.
-    pub(super) fn parse(&self, member: &str) -> (Option<IpAddr>, Option<u16>) {
+    pub(super) fn parse(&self, member: &str) -> Spot {
         match self.member {
             Member::Address => (member.parse().ok(), None),
             Member::AddressPort => {
@@ -134,7 +137,7 @@ impl Sets {
     }
 
     /// Name, address and port of a record, whoever wrote it.
-    pub(super) fn shared(&self, raw: &str) -> Option<(String, (Option<IpAddr>, Option<u16>))> {
+    pub(super) fn shared(&self, raw: &str) -> Option<(String, Spot)> {
         let record: Record = serde_json::from_str(raw.split_once(' ')?.1).ok()?;
         Some((self.name_of(&record.set).to_owned(), self.parse(&record.member)))
     }

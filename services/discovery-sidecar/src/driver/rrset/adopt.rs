@@ -46,11 +46,11 @@ pub(in crate::driver) fn adopt(
     }
 }
 
-/// The record set without these entries of other owners.
-pub(in crate::driver) fn evict(set: &RrSet, gone: &[&Found]) -> (RrSet, Vec<Outcome>) {
+/// The record set without these entries; `us` is whose those are that are ours.
+pub(in crate::driver) fn evict(us: &str, set: &RrSet, gone: &[&Found]) -> (RrSet, Vec<Outcome>) {
     let mut set = set.clone();
     let outcome = |found: &&Found| {
-        let owner = found.owner("").unwrap_or_default().to_owned();
+        let owner = found.owner(us).unwrap_or_default().to_owned();
         let its = |mark: &Mark| mark.owner == owner && *place(&set.name, &set.kind, &mark.id) == *found.place;
         if !set.comments.iter().filter_map(super::Comment::mark).any(|mark| its(&mark)) {
             return Outcome::Foreign("it is gone or another's since it was read".to_owned());

@@ -18,15 +18,24 @@ async fn ask(nats: &Nats, ask: &impl serde::Serialize) -> Result<Answer<Registry
     nats.bus.request(subject, &question, Duration::from_secs(30)).await
 }
 
+/// The door opens a moment after the sidecar has begun.
+async fn answered(nats: &Nats, question: &impl serde::Serialize) -> Answer<RegistryTold> {
+    wait_until(LONG, async || match ask(nats, question).await {
+        Err(bus::Error::NoResponder(_)) => Err("nobody answers".to_owned()),
+        answer => Ok(answer.expect("is answered")),
+    })
+    .await
+}
+
 async fn told(nats: &Nats, question: RegistryAsk) -> RegistryTold {
-    match ask(nats, &question).await.expect("is answered") {
+    match answered(nats, &question).await {
         Answer::Ok(answered) => answered.data,
         Answer::Error(refused) => panic!("{question:?}: {refused:?}"),
     }
 }
 
 async fn refused(nats: &Nats, question: &impl serde::Serialize) -> String {
-    match ask(nats, question).await.expect("is answered") {
+    match answered(nats, question).await {
         Answer::Error(refused) => refused.message,
         Answer::Ok(answered) => panic!("{answered:?}"),
     }
