@@ -115,9 +115,7 @@ async fn many_entries_come_in_pages_and_each_on_one() {
         let (mut all, mut after, mut pages) = (Vec::new(), None, 0);
         loop {
             let question = RegistryAsk::Entries { limit, after: after.take() };
-            let Answer::Ok(answered) = ask(&nats, &question).await.expect("is answered") else {
-                panic!("refused")
-            };
+            let Answer::Ok(answered) = answered(&nats, &question).await else { panic!("refused") };
             let RegistryTold::Entries(page) = answered.data else { panic!("another answer") };
             assert!(page.entries.len() <= least);
             all.extend(page.entries.into_iter().map(|entry| entry.place));
