@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
-
-use super::{AT_ONCE, PowerDns};
+use super::PowerDns;
 use crate::{
     domain::{Adoption, Failure, Found, Outcome},
     driver::rrset::{RrSet, adopt, evict, parts},
@@ -42,8 +40,8 @@ impl PowerDns {
                 parts(&place).ok_or_else(|| Failure::Rejected(format!("{place} is no record set")))?;
             groups.entry((name.to_owned(), kind.to_owned())).or_default().push(at);
         }
-        let reads: Vec<_> = groups.keys().map(|(name, kind)| session.set(name, kind)).collect();
-        let found: Vec<RrSet> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let wanted: Vec<_> = groups.keys().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
+        let found = session.sets(&wanted).await?;
         let mut outcomes = vec![Outcome::Again; all.len()];
         let mut sets = Vec::new();
         for (found, group) in found.iter().zip(groups.values()) {
