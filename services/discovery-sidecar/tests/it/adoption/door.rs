@@ -199,6 +199,12 @@ async fn only_the_sidecar_that_keeps_the_registry_answers() {
     // The first hears of it at its next write, and lets nobody ask it from then on.
     nats.put(&endpoint(1)).await;
     nats.wait_for("uid-1", 1, RegistrationState::Confirmed).await;
+    // Nobody answers in the moment in which one door is shut and the other not open yet.
+    wait_until(LONG, async || match ask(&nats, &RegistryAsk::Entries { limit: None, after: None }).await {
+        Ok(Answer::Ok(answered)) if answered.revision == after => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
     for _ in 0..20 {
         let answer =
             ask(&nats, &RegistryAsk::Entries { limit: None, after: None }).await.expect("is answered");
