@@ -87,8 +87,9 @@ async fn applications(up: &Up) -> Result<()> {
         "resources": { "cpu": "250m", "memory": "128Mi" },
         "annotations": { "sim.bcs/startup": "20ms" },
         "stopTimeout": "5s",
-        "register": [{ "registry": "file", "port": "http" }],
-        "update": { "progressDeadline": "2m" },
+        "register": [{ "registry": "file", "port": "http", "name": "front", "weight": 50 }],
+        "readinessGate": true,
+        "update": { "progressDeadline": "2m", "maxSurge": 2 },
         "drain": { "deadline": "20s", "onDeadline": "ask" },
     });
     apply(up, "full", &full, &["--wait"]).await?;
@@ -108,7 +109,7 @@ async fn changes(up: &Up) -> Result<()> {
     // Applications that were chosen by label follow it.
     cli.ok(&["label", "cluster", "sim-b", "tier=other"]).await?;
     let mut stuck = simple(1, "v1", on(&["sim-b"]));
-    stuck["update"] = json!({ "progressDeadline": "2s" });
+    stuck["update"] = json!({ "progressDeadline": "2s", "maxSurge": "50%" });
     apply(up, "stuck", &stuck, &["--wait"]).await?;
     stuck["image"]["tag"] = json!("missing");
     apply(up, "stuck", &stuck, &[]).await?;
