@@ -4,6 +4,7 @@ use std::{fmt::Debug, sync::LazyLock};
 
 use bcs_schemas::{
     FieldError, MessageSet, TypeName,
+    adoption::{RegistryAsk, RegistryTold},
     cluster::{ClusterCommand, ClusterEvent},
     codec::{self, ContentType},
     deploy::{DeployCommand, DeployEvent},
@@ -27,7 +28,7 @@ type Check = fn(&str, ContentType, &[u8]) -> bool;
 
 /// What reads each type. The names that are no message types are those of the files in `schemas/json`.
 static READERS: LazyLock<Vec<(String, Check)>> = LazyLock::new(|| {
-    let alone: [(&str, Check); 25] = [
+    let alone: [(&str, Check); 27] = [
         ("agent.mark-request.v1", any::<MarkRequest>),
         ("agent.step-request.v1", any::<StepRequest>),
         ("agent.step-result.v1", any::<StepResult>),
@@ -44,6 +45,8 @@ static READERS: LazyLock<Vec<(String, Check)>> = LazyLock::new(|| {
         ("query.outcome.v1", any::<OutcomeQuery>),
         ("query.past.v1", any::<PastQuery>),
         ("query.v1", any::<Query>),
+        ("registry.ask.v1", any::<RegistryAsk>),
+        ("registry.told.v1", any::<RegistryTold>),
         ("resource.app.v1", any::<App>),
         ("resource.cluster.v1", any::<Cluster>),
         ("resource.registry.v1", any::<Registry>),
