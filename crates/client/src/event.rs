@@ -26,6 +26,10 @@ use crate::{
 /// Events that may wait for a slow reader.
 const WAITING: usize = 256;
 
+/// How long nothing of the past may come before it is asked for anew: a copy that cannot be read says that it is there, and
+/// nothing else. Of several copies, another one is asked sooner or later.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -222,7 +226,14 @@ impl Reader {
         past: &mut bool,
     ) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow;
-        while let Some(message) = messages.next().await {
+        loop {
+            let next = async {
+                match *past {
+                    true => tokio::time::timeout(SILENCE, messages.next()).await.unwrap_or(None),
+                    false => messages.next().await,
+                }
+            };
+            let Some(message) = next.await else { return ControlFlow::Continue(()) };
             let message = match message {
                 Ok(message) => message,
                 Err(error) => {
@@ -252,7 +263,6 @@ impl Reader {
                 *past = false;
             }
         }
-        ControlFlow::Continue(())
     }
 }
 

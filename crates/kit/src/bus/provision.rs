@@ -100,7 +100,9 @@ impl Bus {
             deny_delete: keeps_all,
             deny_purge: keeps_all,
             allow_direct: true,
-            compression: (!keeps_all).then_some(Compression::S2),
+            // Not compressed, as the first design had it: of a server that was killed (2.15.1), a block that it was about to compress
+            // could not be read any more ("s2: corrupt input"), and its copy of the stream neither served nor grew.
+            compression: Some(Compression::None),
             ..Default::default()
         }
     }
@@ -181,7 +183,7 @@ fn differs(found: &stream::Config, wanted: &stream::Config) -> bool {
             c.subjects.clone(),
             (c.max_age, c.max_bytes, c.max_message_size, c.duplicate_window),
             (c.discard, c.num_replicas, c.deny_delete, c.deny_purge, c.allow_direct),
-            c.description.clone(),
+            (c.description.clone(), c.compression == Some(Compression::S2)),
         )
     };
     key(found) != key(wanted)
