@@ -86,7 +86,7 @@ pub struct Instance {
     pub since: Timestamp,
     /// Whether the engine says that it is ready.
     pub ready: bool,
-    /// Whether it carries what the application wants of registries now.
+    /// Whether it carries what the application wants of registries now, or never will: see [`lacks_a_port`].
     pub told: bool,
     /// Whether the engine waits to hear that every registry has confirmed it.
     pub gated: bool,
@@ -281,9 +281,16 @@ fn instance(
         stage,
         since: endpoint.since,
         ready: endpoint.phase == EndpointPhase::Ready,
-        told: endpoint.register == app.spec.register,
+        told: endpoint.register == app.spec.register || lacks_a_port(endpoint, app),
         gated: endpoint.registered == Some(false),
     }
+}
+
+/// Whether `register` names a port that this instance does not have: one of an older revision, which stays entered as it is
+/// until it is replaced.
+fn lacks_a_port(endpoint: &Endpoint, app: &App) -> bool {
+    let wanted = app.spec.register.iter().flatten().filter_map(|wish| wish.port.as_ref());
+    wanted.into_iter().any(|port| !endpoint.ports.iter().any(|offered| offered.name == *port))
 }
 
 fn unconfirmed(asked: &[Asked], known: &BTreeMap<&Name, &Registration>) -> Option<String> {

@@ -101,8 +101,22 @@ impl Naming {
         Arc::new(seen)
     }
 
-    /// The entry of an instance; none as long as it has no address.
+    /// What an instance lacks to be entered, in words.
+    pub fn lacks(&self, endpoint: &Endpoint) -> Option<String> {
+        if endpoint.addresses.is_empty() {
+            return Some("the instance has no address yet".to_owned());
+        }
+        let port = endpoint.applicant().wish(&self.registry)?.port.as_ref()?;
+        let offered = endpoint.ports.iter().any(|offered| offered.name == *port);
+        (!offered)
+            .then(|| format!("the instance has no port {port}, which its application wants registered here"))
+    }
+
+    /// The entry of an instance; none as long as it [`Naming::lacks`] something.
     pub fn entry(&self, endpoint: &Arc<Endpoint>) -> Option<Entry> {
+        if self.lacks(endpoint).is_some() {
+            return None;
+        }
         let address = *endpoint.addresses.first()?;
         Some(Entry {
             name: self.name(endpoint),
@@ -189,8 +203,6 @@ mod tests {
                 1,
                 7,
             ),
-            // A port that this revision does not have any more, or not yet.
-            (serde_json::json!([{ "registry": "lb", "port": "grpc" }]), true, "web", 0, 0, 100),
         ] {
             let endpoint = wanting(register.clone());
             assert_eq!(naming.takes(&endpoint), takes, "{register}");
@@ -208,6 +220,14 @@ mod tests {
         assert_ne!(a, stable_id(&testing::name("sim-b"), "u1"));
         assert_ne!(a, stable_id(&testing::name("sim-a"), "u2"));
         assert!(Name::new(a).is_ok());
+    }
+
+    #[test]
+    fn an_instance_without_the_port_that_is_wanted_has_no_entry_and_says_why() {
+        let naming = naming(serde_json::json!({}));
+        let seen = naming.seen_here(wanting(serde_json::json!([{ "registry": "lb", "port": "grpc" }])));
+        assert!(naming.takes(&seen) && naming.entry(&seen).is_none());
+        assert!(naming.lacks(&seen).is_some_and(|words| words.contains("no port grpc")));
     }
 
     #[test]

@@ -223,6 +223,16 @@ fn an_instance_that_leaves_is_waited_for_where_it_was_told_to_be() {
 }
 
 #[test]
+fn an_instance_without_the_port_that_is_wanted_now_stays_entered_as_it_is() {
+    let told = |register: serde_json::Value| {
+        let world = World::new(EndpointPhase::Ready, &[]);
+        world.join(&app(register), 1).clusters[&name("sim-a")].instances[0].told
+    };
+    assert!(!told(serde_json::json!([{ "registry": "dns" }])));
+    assert!(told(serde_json::json!([{ "registry": "dns", "port": "new" }])), "it never had that port");
+}
+
+#[test]
 fn a_drain_is_through_when_every_registry_says_so_or_its_deadline_has_passed() {
     use RegistrationState::{Confirmed, Drained, Draining};
     let app = app(serde_json::json!([{ "registry": "dns" }]));

@@ -255,7 +255,7 @@ impl Engine {
         match endpoint.phase {
             EndpointPhase::Ready if !leaving => Some(Finding {
                 state: RegistrationState::Pending,
-                reason: Some("the instance has no address yet".to_owned()),
+                reason: self.settings.naming.lacks(endpoint),
                 retry: None,
             }),
             EndpointPhase::Starting | EndpointPhase::Unknown if instance.is_unspoken() => None,
