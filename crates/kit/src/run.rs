@@ -1,6 +1,15 @@
 //! What the main of every service does: settings, telemetry, bus, the service, and an orderly end.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bcs_schemas::Service;
 use clap::Parser;
@@ -150,8 +159,16 @@ where
         let watched = bus.clone();
         health
             .check("bus", move || if watched.connected() { Ok(()) } else { Err("not connected".to_owned()) });
+        // Its own checks come only when it starts.
+        let begun = Arc::new(AtomicBool::new(false));
+        let looked = begun.clone();
+        health.check("start", move || match looked.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("not started yet".to_owned()),
+        });
         let address = health.serve(&tasks, common.health_address).await?;
         start(Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health }).await?;
+        begun.store(true, Ordering::Release);
         tracing::info!(service, %address, "started");
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     };

@@ -69,3 +69,34 @@ async fn ten_thousand_instances_fit_into_little_memory_and_sigterm_ends_it() {
     println!("ended in {:?}", begin.elapsed());
     wait_for_keys(&etcd, INSTANCES).await;
 }
+
+/// Also not for the moment between the first answer and the first reading.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_never_ready_before_it_has_read_its_registry() {
+    let (nats, mut etcd) = (Nats::start().await, Etcd::start().await);
+    etcd.down();
+    let (file, port) = (tempfile::NamedTempFile::new().expect("a file"), free_port());
+    let settings = format!("health_address = \"127.0.0.1:{port}\"\n{}", settings(&nats, &etcd));
+    std::fs::write(file.path(), settings).expect("writes");
+    let arguments = ["--config".to_owned(), file.path().display().to_string()];
+    let _sidecar = start(env!("CARGO_BIN_EXE_bcs-discovery-sidecar"), "the sidecar", &arguments);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let mut asked = 0;
+    wait_until(LONG, async || {
+        if tokio::net::TcpStream::connect(address).await.is_err() {
+            return Err("it does not listen yet".to_owned());
+        }
+        let (status, answer) = http(address, "/readyz").await;
+        assert_eq!(status, 503, "{answer}");
+        asked += 1;
+        if answer.contains("etcd: ") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    println!("asked {asked} times");
+    etcd.up().await;
+    wait_until(LONG, async || match http(address, "/readyz").await {
+        (200, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
