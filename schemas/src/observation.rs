@@ -70,7 +70,12 @@ pub struct Endpoint {
 impl Endpoint {
     /// What its application wants of registries.
     pub fn applicant(&self) -> Applicant<'_> {
-        Applicant { project: &self.project, labels: &self.labels, register: self.register.as_deref() }
+        Applicant {
+            project: &self.project,
+            app: &self.app,
+            labels: &self.labels,
+            register: self.register.as_deref(),
+        }
     }
 }
 

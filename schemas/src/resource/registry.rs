@@ -5,8 +5,10 @@ mod consul;
 pub mod dns;
 mod envoy;
 mod etcd;
+mod file;
 mod haproxy;
 mod member;
+mod metadata;
 mod nacos;
 mod nftables;
 mod postgres;
@@ -18,8 +20,6 @@ mod url;
 mod webhook;
 mod zookeeper;
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,10 @@ pub use self::{
     dns::{DnsDriver, TsigAlgorithm, TsigKey},
     envoy::{EnvoyDriver, ServerTls},
     etcd::{EtcdAuth, EtcdDriver},
+    file::FileDriver,
     haproxy::HaproxyDriver,
     member::Member,
+    metadata::key_of,
     nacos::{NacosAuth, NacosDriver},
     nftables::NftablesDriver,
     postgres::PostgresDriver,
@@ -74,12 +76,16 @@ pub struct RegistrySpec {
     /// Domain below which names are written.
     #[serde(default = "default_zone")]
     pub zone: String,
-    /// Name of an application in the registry: `{app}`, `{project}` and `{cluster}` stand for themselves.
+    /// Name of an instance in the registry: `{app}`, `{project}`, `{cluster}` and `{instance}` stand for themselves. Without
+    /// `{instance}`, all instances of an application have one name.
     #[serde(default = "default_name")]
     pub name: String,
     /// Life time that clients may cache an entry for.
     #[serde(default = "default_ttl")]
     pub ttl: Millis,
+    /// Labels of the application that are entered with its instances, where the registry has a place for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<String>,
     /// How long clients may still use an entry that is out: so much later its instance counts as drained. When absent, the
     /// `ttl` (25 s at most) where clients resolve names, and nothing elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,11 +131,8 @@ const fn default_ttl() -> Millis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Driver {
-    /// Files that other programs read: one in JSON, one in hosts format, replaced atomically.
-    File {
-        /// Directory of the files.
-        directory: PathBuf,
-    },
+    /// Files that other programs read, in JSON, in hosts format and for nginx, replaced atomically.
+    File(FileDriver),
     /// etcd in the SkyDNS layout, as CoreDNS reads it.
     Etcd(EtcdDriver),
     /// A zone of a DNS server that takes updates: BIND, Knot, PowerDNS and others that keep to RFC 2136.
@@ -159,7 +162,7 @@ pub enum Driver {
 impl Driver {
     /// Whether others write there as well, so that entries need an owner that no other installation has.
     pub const fn is_shared(&self) -> bool {
-        !matches!(self, Self::File { .. } | Self::Envoy(_))
+        !matches!(self, Self::File(_) | Self::Envoy(_))
     }
 
     /// Whether clients ask a resolver, which remembers what it was told.
@@ -190,7 +193,7 @@ impl RegistrySpec {
     /// What the types alone cannot tell.
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = match &self.driver {
-            Driver::File { .. } => Vec::new(),
+            Driver::File(file) => under("driver.file", file.validate()),
             Driver::Envoy(envoy) => under("driver.envoy", envoy.validate()),
             Driver::Etcd(etcd) => under("driver.etcd", etcd.validate()),
             Driver::Dns(dns) => under("driver.dns", dns.validate()),
@@ -226,11 +229,14 @@ impl RegistrySpec {
                 format!("{:?}: expected {:?}, driver.dns.zone, or a domain below it", self.zone, dns.zone),
             );
         }
-        let rendered =
-            ["{app}", "{project}", "{cluster}"].iter().fold(self.name.clone(), |n, p| n.replace(p, "x"));
-        if !labels(&rendered) || !self.name.contains("{app}") {
+        let rendered = ["{app}", "{project}", "{cluster}", "{instance}"]
+            .iter()
+            .fold(self.name.clone(), |name, part| name.replace(part, "x"));
+        let tells_apart = self.name.contains("{app}") || self.name.contains("{instance}");
+        if !labels(&rendered) || !tells_apart {
             refuse("name", format!("{:?}: expected a template such as {{app}}.{{project}}", self.name));
         }
+        errors.extend(metadata::validate(&self.metadata, &self.driver));
         errors
     }
 }
@@ -257,7 +263,7 @@ mod tests {
             matches!(etcd, Ok(RegistrySpec { driver: Driver::Etcd(EtcdDriver { prefix, .. }), .. }) if prefix == "/skydns")
         );
         let file = read(serde_json::json!({ "driver": { "file": { "directory": "/tmp/x" } } }));
-        assert!(matches!(file, Ok(RegistrySpec { driver: Driver::File { .. }, .. })));
+        assert!(matches!(file, Ok(RegistrySpec { driver: Driver::File(_), .. })));
     }
 
     #[test]

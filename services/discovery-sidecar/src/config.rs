@@ -1,15 +1,18 @@
 //! Settings of the sidecar.
 
+mod beside;
+
 use std::time::Duration;
 
 use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
 use bcs_schemas::{
-    FieldError, Millis, Name,
+    FieldError, Millis, Name, bucket,
     resource::{Registry, registry::Driver},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::beside::Beside;
 use crate::domain::guard;
 
 /// Everything that can be set.
@@ -31,6 +34,9 @@ pub struct Config {
     /// Who we are in a registry that others write to as well: a name that no other installation has, required unless every
     /// registry is a file; the site when absent. Never change it: entries of the former owner count as foreign.
     pub owner: Option<Name>,
+    /// That it runs beside an instance, and beside which one: it holds up its end until it is out of every registry, and its
+    /// own registries take only the instances of its application.
+    pub beside: Option<Beside>,
     /// The registries, as documents of kind `Registry`.
     pub registries: Vec<Registry>,
     /// How long an instance that is not ready any more stays registered, in case it is ready again at once.
@@ -75,6 +81,7 @@ impl Default for Config {
             name: None,
             cluster: None,
             owner: None,
+            beside: None,
             registries: Vec::new(),
             unready_hold: Millis::from_secs(1),
             reconcile_every: Millis::from_secs(300),
@@ -102,6 +109,23 @@ impl Config {
         }
     }
 
+    /// Beside an instance, registries take only its application.
+    pub(crate) fn narrowed(mut self) -> Self {
+        if let Some(beside) = &self.beside {
+            self.registries.iter_mut().for_each(|registry| beside.narrow(registry));
+        }
+        self
+    }
+
+    /// Filter of the endpoints that matter.
+    pub(crate) fn instances(&self) -> String {
+        match (&self.cluster, &self.beside) {
+            (Some(cluster), Some(beside)) => beside.instances(cluster),
+            (Some(cluster), None) => bucket::of_cluster(cluster),
+            (None, _) => ">".to_owned(),
+        }
+    }
+
     /// What the types alone cannot tell.
     pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -109,7 +133,8 @@ impl Config {
             errors.extend(self.registry_errors(i, registry));
         }
         errors.extend(self.doors());
-        if self.registries.is_empty() {
+        errors.extend(self.beside.iter().flat_map(|beside| beside.validate(self)));
+        if self.registries.is_empty() && self.beside.is_none() {
             errors.push(FieldError::new("registries", "is empty: expected at least one Registry document"));
         }
         errors
@@ -264,7 +289,7 @@ mod tests {
     fn the_examples_of_the_readme_are_settings_that_can_be_used() {
         let examples: Vec<&str> =
             README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 3);
+        assert_eq!(examples.len(), 4);
         for example in examples {
             let file = tempfile::NamedTempFile::new().expect("a file");
             std::fs::write(file.path(), example).expect("writes");

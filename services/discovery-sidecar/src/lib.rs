@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 use bcs_kit::run::Deps;
 use bcs_schemas::{FieldError, Name, bucket};
 
-pub use config::{Config, OnStop};
+pub use config::{Beside, Config, OnStop};
 pub use shell::board::Board;
-use shell::{Platform, former, worker};
+use shell::{Platform, former, hold, worker};
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +41,15 @@ pub async fn run_beside(config: Config, deps: Deps, board: Board) -> Result<(), 
     if !errors.is_empty() {
         return Err(Error::Config(errors));
     }
-    let platform = Box::pin(Platform::open(config, &deps, board)).await?;
+    let platform = Box::pin(Platform::open(config.narrowed(), &deps, board)).await?;
     let (endpoints, clusters) = (platform.endpoints.clone(), platform.clusters.clone());
     deps.health.check("observations", move || match endpoints.is_synced() && clusters.is_synced() {
         true => Ok(()),
         false => Err("not read yet".to_owned()),
     });
+    if let (Some(cluster), Some(beside)) = (&platform.config.cluster, &platform.config.beside) {
+        hold::open(&platform, &deps, cluster, beside).await?;
+    }
     if let Some(name) = platform.config.name.clone() {
         deps.tasks.spawn("sidecar-former", former::forget(platform.clone(), name));
     }

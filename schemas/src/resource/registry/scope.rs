@@ -8,13 +8,16 @@ use crate::{
     resource::{Labels, app::Registration},
 };
 
-/// Applications by project and label.
+/// Applications by project, name and label.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AppSelector {
     /// Those of these projects; of every project when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub projects: Vec<Name>,
+    /// Those of these names, in whatever project; of every name when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<Name>,
     /// Those that carry all of these labels.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub match_labels: Labels,
@@ -22,9 +25,12 @@ pub struct AppSelector {
 
 impl AppSelector {
     /// Whether an application is among them.
-    pub fn fits(&self, project: &Name, labels: &Labels) -> bool {
-        (self.projects.is_empty() || self.projects.contains(project))
-            && self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    pub fn fits(&self, applicant: Applicant<'_>) -> bool {
+        let among = |names: &[Name], name| names.is_empty() || names.contains(name);
+        let has = |(key, value)| applicant.labels.get(key) == Some(value);
+        among(&self.projects, applicant.project)
+            && among(&self.apps, applicant.app)
+            && self.match_labels.iter().all(has)
     }
 }
 
@@ -45,6 +51,8 @@ pub struct Scope {
 pub struct Applicant<'a> {
     /// Its project.
     pub project: &'a Name,
+    /// Its name.
+    pub app: &'a Name,
     /// Its labels.
     pub labels: &'a Labels,
     /// What it wants, when it says so.
@@ -70,7 +78,7 @@ impl Scope {
 
     /// Whether the application may be in it at all.
     pub fn admits(&self, applicant: Applicant<'_>) -> bool {
-        self.only_if.as_ref().is_none_or(|only| only.fits(applicant.project, applicant.labels))
+        self.only_if.as_ref().is_none_or(|only| only.fits(applicant))
     }
 }
 
@@ -85,8 +93,12 @@ mod tests {
         let lb = [Registration { registry: name("lb"), port: None, name: None, weight: None }];
         let open = Scope::default();
         let asked = Scope { opt_in: true, only_if: None };
-        let only = AppSelector { projects: vec![name("shop")], match_labels: labels("front") };
-        let front = Scope { only_if: Some(only), opt_in: false };
+        let only = |apps: &[&str]| {
+            let apps = apps.iter().map(|app| name(app)).collect();
+            let only = AppSelector { projects: vec![name("shop")], apps, match_labels: labels("front") };
+            Scope { only_if: Some(only), opt_in: false }
+        };
+        let (front, web, api) = (only(&[]), only(&["api", "web"]), only(&["api"]));
         let none: &[Registration] = &[];
         for (scope, registry, project, tier, register, takes) in [
             (&open, "lb", "shop", "back", None, true),
@@ -98,9 +110,11 @@ mod tests {
             (&front, "lb", "shop", "front", None, true),
             (&front, "lb", "shop", "back", None, false),
             (&front, "lb", "bank", "front", Some(&lb[..]), false),
+            (&web, "lb", "shop", "front", None, true),
+            (&api, "lb", "shop", "front", None, false),
         ] {
-            let (project, labels) = (name(project), labels(tier));
-            let applicant = Applicant { project: &project, labels: &labels, register };
+            let (project, app, labels) = (name(project), name("web"), labels(tier));
+            let applicant = Applicant { project: &project, app: &app, labels: &labels, register };
             assert_eq!(scope.takes(&name(registry), applicant), takes, "{scope:?} {registry} {applicant:?}");
         }
     }

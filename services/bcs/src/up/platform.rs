@@ -16,7 +16,7 @@ use bcs_schemas::{
     Millis, Name, Service, bucket,
     resource::{
         Metadata, Registry, RegistrySpec,
-        registry::{Driver, EtcdDriver},
+        registry::{Driver, EtcdDriver, FileDriver},
     },
 };
 
@@ -123,7 +123,7 @@ async fn sidecar(
     owner: &Name,
     (deps, board): (&Deps, &Board),
 ) -> Result<(), Failure> {
-    let mut registries = vec![registry("file", Driver::File { directory: data.registry() })?];
+    let mut registries = vec![registry("file", Driver::File(FileDriver::plain(data.registry())))?];
     if let Some(url) = &up.etcd {
         registries.push(registry("etcd", Driver::Etcd(EtcdDriver::plain(vec![url.clone()])))?);
     }
@@ -146,6 +146,7 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
             driver,
             zone: "bcs.local".to_owned(),
             name: "{app}.{project}".to_owned(),
+            metadata: Vec::new(),
             // A drain waits as long: on one machine nobody wants to remember an address for longer.
             ttl: Millis::from_secs(5),
             deregistration_delay: None,

@@ -237,7 +237,7 @@ fn asked(registries: &Registries<'_>, cluster: &Name, applicant: Applicant<'_>) 
         None => Some(format!("no sidecar keeps registry {name} for cluster {cluster}")),
         Some(status) if status.scope.admits(applicant) => None,
         Some(_) => Some(format!(
-            "registry {name} does not take it: its onlyIf names other projects or labels of applications"
+            "registry {name} does not take it: its onlyIf names other projects, applications or labels"
         )),
     };
     named.iter().map(|wish| (wish.registry.clone(), obstacle(&wish.registry))).collect()

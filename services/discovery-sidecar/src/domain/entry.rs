@@ -2,6 +2,7 @@
 //! it is the driver's business and is asked for through [`Layout`].
 
 use std::{
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     net::IpAddr,
     sync::Arc,
@@ -11,7 +12,10 @@ use bcs_schemas::{
     Name,
     bucket::Keyed,
     observation::Endpoint,
-    resource::{RegistrySpec, registry::Scope},
+    resource::{
+        RegistrySpec,
+        registry::{Scope, key_of},
+    },
 };
 use sha2::{Digest, Sha256};
 
@@ -31,6 +35,8 @@ pub struct Entry {
     pub port: u16,
     /// How long clients may remember it, in seconds.
     pub ttl: u32,
+    /// What else is said of it there, labels of its application.
+    pub metadata: BTreeMap<String, String>,
     /// The instance itself, for whatever else a registry can carry.
     pub endpoint: Arc<Endpoint>,
 }
@@ -66,6 +72,8 @@ pub struct Naming {
     zone: String,
     template: String,
     ttl: u32,
+    /// Labels that are entered, and what they are called there.
+    metadata: Vec<(String, String)>,
 }
 
 impl Naming {
@@ -78,6 +86,7 @@ impl Naming {
             zone: spec.zone.clone(),
             template: spec.name.clone(),
             ttl,
+            metadata: spec.metadata.iter().map(|label| (label.clone(), key_of(label))).collect(),
         }
     }
 
@@ -124,8 +133,14 @@ impl Naming {
             address,
             port: endpoint.ports.first().map_or(0, |p| p.port),
             ttl: self.ttl,
+            metadata: self.metadata_of(endpoint),
             endpoint: endpoint.clone(),
         })
+    }
+
+    fn metadata_of(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
+        let said = |(label, key): &(String, String)| Some((key.clone(), endpoint.labels.get(label)?.clone()));
+        self.metadata.iter().filter_map(said).collect()
     }
 
     fn name(&self, endpoint: &Endpoint) -> String {
@@ -135,7 +150,9 @@ impl Naming {
             .template
             .replace("{app}", app.as_str())
             .replace("{project}", endpoint.project.as_str())
-            .replace("{cluster}", endpoint.cluster.as_str());
+            .replace("{cluster}", endpoint.cluster.as_str())
+            // One label, whatever the cluster calls its instances.
+            .replace("{instance}", &endpoint.instance.replace('.', "-"));
         format!("{name}.{}", self.zone)
     }
 }
@@ -185,6 +202,19 @@ mod tests {
         let entry = naming.entry(&Arc::new(testing::endpoint("web", 1))).expect("has an address");
         assert_eq!(entry.name, "web-sim-a.shop.corp.test");
         assert_eq!((entry.port, entry.ttl), (8080, 30));
+    }
+
+    #[test]
+    fn an_instance_can_have_a_name_of_its_own_and_labels_go_with_it() {
+        let naming =
+            naming(serde_json::json!({ "name": "{instance}.{project}", "metadata": ["corp/tier", "team"] }));
+        let labels =
+            [("corp/tier", "front"), ("other", "x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let endpoint =
+            Endpoint { labels: labels.into(), instance: "web.1".into(), ..testing::endpoint("web", 1) };
+        let entry = naming.entry(&Arc::new(endpoint)).expect("has an address");
+        assert_eq!(entry.name, "web-1.shop.bcs.local");
+        assert_eq!(entry.metadata, BTreeMap::from([("corp_tier".to_owned(), "front".to_owned())]));
     }
 
     #[test]

@@ -154,6 +154,7 @@ impl Driver for Consul {
             expires: false,
             drain_state: false,
             weight: true,
+            metadata: true,
             list: true,
             watch: false,
             shows: Able::No("does not show services of others yet: see `consul catalog services` there"),

@@ -216,6 +216,7 @@ impl Driver for Dns {
             expires: false,
             drain_state: false,
             weight: self.settings.srv,
+            metadata: false,
             list: true,
             watch: true,
             shows: Able::Yes,

@@ -206,6 +206,7 @@ impl Driver for Envoy {
             expires: false,
             drain_state: false,
             weight: true,
+            metadata: true,
             list: false,
             watch: false,
             shows: Able::No("is told an assignment as a whole and tells nothing back"),

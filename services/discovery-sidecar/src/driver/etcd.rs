@@ -84,6 +84,7 @@ impl Driver for Etcd {
             expires: false,
             drain_state: false,
             weight: true,
+            metadata: true,
             list: true,
             watch: true,
             shows: Able::Yes,

@@ -1,7 +1,8 @@
-//! Files for programs that read files: `<cluster>.json` with everything, `<cluster>.hosts` for resolvers. Both are
-//! replaced atomically. A file that is not ours is never overwritten: the sidecar says what it expected, and waits.
+//! Files for programs that read files: `<cluster>.json` with everything, `<cluster>.hosts` for resolvers, `<cluster>.nginx.conf`
+//! for nginx. Each is replaced atomically; then a program is run, if one has to be told. A file that is not ours is never overwritten: the sidecar says what it expected, and waits.
 
 mod disk;
+mod format;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -14,24 +15,30 @@ use std::{
     time::Duration,
 };
 
+use bcs_schemas::resource::registry::FileDriver;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{
     disk::Stamp,
-    row::{Document, Header, Row, hosts_are_ours},
+    format::{Format, is_ours},
+    row::{Document, Header, Row},
 };
-use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
+use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look, program};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// How often it is looked whether somebody else changed the file.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the command may take.
+const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 
 /// The driver.
 pub struct File(Arc<Inner>);
 
 struct Inner {
     json: PathBuf,
-    hosts: PathBuf,
+    texts: Vec<(PathBuf, Format)>,
+    /// Run when the files are replaced; none when empty.
+    command: Vec<String>,
     owner: String,
     state: Mutex<State>,
 }
@@ -43,22 +50,45 @@ struct State {
     generation: u64,
     rows: BTreeMap<Place, Row>,
     stamps: Stamps,
-    /// The hosts file does not say what the JSON file says.
+    /// A text does not say what the JSON file says.
     torn: bool,
+    /// Generation of which the command was told.
+    told: u64,
 }
 
-/// JSON and hosts.
-type Stamps = [Option<Stamp>; 2];
+/// JSON, and the texts.
+type Stamps = Vec<Option<Stamp>>;
 
 impl File {
     /// Files of the owner's cluster in this directory.
-    pub fn new(directory: &Path, owner: &Owner) -> Self {
+    pub fn new(settings: &FileDriver, owner: &Owner) -> Self {
+        let path = |extension| settings.directory.join(format!("{}.{extension}", owner.cluster));
+        let formats = [Some(Format::Hosts), settings.nginx.then_some(Format::Nginx)];
         Self(Arc::new(Inner {
-            json: directory.join(format!("{}.json", owner.cluster)),
-            hosts: directory.join(format!("{}.hosts", owner.cluster)),
+            json: path("json"),
+            texts: formats.into_iter().flatten().map(|format| (path(format.extension()), format)).collect(),
+            command: settings.command.clone(),
             owner: owner.to_string(),
             state: Mutex::default(),
         }))
+    }
+
+    /// Runs the command, unless it knows of what the files hold. Nothing counts as done before it succeeded.
+    async fn tell(&self) -> Result<(), Failure> {
+        let generation = |told: Option<u64>| {
+            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.told = told.unwrap_or(state.told);
+            (state.told != state.generation).then_some(state.generation)
+        };
+        let (command, Some(current)) = (&self.0.command, generation(None)) else { return Ok(()) };
+        if !command.is_empty() {
+            let ended = program::run(command, &[], Vec::new(), COMMAND_WITHIN).await;
+            let words =
+                ended.and_then(|ended| ended.map_err(|words| format!("{}: {words}", command.join(" "))));
+            words.map_err(|words| Failure::Unavailable(format!("the files are written, but {words}")))?;
+        }
+        generation(Some(current));
+        Ok(())
     }
 
     /// Disks can be slow: not on the threads that everybody shares.
@@ -81,17 +111,20 @@ impl Inner {
     /// Reads the file into the state. Refuses what is not ours.
     fn load(&self, state: &mut State) -> Result<(), Failure> {
         let stamps = self.stamps()?;
-        let mut document = self.document()?;
-        let hosts = disk::read(&self.hosts).map_err(|e| failed(&self.hosts, &e))?;
-        if hosts.as_ref().is_some_and(|hosts| !hosts_are_ours(hosts, &self.owner)) {
-            return Err(foreign(&self.hosts, &format!("a first line with owner={}", self.owner)));
+        let document = self.document()?;
+        let mut torn = false;
+        for (path, format) in &self.texts {
+            let text = disk::read(path).map_err(|e| failed(path, &e))?;
+            if text.as_ref().is_some_and(|text| !is_ours(text, &self.owner)) {
+                return Err(foreign(path, &format!("a first line with owner={}", self.owner)));
+            }
+            torn |= document.as_ref().is_some_and(|document| text != Some(format.render(document)));
         }
         let held = document.as_ref().map_or(0, |d| d.header.epoch);
         if held > state.epoch {
             return Err(Failure::Fenced(held));
         }
-        let rendered = document.as_mut().and_then(|d| d.render().ok()).map(|(_, hosts)| hosts);
-        state.torn = rendered.is_some() && rendered != hosts;
+        state.torn = torn;
         state.generation = document.as_ref().map_or(0, |d| d.header.generation);
         let rows = document.map(|d| d.entries).unwrap_or_default();
         state.rows = rows.into_iter().map(|row| (Place::from(row.id.as_str()), row)).collect();
@@ -107,7 +140,12 @@ impl Inner {
 
     fn stamps(&self) -> Result<Stamps, Failure> {
         let stamp = |path: &Path| disk::stamp(path).map_err(|e| failed(path, &e));
-        Ok([stamp(&self.json)?, stamp(&self.hosts)?])
+        self.paths().map(stamp).collect()
+    }
+
+    /// The JSON file, and the texts.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&*self.json).chain(self.texts.iter().map(|(path, _)| &**path))
     }
 
     fn document(&self) -> Result<Option<Document>, Failure> {
@@ -118,19 +156,22 @@ impl Inner {
         if document.header.owner != self.owner {
             return Err(foreign(&self.json, &format!("{expected}, found {:?}", document.header.owner)));
         }
-        Ok(Some(document))
+        let Document { header, entries } = document;
+        Ok(Some(Document::of(header, entries)))
     }
 
     fn save(&self, state: &mut State) -> Result<(), Failure> {
         let header =
             Header { owner: self.owner.clone(), epoch: state.epoch, generation: state.generation + 1 };
-        let mut document = Document { header, entries: state.rows.values().cloned().collect() };
-        let (json, hosts) = document.render().map_err(|e| Failure::Rejected(e.to_string()))?;
+        let document = Document::of(header, state.rows.values().cloned().collect());
+        let json = document.json().map_err(|e| Failure::Rejected(e.to_string()))?;
         if let Some(directory) = self.json.parent() {
             std::fs::create_dir_all(directory).map_err(|e| failed(directory, &e))?;
         }
-        // The JSON file comes last: it is the one that is read back, so it says no more than both hold.
-        disk::replace(&self.hosts, &hosts, state.epoch).map_err(|e| failed(&self.hosts, &e))?;
+        // The JSON file comes last: it is the one that is read back, so it says no more than all of them hold.
+        for (path, format) in &self.texts {
+            disk::replace(path, &format.render(&document), state.epoch).map_err(|e| failed(path, &e))?;
+        }
         disk::replace(&self.json, &json, state.epoch).map_err(|e| failed(&self.json, &e))?;
         state.generation += 1;
         state.stamps = self.stamps()?;
@@ -186,6 +227,7 @@ impl Driver for File {
             expires: false,
             drain_state: false,
             weight: true,
+            metadata: true,
             list: true,
             watch: true,
             shows: Able::No("is written as a whole and holds nothing of others"),
@@ -198,28 +240,38 @@ impl Driver for File {
         self.on_disk(move |inner, state| {
             state.epoch = epoch;
             inner.load(state)?;
-            for path in [&inner.json, &inner.hosts] {
+            for path in inner.paths() {
                 disk::sweep(path, epoch).map_err(|e| failed(path, &e))?;
             }
             // A file that does not exist yet is not created empty: its readers would believe it.
-            if state.stamps[0].is_some() { inner.save(state) } else { Ok(()) }
+            if state.stamps.first().is_some_and(Option::is_some) { inner.save(state) } else { Ok(()) }
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Listing, Failure>> {
-        self.on_disk(|inner, state| {
+        let read = self.on_disk(|inner, state| {
             inner.load(state)?;
             if state.torn {
-                // Nobody reads it back: it is written again from the other one.
+                // Nobody reads it back: it is written again from the JSON file.
                 inner.save(state)?;
             }
             Ok(Listing { items: state.rows.values().map(Row::item).collect(), at: state.generation })
+        });
+        Box::pin(async move {
+            let listing = read.await?;
+            self.tell().await?;
+            Ok(listing)
         })
     }
 
     fn apply<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         let changes = changes.to_vec();
-        self.on_disk(move |inner, state| inner.apply(state, changes))
+        let applied = self.on_disk(move |inner, state| inner.apply(state, changes));
+        Box::pin(async move {
+            let outcomes = applied.await?;
+            self.tell().await?;
+            Ok(outcomes)
+        })
     }
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {

@@ -251,6 +251,7 @@ impl Driver for Haproxy {
             expires: false,
             drain_state: true,
             weight: true,
+            metadata: false,
             list: true,
             watch: true,
             shows: Able::No("does not show servers of others yet: see `show servers state` there"),

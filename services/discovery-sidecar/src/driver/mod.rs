@@ -14,6 +14,7 @@ pub mod nacos;
 pub mod nftables;
 pub mod postgres;
 pub mod powerdns;
+mod program;
 pub mod redis;
 mod rrset;
 mod secret;
@@ -56,6 +57,8 @@ pub struct Capabilities {
     pub drain_state: bool,
     /// Whether an entry carries a weight.
     pub weight: bool,
+    /// Whether an entry carries labels of its application.
+    pub metadata: bool,
     /// Whether our entries can be read back.
     pub list: bool,
     /// Whether changes by others are told. Elsewhere only a complete reading finds them.
@@ -235,7 +238,7 @@ fn taken(kind: &str, owner: &Name, ours: &str, other: &str, mark: &str) -> Strin
 /// The driver that a registry document asks for.
 pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
     match &spec.driver {
-        registry::Driver::File { directory } => Arc::new(file::File::new(directory, owner)),
+        registry::Driver::File(settings) => Arc::new(file::File::new(settings, owner)),
         registry::Driver::Dns(settings) => Arc::new(dns::Dns::new(settings.clone(), owner, Clock::system())),
         registry::Driver::Envoy(settings) => Arc::new(envoy::Envoy::new(settings.clone(), owner)),
         registry::Driver::Etcd(settings) => Arc::new(etcd::Etcd::new(settings.clone(), owner)),

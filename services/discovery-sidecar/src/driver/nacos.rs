@@ -205,6 +205,7 @@ impl Driver for Nacos {
             // `enabled=false` would keep an entry from new traffic; its clients take it for gone, as ours do.
             drain_state: false,
             weight: true,
+            metadata: true,
             list: true,
             watch: false,
             shows: Able::No("does not show instances of others yet: see its console"),

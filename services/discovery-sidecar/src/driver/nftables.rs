@@ -223,6 +223,7 @@ impl Driver for Nftables {
             expires: false,
             drain_state: false,
             weight: false,
+            metadata: false,
             list: true,
             watch: true,
             shows: Able::Yes,

@@ -229,6 +229,7 @@ impl Driver for Postgres {
             expires: false,
             drain_state: false,
             weight: true,
+            metadata: false,
             list: true,
             watch: false,
             shows: Able::Yes,

@@ -126,6 +126,7 @@ impl Driver for PowerDns {
             expires: false,
             drain_state: false,
             weight: false,
+            metadata: false,
             list: true,
             // By the serial, which somebody has to move: see soa_edit_api.
             watch: true,

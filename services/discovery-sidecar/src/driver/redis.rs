@@ -168,6 +168,7 @@ impl Driver for Redis {
             expires: false,
             drain_state: false,
             weight: false,
+            metadata: false,
             list: true,
             // Redis tells of changed keys only where it is configured to, and not by whom.
             watch: false,

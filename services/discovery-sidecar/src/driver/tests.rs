@@ -68,6 +68,7 @@ fn row(able: Capabilities) -> String {
         yes(able.expires),
         yes(able.drain_state),
         yes(able.weight),
+        yes(able.metadata),
         yes(able.watch),
         yes(able.shows == Able::Yes),
         yes(able.adopts == Able::Yes),
@@ -101,6 +102,14 @@ async fn what_a_kind_cannot_do_is_refused_in_one_sentence_that_names_it() {
         }
         // Who cannot see what others wrote cannot take it over.
         assert!(able.adopts != Able::Yes || able.shows == Able::Yes, "{kind}");
+    }
+}
+
+#[test]
+fn labels_are_asked_only_of_kinds_that_carry_them() {
+    for driver in specs() {
+        let read: registry::Driver = serde_json::from_value(driver.clone()).expect("a driver");
+        assert_eq!(read.carries_metadata(), capabilities(&driver).metadata, "{driver}");
     }
 }
 

@@ -226,6 +226,7 @@ impl Driver for Webhook {
             expires: false,
             drain_state: false,
             weight: false,
+            metadata: false,
             list: true,
             watch: false,
             shows: Able::No("does not tell of whom a name is that carries no labels of ours"),

@@ -186,6 +186,7 @@ impl Driver for Zookeeper {
             expires: false,
             drain_state: false,
             weight: true,
+            metadata: true,
             list: true,
             watch: true,
             shows: Able::No("does not show nodes of others yet: see `ls` in its shell"),

@@ -14,8 +14,12 @@ use bcs_schemas::{
 };
 use futures::StreamExt;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::{AGAIN, Platform, installation, report::Outbox};
+
+/// How long reading all endpoints again may take.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// The lease of one worker.
 #[derive(Clone)]
@@ -67,6 +71,16 @@ impl Lease {
         Self { platform: platform.clone(), key, status_key: status.key(), registrations, outbox, holder }
     }
 
+    /// Gives it away, so that another need not wait until this one was silent for long.
+    pub(crate) async fn release(self) -> Result<(), bus::Error> {
+        if let Some((holder, revision)) = self.platform.leases.get(&self.key).await?
+            && holder == self.holder
+        {
+            self.platform.leases.put_if(&self.key, &String::new(), revision).await?;
+        }
+        Ok(())
+    }
+
     /// A sidecar that starts takes over: the one before it is gone, or is being replaced.
     pub(crate) async fn take(self) -> Result<Term, bus::Error> {
         let epoch = self.platform.leases.put_at(&self.key, &self.holder).await?;
@@ -111,7 +125,7 @@ impl Lease {
         Ok((successor, self.said().await?))
     }
 
-    /// Replaced: whether it is our turn again. It is when the lease still names us, or when the other one is silent.
+    /// Replaced: whether it is our turn again. It is when the lease still names us or nobody, or when the other one is silent.
     pub(crate) async fn look(
         self,
         mut watched: Watched,
@@ -124,14 +138,17 @@ impl Lease {
             (watched.beat, watched.heard) = (beat, up);
         }
         let silent = up.saturating_sub(watched.heard) >= self.platform.config.takeover_after.std();
-        if holder != self.holder && !silent {
+        if holder != self.holder && !holder.is_empty() && !silent {
+            return Ok((watched, None));
+        }
+        // While this one only watched, nothing showed whether what it knows is old. A bus that does not tell it now is asked at the
+        // next look, and nobody waits for a sidecar that keeps the registry and knows nothing.
+        if timeout(READ_WITHIN, self.platform.endpoints.read_again()).await.is_err() {
             return Ok((watched, None));
         }
         let Some(taken) = self.platform.leases.put_if(&self.key, &self.holder, revision).await? else {
             return Ok((watched, None));
         };
-        // While this one only watched, nothing showed whether what it knows is old.
-        self.platform.endpoints.read_again().await;
         // Above what the registry holds even if the bucket of leases began anew.
         let term = Box::pin(self.begin(taken.max(watched.held + 1))).await?;
         Ok((watched, Some(term)))

@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod door;
 pub(crate) mod former;
 pub(crate) mod hand;
+pub(crate) mod hold;
 pub(crate) mod installation;
 pub(crate) mod lease;
 pub(crate) mod report;
@@ -29,7 +30,7 @@ use bcs_schemas::{
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use crate::{Config, domain::Budget, filter};
+use crate::{Config, domain::Budget};
 use board::Board;
 
 /// How soon a reading that failed is tried again.
@@ -59,7 +60,6 @@ pub(crate) struct Platform {
 impl Platform {
     pub(crate) async fn open(config: Config, deps: &Deps, board: Board) -> Result<Self, bus::Error> {
         let bus = &deps.bus;
-        let of_ours = filter(config.cluster.as_ref());
         let beats = config.cluster.as_ref().map_or_else(|| ">".to_owned(), ToString::to_string);
         let leases = bus.bucket(bucket::LEASES).await?;
         let installation = installation::id(&leases, &deps.clock).await?;
@@ -70,7 +70,7 @@ impl Platform {
             tasks: deps.tasks.clone(),
             bus: bus.clone(),
             site: bus.site().clone(),
-            endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &of_ours),
+            endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &config.instances()),
             clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),
             registrations: bus.bucket(bucket::REGISTRATIONS).await?,
             registries: bus.bucket(bucket::REGISTRIES).await?,

@@ -16,7 +16,7 @@ use bcs_schemas::{
     subject,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Platform, Proof,
@@ -36,6 +36,10 @@ use crate::{
 
 /// How often a replaced sidecar looks whether it is needed.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same beside an instance, where there are many of them.
+const LOOK_BESIDE: Duration = Duration::from_secs(2);
+/// How long giving the registry away may take at the end.
+const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 /// Changes of endpoints taken in at once before anything else is done.
 const AT_ONCE: usize = 512;
 
@@ -145,7 +149,11 @@ impl Worker {
             door: Door::new(&platform.bus, &platform.tasks, subject),
             us,
             prefix: format!("{cluster}."),
-            link: Link::Applying,
+            // Beside an instance there are as many as there are instances: whoever keeps the registry goes on.
+            link: match config.beside {
+                Some(_) => Link::Standby(Watched::default()),
+                None => Link::Applying,
+            },
             epoch: 0,
             call: None,
             proving: None,
@@ -201,6 +209,12 @@ impl Worker {
         self.advance();
         self.call = None;
         self.driver.stand_down();
+        if self.leads() {
+            let released = timeout(RELEASE_WITHIN, Box::pin(self.lease.clone().release())).await;
+            if !matches!(released, Ok(Ok(()))) {
+                tracing::warn!(registry = %self.status.registry, "could not be given away: another sidecar waits for our silence");
+            }
+        }
         self.outbox.close();
     }
 
@@ -269,13 +283,17 @@ impl Worker {
         }
     }
 
+    fn look_every(&self) -> Duration {
+        if self.platform.config.beside.is_some() { LOOK_BESIDE } else { LOOK }
+    }
+
     const fn leads(&self) -> bool {
         matches!(self.link, Link::Down | Link::Up)
     }
 
     fn wake(&self) -> Duration {
         let up = self.begun.elapsed();
-        let mut wake = if self.leads() { self.beat_at.max(up) } else { up + LOOK };
+        let mut wake = if self.leads() { self.beat_at.max(up) } else { up + self.look_every() };
         if self.call.is_none() && self.patience > up {
             wake = wake.min(self.patience);
         }

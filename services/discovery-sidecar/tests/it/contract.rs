@@ -255,6 +255,32 @@ pub(crate) async fn hundreds_of_entries_are_written_in_batches<S: Site>() {
     sees(&site, &BTreeSet::new()).await;
 }
 
+pub(crate) async fn labels_are_entered_where_there_is_a_place_for_them<S: Site>() {
+    let site = S::start().await;
+    let mut labelled = site.spec();
+    labelled["metadata"] = serde_json::json!(["corp.example/team"]);
+    if !Hand::of(&site).can().metadata {
+        let spec: RegistrySpec = serde_json::from_value(labelled).expect("a spec");
+        let errors = spec.validate();
+        assert!(matches!(&errors[..], [error] if error.field == "metadata"), "{errors:?}");
+        return;
+    }
+    let hand = Hand::with(labelled);
+    hand.fence(1).await;
+    let mut read = BTreeSet::new();
+    for team in ["red", "blue"] {
+        let labels = [("corp.example/team".to_owned(), team.to_owned())].into();
+        let over = hand.items().await.first().map(|item| item.version);
+        let put = hand.put(Endpoint { labels, ..endpoint(1) }, over);
+        hand.done(std::slice::from_ref(&put)).await;
+        let (Change::Put { digest, .. }, items) = (put, hand.items().await) else { unreachable!() };
+        assert!(matches!(&items[..], [item] if item.digest == digest), "{team}: {items:?}");
+        read.insert(digest);
+    }
+    assert_eq!(read.len(), 2, "another label is another entry");
+    sees(&site, &addresses(&[endpoint(1)])).await;
+}
+
 /// The stories as tests of one driver.
 macro_rules! contract {
     ($site:ty) => {
@@ -266,6 +292,7 @@ macro_rules! contract {
             what_somebody_else_wrote_stays_as_it_is,
             a_sidecar_that_was_replaced_writes_nothing_more,
             hundreds_of_entries_are_written_in_batches,
+            labels_are_entered_where_there_is_a_place_for_them,
         );
     };
     ($site:ty: $($story:ident,)+) => {

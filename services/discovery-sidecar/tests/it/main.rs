@@ -7,6 +7,7 @@
 )]
 
 mod adoption;
+mod beside;
 mod choice;
 mod contract;
 mod copies;

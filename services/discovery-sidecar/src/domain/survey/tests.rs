@@ -14,6 +14,7 @@ fn entry(number: u32) -> Entry {
         address: endpoint.addresses[0],
         port: 8080,
         ttl: 30,
+        metadata: Default::default(),
         endpoint: Arc::new(endpoint),
     }
 }

@@ -77,7 +77,10 @@ impl Spelling {
     }
 
     pub(super) fn service(&self, entry: &Entry) -> Service {
-        let said = [(OWNER, self.owner.clone()), (KEY, entry.key()), (UID, entry.endpoint.uid.clone())];
+        let ours = [(OWNER, self.owner.clone()), (KEY, entry.key()), (UID, entry.endpoint.uid.clone())];
+        let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value));
+        // It knows no dots either.
+        let labels = entry.metadata.iter().map(|(key, value)| (key.replace('.', "_"), value.clone()));
         // Consul has no weight of nothing.
         let weight = entry.endpoint.weight.clamp(1, 65535);
         Service {
@@ -85,7 +88,7 @@ impl Spelling {
             service: joined(entry.name.strip_suffix(&self.zone).unwrap_or(&entry.name)),
             address: entry.address.to_string(),
             port: entry.port,
-            meta: Some(said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            meta: Some(labels.chain(ours).collect()),
             weights: Weights { passing: weight, warning: weight },
             modify_index: 0,
         }
@@ -132,11 +135,7 @@ pub(super) fn ambiguous(entry: &Entry) -> Option<String> {
 
 fn digest(service: &Service) -> u64 {
     let address: Option<IpAddr> = service.address.parse().ok();
-    let meta = service.meta.as_ref();
-    fingerprint(&(
-        (&service.id, &service.service, address, service.port, &service.weights),
-        (said(meta, KEY), said(meta, UID)),
-    ))
+    fingerprint(&((&service.id, &service.service, address, service.port, &service.weights), &service.meta))
 }
 
 impl Layout for Spelling {
@@ -164,10 +163,14 @@ mod tests {
         Spelling::new(&owner, "bcs", "bcs.local")
     }
 
+    fn labels() -> Meta {
+        Meta::from([("corp.example_tier".to_owned(), "front".to_owned())])
+    }
+
     fn entry(name: &str) -> Entry {
         let endpoint = Arc::new(testing::endpoint("web", 1));
         let address = endpoint.addresses[0];
-        Entry { name: name.into(), id: "i1".into(), address, port: 80, ttl: 30, endpoint }
+        Entry { name: name.into(), id: "i1".into(), address, port: 80, ttl: 30, metadata: labels(), endpoint }
     }
 
     #[test]
@@ -191,6 +194,10 @@ mod tests {
         assert_eq!((&*item.key, &*item.uid, item.version), (&*entry.key(), &*entry.endpoint.uid, 7));
         assert_eq!(spelling("eu2").item(&service), None);
         assert_eq!(ours.item(&Service { meta: None, ..service.clone() }), None);
+        let meta = service.meta.clone().expect("is there");
+        assert_eq!(meta.get("corp_example_tier").map(String::as_str), Some("front"));
+        let bare = Entry { metadata: Meta::new(), ..entry.clone() };
+        assert_ne!(ours.digest(&bare), ours.digest(&entry));
         let moved = Service { address: "10.9.9.9".into(), ..service };
         assert_ne!(ours.item(&moved).expect("is ours").digest, ours.digest(&entry));
     }

@@ -276,6 +276,7 @@ pub(super) mod tests {
             address: endpoint.addresses[0],
             port: 8080,
             ttl: 30,
+            metadata: Default::default(),
             endpoint: Arc::new(endpoint),
         }
     }

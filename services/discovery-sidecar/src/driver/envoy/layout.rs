@@ -1,7 +1,7 @@
 //! How an entry lies in an assignment of Envoy. Pure.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -29,6 +29,8 @@ use crate::domain::{Entry, Item, Layout, Place, entry::fingerprint};
 
 /// Where our data stand in the metadata of an endpoint.
 const METADATA: &str = "bcs";
+/// Where Envoy looks for the subset of a cluster that an endpoint belongs to.
+const SUBSETS: &str = "envoy.lb";
 
 /// Fingerprint of what was not put by us: whatever is wanted, it differs.
 const RECALLED: u64 = 0;
@@ -55,6 +57,7 @@ pub(super) struct Host {
     address: IpAddr,
     port: u16,
     weight: u32,
+    labels: BTreeMap<String, String>,
 }
 
 impl Clusters {
@@ -76,7 +79,8 @@ impl Clusters {
         let key = format!("{}.{}.{}.{}", said.cluster, said.project, said.app, said.instance);
         let place = self.place_of([&said.cluster, &said.project, &said.app], &key, &said.uid);
         let (key, uid) = (Arc::from(key), Arc::from(&*said.uid));
-        Some((place, Host { key, uid, digest: RECALLED, address: at.ip(), port: at.port(), weight: USUAL }))
+        let (address, port, labels) = (at.ip(), at.port(), BTreeMap::new());
+        Some((place, Host { key, uid, digest: RECALLED, address, port, weight: USUAL, labels }))
     }
 }
 
@@ -98,6 +102,7 @@ impl Host {
             address: entry.address,
             port: entry.port,
             weight: entry.endpoint.weight,
+            labels: entry.metadata.clone(),
         })
     }
 
@@ -116,14 +121,16 @@ impl Host {
         let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
         let fields =
             HashMap::from([("endpoint".to_owned(), text(&self.key)), ("uid".to_owned(), text(&self.uid))]);
+        let mut filter_metadata = HashMap::from([(METADATA.to_owned(), Struct { fields })]);
+        if !self.labels.is_empty() {
+            let fields = self.labels.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+            filter_metadata.insert(SUBSETS.to_owned(), Struct { fields });
+        }
         // A weight is at least 1; what shall get nothing drains.
         let health = if self.weight == 0 { HealthStatus::Draining } else { HealthStatus::Unknown };
         LbEndpoint {
             health_status: health.into(),
-            metadata: Some(Metadata {
-                filter_metadata: HashMap::from([(METADATA.to_owned(), Struct { fields })]),
-                ..Metadata::default()
-            }),
+            metadata: Some(Metadata { filter_metadata, ..Metadata::default() }),
             load_balancing_weight: Some(UInt32Value { value: self.weight.max(1) }),
             host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address, ..Endpoint::default() })),
         }
@@ -148,7 +155,8 @@ impl Layout for Clusters {
     }
 
     fn digest(&self, entry: &Entry) -> u64 {
-        fingerprint(&(&*self.place(entry), entry.address, entry.port, entry.endpoint.weight))
+        let said = (entry.address, entry.port, entry.endpoint.weight, &entry.metadata);
+        fingerprint(&(&*self.place(entry), said))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The SkyDNS layout: where an entry lies in etcd and how its value is written. Pure.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,8 @@ struct Record {
     /// Key of the endpoint.
     #[serde(default)]
     endpoint: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 /// The generation is no part of what is compared: see [`Layout::digest`].
@@ -99,6 +101,7 @@ impl SkyDns {
             owner: self.owner.clone(),
             uid: endpoint.uid.clone(),
             endpoint: entry.key(),
+            metadata: entry.metadata.clone(),
         }
     }
 
@@ -184,6 +187,7 @@ mod tests {
             address: [10, 0, 0, 1].into(),
             port: 8080,
             ttl: 30,
+            metadata: BTreeMap::from([("team".into(), "red".into())]),
             endpoint: Arc::new(testing::endpoint("web", 1)),
         }
     }
@@ -223,6 +227,7 @@ mod tests {
         let newer = bcs_schemas::observation::Endpoint { generation: 9, ..testing::endpoint("web", 1) };
         let newer = Entry { endpoint: Arc::new(newer), ..entry() };
         assert_eq!(layout.digest(&newer), layout.digest(&entry()));
+        assert_ne!(layout.digest(&Entry { metadata: BTreeMap::new(), ..entry() }), layout.digest(&entry()));
         assert_ne!(layout.digest(&Entry { port: 9, ..entry() }), layout.digest(&entry()));
     }
 

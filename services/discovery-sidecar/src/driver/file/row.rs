@@ -1,6 +1,6 @@
 //! The text of the files. Pure: rows in, text out, and back.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bcs_schemas::observation::EndpointPort;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub(super) struct Row {
     pub(super) id: String,
     /// Generation of the application's intent.
     pub(super) generation: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 impl Row {
@@ -46,6 +48,7 @@ impl Row {
             ttl: entry.ttl,
             id: entry.id.clone(),
             generation: endpoint.generation,
+            metadata: entry.metadata.clone(),
         }
     }
 
@@ -89,76 +92,59 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Both texts: JSON with a row a line, so that people can compare two of them, and hosts.
-    pub(super) fn render(&mut self) -> Result<(String, String), serde_json::Error> {
-        self.entries.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    /// In the order in which people compare two of them.
+    pub(super) fn of(header: Header, mut entries: Vec<Row>) -> Self {
+        entries.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        Self { header, entries }
+    }
+
+    /// JSON with a row a line.
+    pub(super) fn json(&self) -> Result<String, serde_json::Error> {
         let head = serde_json::to_string(&self.header)?;
         let mut json = format!("{},\"entries\":[", head.trim_end_matches('}'));
-        let mut hosts = hosts_head(&self.header);
         for (i, row) in self.entries.iter().enumerate() {
             json.push_str(if i == 0 { "\n" } else { ",\n" });
             json.push_str(&serde_json::to_string(row)?);
-            hosts.push_str(&format!("{}\t{}\n", row.address, row.name));
         }
         json.push_str("\n]}\n");
-        Ok((json, hosts))
+        Ok(json)
     }
 }
 
-const HOSTS_MARK: &str = "# bcs owner=";
-
-fn hosts_head(header: &Header) -> String {
-    format!("{HOSTS_MARK}{} epoch={} generation={}\n", header.owner, header.epoch, header.generation)
-}
-
-/// Whether a hosts file was written by this owner.
-pub(super) fn hosts_are_ours(text: &str, owner: &str) -> bool {
-    let mark = text.lines().next().and_then(|line| line.strip_prefix(HOSTS_MARK));
-    mark.and_then(|rest| rest.split(' ').next()) == Some(owner)
+/// Instance `number` of an application.
+#[cfg(test)]
+pub(super) fn row(app: &str, number: u32) -> Row {
+    let endpoint = Arc::new(crate::testing::endpoint(app, number));
+    Row::of(&Entry {
+        name: format!("{app}.shop.bcs.local"),
+        id: format!("i{number}"),
+        address: endpoint.addresses[0],
+        port: 8080,
+        ttl: 30,
+        metadata: BTreeMap::from([("team".into(), "red".into())]),
+        endpoint,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
-
-    fn row(app: &str, number: u32) -> Row {
-        let endpoint = Arc::new(testing::endpoint(app, number));
-        Row::of(&Entry {
-            name: format!("{app}.shop.bcs.local"),
-            id: format!("i{number}"),
-            address: endpoint.addresses[0],
-            port: 8080,
-            ttl: 30,
-            endpoint,
-        })
-    }
 
     fn document(entries: Vec<Row>) -> Document {
-        Document { header: Header { owner: "o".into(), epoch: 3, generation: 7 }, entries }
+        Document::of(Header { owner: "o".into(), epoch: 3, generation: 7 }, entries)
     }
 
     #[test]
     fn what_is_written_is_read_back_in_order() {
-        let (json, hosts) =
-            document(vec![row("web", 2), row("api", 9), row("web", 1)]).render().expect("renders");
+        let json = document(vec![row("web", 2), row("api", 9), row("web", 1)]).json().expect("is written");
         let read: Document = serde_json::from_str(&json).expect("is JSON");
         assert_eq!(read.entries, [row("api", 9), row("web", 1), row("web", 2)]);
         assert_eq!(read.header, document(vec![]).header);
-        assert_eq!(
-            hosts,
-            "# bcs owner=o epoch=3 generation=7\n10.0.0.9\tapi.shop.bcs.local\n10.0.0.1\tweb.shop.bcs.local\n10.0.0.2\tweb.shop.bcs.local\n"
-        );
-        assert!(
-            hosts_are_ours(&hosts, "o")
-                && !hosts_are_ours(&hosts, "p")
-                && !hosts_are_ours("127.0.0.1 x", "o")
-        );
     }
 
     #[test]
     fn no_entries_are_a_valid_file_too() {
-        let (json, _) = document(vec![]).render().expect("renders");
+        let json = document(vec![]).json().expect("is written");
         assert_eq!(serde_json::from_str::<Document>(&json).expect("is JSON").entries, []);
     }
 }

@@ -84,19 +84,20 @@ impl Spelling {
     }
 
     pub(super) fn instance(&self, entry: &Entry) -> Instance {
-        let said = [
+        let ours = [
             (OWNER, self.owner.clone()),
             (ID, entry.id.clone()),
             (KEY, entry.key()),
             (UID, entry.endpoint.uid.clone()),
         ];
+        let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value));
         Instance {
             ip: entry.address.to_string(),
             port: entry.port,
             cluster_name: self.cluster.clone(),
             weight: f64::from(entry.endpoint.weight) / 100.0,
             ephemeral: self.ephemeral,
-            metadata: said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            metadata: entry.metadata.clone().into_iter().chain(ours).collect(),
         }
     }
 
@@ -131,9 +132,11 @@ pub(super) fn parts(place: &str) -> Option<(&str, &str)> {
 pub(super) fn digest(place: &Place, instance: &Instance) -> u64 {
     // Nobody spells addresses of the sixth version alike.
     let ip: Option<IpAddr> = instance.ip.parse().ok();
+    // Nacos keeps some for itself.
+    let said: Vec<_> = instance.metadata.iter().filter(|(key, _)| !key.starts_with("preserved.")).collect();
     fingerprint(&(
         (&**place, ip, instance.port, &instance.cluster_name),
-        (instance.hundredths(), instance.ephemeral, instance.said(KEY), instance.said(UID)),
+        (instance.hundredths(), instance.ephemeral, said),
     ))
 }
 

@@ -1,11 +1,10 @@
 //! The program `nft`: a process for each reading and for each transaction.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use bcs_schemas::resource::registry::NftablesDriver;
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use super::{ruleset::Reading, transaction::Transaction};
+use super::{super::program, ruleset::Reading, transaction::Transaction};
 use crate::domain::Failure;
 
 /// How long one call may take.
@@ -59,30 +58,7 @@ impl Program {
 
     /// What it wrote, or its words if it failed.
     async fn run(&self, arguments: &[&str], input: Vec<u8>) -> Result<Result<String, String>, Failure> {
-        let Some((program, before)) = self.command.split_first() else {
-            return Err(failed("no program is named"));
-        };
-        let mut command = Command::new(program);
-        command.args(before).args(arguments).env("LC_ALL", "C").kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|e| failed(&format!("{program} cannot be started: {e}")))?;
-        let stdin = child.stdin.take();
-        let write = async {
-            // A program that does not read has its own words to say.
-            if let Some(mut stdin) = stdin {
-                let _ = stdin.write_all(&input).await;
-            }
-        };
-        let both = futures::future::join(write, child.wait_with_output());
-        let ((), output) =
-            timeout(WITHIN, both).await.map_err(|_| failed(&format!("{program} did not end in time")))?;
-        let output = output.map_err(|e| failed(&format!("{program} broke off: {e}")))?;
-        if output.status.success() {
-            return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
-        }
-        let words = String::from_utf8_lossy(&output.stderr);
-        let words = words.lines().next().unwrap_or_default().trim();
-        Ok(Err(if words.is_empty() { output.status.to_string() } else { words.to_owned() }))
+        program::run(&self.command, arguments, input, WITHIN).await.map_err(|words| failed(&words))
     }
 }
 

@@ -84,7 +84,15 @@ mod tests {
     fn entry(number: u32) -> Entry {
         let endpoint = Arc::new(testing::endpoint("web", number));
         let (address, id) = (endpoint.addresses[0], format!("i{number}"));
-        Entry { name: "web.shop.bcs.local".into(), id, address, port: 80, ttl: 30, endpoint }
+        Entry {
+            name: "web.shop.bcs.local".into(),
+            id,
+            address,
+            port: 80,
+            ttl: 30,
+            metadata: Default::default(),
+            endpoint,
+        }
     }
 
     fn put(spelling: &Spelling, entry: Entry) -> Change {

@@ -87,12 +87,13 @@ impl Services {
 
     fn record(&self, entry: &Entry) -> Record {
         let spring = self.payload == ZookeeperPayload::Spring;
-        let metadata = [
+        let ours = [
             (OWNER, self.owner.clone()),
             (ENDPOINT, entry.key()),
             (UID, entry.endpoint.uid.clone()),
             (WEIGHT, entry.endpoint.weight.to_string()),
         ];
+        let ours = ours.into_iter().map(|(key, value)| (key.to_owned(), value));
         Record {
             name: entry.name.clone(),
             id: entry.id.clone(),
@@ -102,7 +103,7 @@ impl Services {
                 class: spring.then(|| SPRING.to_owned()),
                 id: spring.then(|| entry.id.clone()),
                 name: spring.then(|| entry.name.clone()),
-                metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+                metadata: entry.metadata.clone().into_iter().chain(ours).collect(),
             },
             // It stays when a session ends.
             service_type: "PERMANENT".to_owned(),

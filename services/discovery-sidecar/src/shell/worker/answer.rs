@@ -40,9 +40,9 @@ impl Worker {
             Done::Looked(Ok((_, Some(term)))) => self.begin(term),
             Done::Looked(Ok((watched, None))) => {
                 self.link = Link::Standby(watched);
-                self.patience = now.up + LOOK;
+                self.patience = now.up + self.look_every();
             }
-            Done::Looked(Err(_)) => self.patience = now.up + LOOK,
+            Done::Looked(Err(_)) => self.patience = now.up + self.look_every(),
             Done::Connected(Ok((listing, drifts))) => {
                 self.drifts = Some(drifts);
                 self.link = Link::Up;

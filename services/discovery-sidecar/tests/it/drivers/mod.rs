@@ -8,6 +8,7 @@ mod file;
 mod haproxy;
 mod nacos;
 mod nftables;
+mod nginx;
 mod postgres;
 mod powerdns;
 mod redis;
