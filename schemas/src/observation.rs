@@ -33,6 +33,9 @@ pub struct Endpoint {
     /// Node that runs it, once it has one.
     #[serde(default)]
     pub node: Option<String>,
+    /// Zone of that node: what fails together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// IP addresses, the preferred first.
     #[serde(default)]
     pub addresses: Vec<std::net::IpAddr>,
@@ -152,6 +155,9 @@ pub struct Node {
     pub os: String,
     /// `amd64`, `arm64`.
     pub arch: String,
+    /// Zone that it is in: what fails together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Its labels.
     #[serde(default)]
     pub labels: Labels,

@@ -31,7 +31,7 @@ pub use self::{
     file::FileDriver,
     haproxy::HaproxyDriver,
     member::Member,
-    metadata::key_of,
+    metadata::{key_of, value_of},
     nacos::{NacosAuth, NacosDriver},
     nftables::NftablesDriver,
     postgres::PostgresDriver,
@@ -83,7 +83,8 @@ pub struct RegistrySpec {
     /// Life time that clients may cache an entry for.
     #[serde(default = "default_ttl")]
     pub ttl: Millis,
-    /// Labels of the application that are entered with its instances, where the registry has a place for them.
+    /// What is entered with instances, where the registry has a place for it: labels of their application by their keys, and `{zone}`,
+    /// `{node}`, `{revision}` and `{instance}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metadata: Vec<String>,
     /// How long clients may still use an entry that is out: so much later its instance counts as drained. When absent, the

@@ -6,6 +6,7 @@ pub mod mirror;
 pub mod plan;
 pub mod state;
 pub mod view;
+pub mod zones;
 
 mod decide;
 mod evolve;

@@ -21,6 +21,7 @@ pub(crate) fn endpoint(app: &str, number: u32) -> Endpoint {
         instance: format!("{app}-{number}"),
         uid: format!("uid-{app}-{number}"),
         node: Some("n1".into()),
+        zone: None,
         addresses: vec![[10, b, c, d].into()],
         ports: vec![EndpointPort { name: name("http"), port: 8080, protocol: Protocol::default() }],
         weight: 100,

@@ -80,6 +80,7 @@ mod tests {
             instance: format!("{app}-{last}"),
             uid: format!("u{last}"),
             node: None,
+            zone: None,
             addresses: vec![[127, 20, 0, last].into()],
             ports: Vec::new(),
             weight: 100,

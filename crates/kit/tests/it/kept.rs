@@ -40,6 +40,7 @@ fn endpoint(instance: &str, phase: EndpointPhase) -> Endpoint {
         instance: instance.to_owned(),
         uid: "uid".to_owned(),
         node: None,
+        zone: None,
         addresses: Vec::new(),
         ports: Vec::new(),
         weight: 100,

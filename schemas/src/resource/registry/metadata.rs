@@ -1,14 +1,29 @@
-//! Labels of applications that are entered with their instances.
+//! What is entered with instances beside their addresses: labels of applications, and what is known of the instance itself.
 
 use super::Driver;
-use crate::FieldError;
+use crate::{FieldError, observation::Endpoint};
 
 /// The most that one registry may take: Consul keeps 64 of everything that is said of a service, ours included.
 const MOST: usize = 32;
 
-/// What registries call a label: Consul, and whoever reads metadata as names of variables, know no others.
+/// What of an instance can be entered, in braces as in the template of a name.
+const FIELDS: [&str; 4] = ["{zone}", "{node}", "{revision}", "{instance}"];
+
+/// What an instance says of an item of `metadata`: a field of its own in braces, or a label of its application.
+pub fn value_of<'a>(item: &str, endpoint: &'a Endpoint) -> Option<&'a str> {
+    match item {
+        "{zone}" => endpoint.zone.as_deref(),
+        "{node}" => endpoint.node.as_deref(),
+        "{revision}" => Some(endpoint.revision.as_str()),
+        "{instance}" => Some(&endpoint.instance),
+        label => endpoint.labels.get(label).map(String::as_str),
+    }
+}
+
+/// What registries call an item of `metadata`: Consul, and whoever reads metadata as names of variables, know no others.
 pub fn key_of(label: &str) -> String {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let label = label.trim_start_matches('{').trim_end_matches('}');
     label.chars().map(|c| if known(c) { c } else { '_' }).collect()
 }
 
@@ -43,6 +58,8 @@ pub(super) fn validate(wanted: &[String], driver: &Driver) -> Vec<FieldError> {
         let key = key_of(label);
         let refused = if label.is_empty() {
             "is empty: expected the key of a label".to_owned()
+        } else if label.contains(['{', '}']) && !FIELDS.contains(&label.as_str()) {
+            format!("{label:?} is no field of an instance: expected one of {}", FIELDS.join(", "))
         } else if key == "weight" || key.starts_with("bcs-") || key.starts_with("bcs.") {
             format!("{label:?} is what BCS itself writes there: expected another label")
         } else if let Some(other) = wanted[..i].iter().find(|other| key_of(other) == key) {
@@ -76,7 +93,17 @@ mod tests {
         let many: Vec<String> = (0..33).map(|n| format!("l{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         for (driver, labels, words) in [
-            (&file, &["team", "corp.example/tier"][..], ""),
+            (&file, &["team", "corp.example/tier", "{zone}", "{node}", "{revision}", "{instance}"][..], ""),
+            (
+                &file,
+                &["{Zone}"],
+                "metadata[0]: \"{Zone}\" is no field of an instance: expected one of {zone}",
+            ),
+            (
+                &file,
+                &["zone", "{zone}"],
+                "metadata[1]: \"{zone}\" is entered under the same name as \"zone\"",
+            ),
             (&redis, &[], ""),
             (
                 &redis,
@@ -98,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_label_is_called_what_every_registry_can_spell() {
-        assert_eq!(key_of("team"), "team");
+        assert_eq!((&*key_of("team"), &*key_of("{zone}")), ("team", "zone"));
         assert_eq!(key_of("corp.example/tier"), "corp.example_tier");
     }
 }

@@ -9,6 +9,8 @@ use bcs_schemas::{
 };
 use jiff::Timestamp;
 
+use super::zones::Zones;
+
 /// Something that is observed again and again.
 pub trait Observation: Keyed + PartialEq {
     /// When it was seen.
@@ -142,6 +144,16 @@ pub fn drained(mirror: &mut Mirror<Endpoint>, key: &str, uid: &str, now: Timesta
         Endpoint { phase: EndpointPhase::Draining, reason, since: now, observed_at: now, ..known.clone() };
     mirror.known.insert(key.to_owned(), marked.clone());
     Some(marked)
+}
+
+/// The instances on a node are where it is now known to be; what to write of them.
+pub fn placed(mirror: &mut Mirror<Endpoint>, zones: &Zones, node: &str) -> Vec<Endpoint> {
+    let there = mirror.known.values_mut().filter(|endpoint| endpoint.node.as_deref() == Some(node));
+    let moved = there.filter_map(|endpoint| {
+        let now = zones.place(endpoint.clone());
+        (now != *endpoint).then(|| endpoint.clone_from(&now)).map(|()| now)
+    });
+    moved.collect()
 }
 
 /// Nodes in numbers: all, ready, and what they hold together.

@@ -66,6 +66,24 @@ async fn from_import_over_endpoints_and_drain_to_scale_down() {
 }
 
 #[tokio::test]
+async fn an_instance_is_in_the_zone_of_its_node() {
+    let site = Site::open().await;
+    site.with_cluster("sim-a").await;
+    let endpoints = site.view(ENDPOINTS).await;
+    assert_eq!(site.step("sim-a", 1, scale_up(6)).await, StepResult::Done);
+    let nodes = held(&site, NODES).await.expect("reads");
+    let in_their_zones = |all: Vec<Endpoint>| {
+        let placed = |endpoint: &&Endpoint| {
+            let node = endpoint.node.as_ref().and_then(|node| nodes.get(&format!("sim-a.{node}")));
+            endpoint.zone.is_some() && endpoint.zone == node.and_then(|node| node.zone.clone())
+        };
+        if all.iter().filter(placed).count() == 6 { Ok(()) } else { Err(format!("{all:?}")) }
+    };
+    until(&endpoints, in_their_zones).await;
+    site.close().await;
+}
+
+#[tokio::test]
 async fn an_agent_that_restarts_removes_what_went_away_and_keeps_the_rest() {
     let mut site = Site::open().await;
     site.with_cluster("sim-a").await;

@@ -14,7 +14,7 @@ use bcs_schemas::{
     observation::Endpoint,
     resource::{
         RegistrySpec,
-        registry::{Scope, key_of},
+        registry::{Scope, key_of, value_of},
     },
 };
 use sha2::{Digest, Sha256};
@@ -35,7 +35,7 @@ pub struct Entry {
     pub port: u16,
     /// How long clients may remember it, in seconds.
     pub ttl: u32,
-    /// What else is said of it there, labels of its application.
+    /// What else is said of it there: labels of its application, its zone.
     pub metadata: BTreeMap<String, String>,
     /// The instance itself, for whatever else a registry can carry.
     pub endpoint: Arc<Endpoint>,
@@ -72,7 +72,7 @@ pub struct Naming {
     zone: String,
     template: String,
     ttl: u32,
-    /// Labels that are entered, and what they are called there.
+    /// What else is entered, and what it is called there.
     metadata: Vec<(String, String)>,
 }
 
@@ -86,7 +86,7 @@ impl Naming {
             zone: spec.zone.clone(),
             template: spec.name.clone(),
             ttl,
-            metadata: spec.metadata.iter().map(|label| (label.clone(), key_of(label))).collect(),
+            metadata: spec.metadata.iter().map(|item| (item.clone(), key_of(item))).collect(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Naming {
     }
 
     fn metadata_of(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
-        let said = |(label, key): &(String, String)| Some((key.clone(), endpoint.labels.get(label)?.clone()));
+        let said = |(item, key): &(String, String)| Some((key.clone(), value_of(item, endpoint)?.to_owned()));
         self.metadata.iter().filter_map(said).collect()
     }
 
@@ -206,15 +206,17 @@ mod tests {
 
     #[test]
     fn an_instance_can_have_a_name_of_its_own_and_labels_go_with_it() {
-        let naming =
-            naming(serde_json::json!({ "name": "{instance}.{project}", "metadata": ["corp/tier", "team"] }));
+        let naming = naming(
+            serde_json::json!({ "name": "{instance}.{project}", "metadata": ["corp/tier", "team", "{zone}", "{node}"] }),
+        );
         let labels =
             [("corp/tier", "front"), ("other", "x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let endpoint =
-            Endpoint { labels: labels.into(), instance: "web.1".into(), ..testing::endpoint("web", 1) };
+        let (labels, zone) = (labels.into(), Some("z1".to_owned()));
+        let endpoint = Endpoint { labels, zone, instance: "web.1".into(), ..testing::endpoint("web", 1) };
         let entry = naming.entry(&Arc::new(endpoint)).expect("has an address");
         assert_eq!(entry.name, "web-1.shop.bcs.local");
-        assert_eq!(entry.metadata, BTreeMap::from([("corp_tier".to_owned(), "front".to_owned())]));
+        let said = [("corp_tier", "front"), ("zone", "z1"), ("node", "n1")];
+        assert_eq!(entry.metadata, said.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     }
 
     #[test]

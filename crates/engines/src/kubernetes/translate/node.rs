@@ -5,6 +5,9 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::{Sight, quantity};
 
+/// Well-known label of a node.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// None when the node has no name, which no server answers.
 pub(crate) fn node(node: &core::Node, sight: Sight<'_>) -> Option<Node> {
     let name = node.metadata.name.clone()?;
@@ -19,6 +22,7 @@ pub(crate) fn node(node: &core::Node, sight: Sight<'_>) -> Option<Node> {
         version: info.map(|i| i.kubelet_version.clone()).unwrap_or_default(),
         os: info.map(|i| i.operating_system.clone()).unwrap_or_default(),
         arch: info.map(|i| i.architecture.clone()).unwrap_or_default(),
+        zone: node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).cloned(),
         labels: node.metadata.labels.clone().unwrap_or_default(),
         reason,
         observed_at: sight.now,

@@ -26,6 +26,8 @@ pub(crate) fn endpoint(pod: &Pod, sight: Sight<'_>) -> Option<Endpoint> {
         instance: pod.metadata.name.clone()?,
         uid: pod.metadata.uid.clone()?,
         node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
+        // The pod does not know it: whoever knows the nodes says it.
+        zone: None,
         addresses: addresses(pod),
         ports: ports(pod),
         weight: annotation(&pod.metadata, label::WEIGHT).and_then(|w| w.parse().ok()).unwrap_or(100),

@@ -199,7 +199,7 @@ fn a_replica_set_is_a_workload() {
 fn a_node_tells_what_instances_can_use() {
     let node = |ready: &str| {
         json!({
-            "metadata": { "name": "n1.example.org", "labels": { "zone": "a" } },
+            "metadata": { "name": "n1.example.org", "labels": { "topology.kubernetes.io/zone": "a" } },
             "spec": { "unschedulable": true },
             "status": {
                 "capacity": { "cpu": "8", "memory": "16Gi", "pods": "110" },
@@ -214,6 +214,7 @@ fn a_node_tells_what_instances_can_use() {
     let good = seen(node("True"), super::node::node).expect("is a node");
     let capacity = Capacity { cpu_millis: 7500, memory_bytes: 15 << 30, instances: 110 };
     assert_eq!((good.ready, good.cordoned, good.capacity, good.reason), (true, true, capacity, None));
+    assert_eq!(good.zone.as_deref(), Some("a"));
     assert_eq!((good.version.as_str(), good.os.as_str(), good.arch.as_str()), ("v1.36.0", "linux", "arm64"));
     let silent = seen(node("Unknown"), super::node::node).expect("is a node");
     assert_eq!((silent.ready, silent.reason.as_deref()), (false, Some("kubelet is posting")));

@@ -27,6 +27,7 @@ fn node(name: &str, ready: bool, seconds: i64) -> Node {
         version: String::new(),
         os: String::new(),
         arch: String::new(),
+        zone: None,
         labels: Default::default(),
         reason: None,
         observed_at: at(seconds),

@@ -18,7 +18,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{Agent, Report, Slot, Summary, metrics::Standing, outbox::Outbox};
 use crate::domain::{
     eyesight::Eyesight,
-    mirror::{drained, sum},
+    mirror::{drained, placed, sum},
+    zones::Zones,
 };
 
 /// News taken up before they are written.
@@ -55,6 +56,7 @@ pub(super) struct Observer {
     endpoints: Outbox<Endpoint>,
     workloads: Outbox<Workload>,
     nodes: Outbox<Node>,
+    zones: Zones,
     marks: mpsc::Receiver<Mark>,
     sink: Sink,
     eyesight: Eyesight,
@@ -72,6 +74,7 @@ impl Observer {
         sink: Sink,
     ) -> Result<Self, bus::Error> {
         let (bus, ours) = (&agent.bus, of_cluster(&agent.cluster));
+        let nodes = Outbox::open(bus.bucket(NODES).await?, &ours, &agent.report).await?;
         Ok(Self {
             cluster: agent.cluster.clone(),
             report: agent.report.clone(),
@@ -79,7 +82,8 @@ impl Observer {
             clock: agent.clock.clone(),
             endpoints: Outbox::open(bus.bucket(ENDPOINTS).await?, &ours, &agent.report).await?,
             workloads: Outbox::open(bus.bucket(WORKLOADS).await?, &ours, &agent.report).await?,
-            nodes: Outbox::open(bus.bucket(NODES).await?, &ours, &agent.report).await?,
+            zones: Zones::of(nodes.mirror.values()),
+            nodes,
             marks,
             sink,
             eyesight: Eyesight::default(),
@@ -168,9 +172,15 @@ impl Observer {
             News::ListBegan(Kind::Endpoints) => self.endpoints.mirror.list_began(),
             News::ListBegan(Kind::Workloads) => self.workloads.mirror.list_began(),
             News::ListBegan(Kind::Nodes) => self.nodes.mirror.list_began(),
-            News::Seen(Observed::Endpoint(it)) => self.endpoints.seen(it),
+            News::Seen(Observed::Endpoint(it)) => self.endpoints.seen(self.zones.place(it)),
             News::Seen(Observed::Workload(it)) => self.workloads.seen(it),
-            News::Seen(Observed::Node(it)) => self.nodes.seen(it),
+            News::Seen(Observed::Node(it)) => {
+                if self.zones.learn(&it) {
+                    let moved = placed(&mut self.endpoints.mirror, &self.zones, &it.name);
+                    moved.into_iter().for_each(|endpoint| self.endpoints.put(Some(endpoint)));
+                }
+                self.nodes.seen(it);
+            }
             News::Gone(Kind::Endpoints, key) => self.endpoints.gone(key),
             News::Gone(Kind::Workloads, key) => self.workloads.gone(key),
             News::Gone(Kind::Nodes, key) => self.nodes.gone(key),

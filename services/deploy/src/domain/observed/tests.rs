@@ -72,6 +72,7 @@ impl World {
             instance: "web-1".to_owned(),
             uid: "u1".to_owned(),
             node: None,
+            zone: None,
             addresses: Vec::new(),
             ports: Vec::new(),
             weight: 100,

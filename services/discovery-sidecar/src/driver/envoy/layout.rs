@@ -14,7 +14,7 @@ use bcs_schemas::{
 use envoy_types::pb::{
     envoy::config::{
         core::v3::{
-            Address, HealthStatus, Metadata, SocketAddress as Socket, address::Address as Kind,
+            Address, HealthStatus, Locality, Metadata, SocketAddress as Socket, address::Address as Kind,
             socket_address::PortSpecifier,
         },
         endpoint::v3::{
@@ -29,6 +29,8 @@ use crate::domain::{Entry, Item, Layout, Place, entry::fingerprint};
 
 /// Where our data stand in the metadata of an endpoint.
 const METADATA: &str = "bcs";
+/// What of it says where an endpoint is, for routing within a zone.
+const ZONE: &str = "zone";
 /// Where Envoy looks for the subset of a cluster that an endpoint belongs to.
 const SUBSETS: &str = "envoy.lb";
 
@@ -139,9 +141,15 @@ impl Host {
 
 /// The whole assignment of a cluster, as it goes into an answer.
 pub(super) fn assignment<'a>(cluster: &str, hosts: impl Iterator<Item = &'a Host>) -> Any {
-    let lb_endpoints: Vec<_> = hosts.map(Host::endpoint).collect();
-    let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
-    let endpoints = if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] };
+    let mut zones = BTreeMap::<Option<&str>, Vec<LbEndpoint>>::new();
+    for host in hosts {
+        zones.entry(host.labels.get(ZONE).map(String::as_str)).or_default().push(host.endpoint());
+    }
+    let of_zone = |(zone, lb_endpoints): (Option<&str>, Vec<LbEndpoint>)| {
+        let locality = zone.map(|zone| Locality { zone: zone.to_owned(), ..Locality::default() });
+        LocalityLbEndpoints { locality, lb_endpoints, ..LocalityLbEndpoints::default() }
+    };
+    let endpoints = zones.into_iter().map(of_zone).collect();
     let cluster_name = cluster.to_owned();
     let assignment = ClusterLoadAssignment { cluster_name, endpoints, ..ClusterLoadAssignment::default() };
     Any { type_url: type_url(), value: assignment.encode_to_vec() }
@@ -192,6 +200,29 @@ mod tests {
         let none = assignment("web.shop", std::iter::empty());
         let none = ClusterLoadAssignment::decode(&*none.value).expect("decodes");
         assert_eq!((none.cluster_name.as_str(), none.endpoints.len()), ("web.shop", 0));
+    }
+
+    #[test]
+    fn endpoints_lie_in_the_locality_of_their_zone_and_labels_make_subsets() {
+        let spec = serde_json::json!({ "driver": { "envoy": {} }, "metadata": ["{zone}", "team"] });
+        let naming = Naming::of(&testing::name("r"), &serde_json::from_value(spec).expect("a spec"));
+        let host = |number, zone: Option<&str>| {
+            let labels = [("team".to_owned(), "red".to_owned())].into();
+            let observed =
+                Observed { zone: zone.map(str::to_owned), labels, ..testing::endpoint("web", number) };
+            Host::of(&naming.entry(&Arc::new(observed)).expect("an entry"), 1).expect("can be told")
+        };
+        let hosts = [host(1, Some("b")), host(2, Some("a")), host(3, Some("b")), host(4, None)];
+        let told =
+            ClusterLoadAssignment::decode(&*assignment("web.shop", hosts.iter()).value).expect("decodes");
+        let zone =
+            |group: &LocalityLbEndpoints| group.locality.as_ref().map(|locality| locality.zone.clone());
+        let found: Vec<_> =
+            told.endpoints.iter().map(|group| (zone(group), group.lb_endpoints.len())).collect();
+        assert_eq!(found, [(None, 1), (Some("a".to_owned()), 1), (Some("b".to_owned()), 2)]);
+        let subset =
+            &told.endpoints[0].lb_endpoints[0].metadata.as_ref().expect("is there").filter_metadata[SUBSETS];
+        assert!(format!("{:?}", subset.fields["team"]).contains("red"));
     }
 
     #[test]
