@@ -9,6 +9,7 @@ mod cluster_silence;
 mod crash;
 mod etcd_down;
 mod history;
+mod holder;
 mod nats_cluster;
 mod nats_killed;
 mod network_cut;

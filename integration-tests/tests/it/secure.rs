@@ -30,13 +30,15 @@ const DECIDED_WITHIN: Duration = Duration::from_secs(30);
 /// The server refuses at once.
 const REFUSED_WITHIN: Duration = Duration::from_secs(10);
 
-/// A platform with keys, one of them for a second project, and a command line that has the operator's.
-async fn platform(lab: &Lab, log: &str) -> Result<(Up, Cli)> {
+/// A platform with keys, one of them for a second project and one for sidecars beside instances, and a command line that has the
+/// operator's.
+pub(crate) async fn platform(lab: &Lab, log: &str) -> Result<(Up, Cli)> {
     let keys = lab.path().join("data/bus");
     let home = lab.path().join("home");
     std::fs::create_dir_all(&home)?;
     let cli = Cli { nats: String::new(), home };
-    cli.ok(&["bus", "credentials", "--out", text(&keys)?, "--tenant", "other"]).await?;
+    cli.ok(&["bus", "credentials", "--out", text(&keys)?, "--tenant", "other", "--holder", "demo.sim-a"])
+        .await?;
     let up = Up::start(lab, Options { secure: true, log: log.to_owned(), ..Options::default() }).await?;
     let cli = up.cli();
     add_context(&cli, "local", &up.with_key("operator")).await?;
@@ -180,7 +182,7 @@ fn secrets(up: &Up) -> Result<Vec<(PathBuf, String)>> {
             secrets.extend(lines.map(|line| (path.clone(), line.to_owned())));
         }
     }
-    ensure!(seeds == 10, "platform, operator, 4 services, 2 sidecars, 2 projects: {seeds}");
+    ensure!(seeds == 11, "platform, operator, 4 services, 2 sidecars, a holder, 2 projects: {seeds}");
     ensure!(keys == 2 && secrets.len() >= 10 + 2 * 2, "authority and server: {keys}, {}", secrets.len());
     Ok(secrets)
 }

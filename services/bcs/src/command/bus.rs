@@ -37,6 +37,9 @@ enum Action {
         /// A cluster with a discovery sidecar; may be repeated
         #[arg(long = "sidecar", value_name = "CLUSTER")]
         sidecars: Vec<Name>,
+        /// A project and a cluster whose instances have sidecars beside them that keep no registry; may be repeated
+        #[arg(long = "holder", value_name = "PROJECT.CLUSTER", value_parser = holder)]
+        holders: Vec<User>,
         /// A cluster whose agent is a process of its own; may be repeated
         #[arg(long = "agent", value_name = "CLUSTER")]
         agents: Vec<Name>,
@@ -83,9 +86,10 @@ impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.action {
             Action::Apply { replicas } => apply(session, replicas.into()).await,
-            Action::Credentials { out, tenants, sidecars, agents, site, anonymous, tls, hosts } => {
+            Action::Credentials { out, tenants, sidecars, holders, agents, site, anonymous, tls, hosts } => {
                 let named = tenants.into_iter().map(User::Project);
                 let named = named.chain(sidecars.into_iter().map(User::Sidecar));
+                let named = named.chain(holders);
                 let named = named.chain(agents.into_iter().map(User::Agent));
                 let out = std::path::absolute(&out)
                     .map_err(|e| Failure::usage(format!("{}: {e}", out.display())))?;
@@ -97,6 +101,10 @@ impl Arguments {
             }
         }
     }
+}
+
+fn holder(text: &str) -> Result<User, String> {
+    format!("holder-{text}").parse()
 }
 
 /// Certificates for a server that is reached by these names, and what it includes to show them.

@@ -26,6 +26,7 @@ pub fn rights(user: &User, site: &Name) -> Rights {
         User::Service(service) => rights.service(*service, site),
         User::Agent(cluster) => rights.agent(cluster.as_str(), site),
         User::Sidecar(cluster) => rights.sidecar(cluster.as_str(), site),
+        User::Holder(project, cluster) => rights.holder(project, cluster),
         User::Project(project) => rights.project(project, site),
     }
     rights
@@ -163,6 +164,20 @@ impl Rights {
         self.hears(format!("bcs.reg.{site}.{cluster}.*"));
         // Nobody else asks.
         self.says(format!("{}.>", User::Operator.inbox()));
+    }
+
+    /// Reads what is known of the instances of a project in a cluster, and of the registries there. It says nothing.
+    fn holder(&mut self, project: &Name, cluster: &Name) {
+        self.looks_at_the_catalogue();
+        let keys = format!("{cluster}.{project}.>");
+        for bucket in [bucket::ENDPOINTS.name, bucket::REGISTRATIONS.name] {
+            self.watches(bucket, &keys);
+            self.looks_up(bucket, &keys);
+        }
+        self.watches(bucket::CLUSTERS.name, cluster.as_str());
+        let registries = bucket::of_cluster(cluster);
+        self.watches(bucket::REGISTRIES.name, &registries);
+        self.looks_up(bucket::REGISTRIES.name, &registries);
     }
 
     /// Commands about the objects of the project, and the events about them. What is asked of all projects at once

@@ -18,6 +18,8 @@ pub enum User {
     Agent(Name),
     /// The discovery sidecar of a cluster.
     Sidecar(Name),
+    /// Sidecars beside instances of one project in a cluster, which hold up their end and keep no registry: in that order.
+    Holder(Name, Name),
     /// Programs and people of one project.
     Project(Name),
 }
@@ -33,7 +35,9 @@ impl User {
     pub fn inbox(&self) -> String {
         match self {
             Self::Platform | Self::Operator | Self::Project(_) => format!("_INBOX.{self}"),
-            Self::Service(_) | Self::Agent(_) | Self::Sidecar(_) => format!("_INBOX_{self}"),
+            Self::Service(_) | Self::Agent(_) | Self::Sidecar(_) | Self::Holder(..) => {
+                format!("_INBOX_{self}")
+            }
         }
     }
 
@@ -43,7 +47,7 @@ impl User {
             Self::Operator => Some(Scope::All),
             Self::Platform => Some(Scope::Project(Name::system())),
             Self::Project(project) => Some(Scope::Project(project.clone())),
-            Self::Service(_) | Self::Agent(_) | Self::Sidecar(_) => None,
+            Self::Service(_) | Self::Agent(_) | Self::Sidecar(_) | Self::Holder(..) => None,
         }
     }
 }
@@ -56,6 +60,7 @@ impl fmt::Display for User {
             Self::Service(service) => write!(f, "{service}"),
             Self::Agent(cluster) => write!(f, "agent-{cluster}"),
             Self::Sidecar(cluster) => write!(f, "sidecar-{cluster}"),
+            Self::Holder(project, cluster) => write!(f, "holder-{project}.{cluster}"),
             Self::Project(project) => write!(f, "project-{project}"),
         }
     }
@@ -71,6 +76,12 @@ impl FromStr for User {
         match text.split_once('-') {
             Some(("agent", cluster)) => named(cluster).map(Self::Agent),
             Some(("sidecar", cluster)) => named(cluster).map(Self::Sidecar),
+            Some(("holder", both)) => {
+                let (project, cluster) = both.split_once('.').ok_or_else(|| {
+                    format!("{both:?}: expected a project and a cluster, such as shop.sim-a")
+                })?;
+                Ok(Self::Holder(named(project)?, named(cluster)?))
+            }
             Some(("project", project)) => named(project).map(Self::Project),
             _ => Err(format!(
                 "{text:?} is no user: expected a service, or such as project-demo or sidecar-sim-a"
@@ -87,10 +98,11 @@ mod tests {
     fn a_user_reads_back_from_the_name_of_its_file() {
         let name = |text: &str| Name::new(text).expect("a name");
         let named = [User::Agent(name("a-b")), User::Sidecar(name("sim-a")), User::Project(name("deploy"))];
-        for user in User::standard().chain(named) {
+        let holder = User::Holder(name("a-b"), name("sim-a"));
+        for user in User::standard().chain(named).chain([holder]) {
             assert_eq!(user.to_string().parse(), Ok(user));
         }
-        for text in ["", "somebody", "project-", "sidecar-A"] {
+        for text in ["", "somebody", "project-", "sidecar-A", "holder-shop", "holder-shop.A"] {
             assert!(text.parse::<User>().is_err(), "{text}");
         }
     }

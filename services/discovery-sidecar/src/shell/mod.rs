@@ -62,7 +62,11 @@ impl Platform {
         let bus = &deps.bus;
         let beats = config.cluster.as_ref().map_or_else(|| ">".to_owned(), ToString::to_string);
         let leases = bus.bucket(bucket::LEASES).await?;
-        let installation = installation::id(&leases, &deps.clock).await?;
+        // Who keeps no registry has nowhere to write who we are, and need not be allowed to say it.
+        let installation = match config.registries[..] {
+            [] => String::new(),
+            _ => installation::id(&leases, &deps.clock).await?,
+        };
         let marks = bus.jetstream().get_key_value(bucket::ENDPOINTS.name).await;
         Ok(Self {
             board,

@@ -29,7 +29,9 @@ fn may_hear(user: User, subject: &str) -> bool {
 }
 
 fn everybody() -> Vec<User> {
-    let named = [User::Agent(name("sim-a")), User::Sidecar(name("sim-a")), User::Project(name("demo"))];
+    let holder = User::Holder(name("demo"), name("sim-a"));
+    let named =
+        [User::Agent(name("sim-a")), User::Sidecar(name("sim-a")), User::Project(name("demo")), holder];
     User::standard().chain(named).collect()
 }
 
@@ -107,6 +109,28 @@ fn a_sidecar_and_an_agent_speak_for_their_own_cluster_only() {
     assert!(!may_hear(User::Agent(name("sim-a")), "bcs.agt.local.sim-b.step"));
     assert!(may_hear(User::Agent(name("sim-a")), "$KV.leases.agent.sim-a"));
     assert!(!may_hear(User::Agent(name("sim-a")), "$KV.leases.agent.sim-b"));
+}
+
+#[test]
+fn a_holder_reads_what_concerns_its_project_and_says_nothing() {
+    let holder = || User::Holder(name("demo"), name("sim-a"));
+    for said in of(holder()).publish {
+        assert!(said.starts_with("$JS.API.") || said.starts_with("$JS.FC."), "{said}");
+        assert!(!said.contains("STREAM.CREATE") && !said.contains("STREAM.UPDATE"), "{said}");
+    }
+    for (watched, may) in [
+        ("KV_endpoints.x.$KV.endpoints.sim-a.demo.shop.>", true),
+        ("KV_registrations.x.$KV.registrations.sim-a.demo.shop.web-1.*", true),
+        ("KV_registries.x.$KV.registries.sim-a.>", true),
+        ("KV_clusters.x.$KV.clusters.sim-a", true),
+        ("KV_endpoints.x.$KV.endpoints.sim-a.>", false),
+        ("KV_endpoints.x.$KV.endpoints.sim-b.demo.>", false),
+        ("KV_registrations.x.$KV.registrations.sim-a.other.>", false),
+        ("EVT_DEPLOY.x.bcs.evt.deploy.>", false),
+    ] {
+        assert_eq!(may_publish(holder(), &format!("$JS.API.CONSUMER.CREATE.{watched}")), may, "{watched}");
+    }
+    assert_eq!(of(holder()).subscribe, ["_INBOX_holder-demo.sim-a.>".to_owned()].into());
 }
 
 #[test]
