@@ -5,6 +5,7 @@ mod consul;
 pub mod dns;
 mod envoy;
 mod etcd;
+mod external_dns;
 mod file;
 mod haproxy;
 mod member;
@@ -26,8 +27,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     consul::ConsulDriver,
     dns::{DnsDriver, TsigAlgorithm, TsigKey},
-    envoy::{EnvoyDriver, ServerTls},
+    envoy::EnvoyDriver,
     etcd::{EtcdAuth, EtcdDriver},
+    external_dns::ExternalDns,
     file::FileDriver,
     haproxy::HaproxyDriver,
     member::Member,
@@ -38,7 +40,7 @@ pub use self::{
     powerdns::PowerDnsDriver,
     redis::{RedisAuth, RedisDriver},
     scope::{AppSelector, Applicant, Scope},
-    tls::{Identity, Tls},
+    tls::{Identity, ServerTls, Tls},
     webhook::WebhookDriver,
     zookeeper::{ZookeeperAuth, ZookeeperDriver, ZookeeperPayload},
 };
@@ -100,6 +102,9 @@ pub struct RegistrySpec {
     /// Takes only these applications, whether they name it or not; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_if: Option<AppSelector>,
+    /// Records that an ExternalDNS hands in are kept in the same zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_dns: Option<ExternalDns>,
 }
 
 /// How many changes a registry may be asked for. Removals of instances that leave go before everything else.
@@ -208,6 +213,15 @@ impl RegistrySpec {
             Driver::Zookeeper(zookeeper) => under("driver.zookeeper", zookeeper.validate()),
             Driver::Powerdns(dns) => under("driver.powerdns", dns.validate(&self.zone)),
         };
+        if let Some(external_dns) = &self.external_dns {
+            errors.extend(match self.hosting_zone() {
+                Some(zone) => under("externalDns", external_dns.validate(zone)),
+                None => vec![FieldError::new(
+                    "externalDns",
+                    "is not for this driver: expected it only with dns or powerdns, which can keep records of others",
+                )],
+            });
+        }
         let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
         if self.rate.as_ref().is_some_and(|rate| rate.changes_per_second == 0 || rate.burst == Some(0)) {
             refuse("rate", "is zero: expected at least one change".to_owned());

@@ -185,18 +185,24 @@ impl Config {
 }
 
 impl Config {
-    /// Where others come to us: each registry at an address of its own, and for one cluster, since what is served there is whole.
+    /// Where others come to us: each at an address of its own. What an Envoy is served is whole, so it is for one cluster.
     fn doors(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut doors = Vec::new();
+        let (mut errors, mut doors) = (Vec::new(), Vec::new());
         for (i, registry) in self.registries.iter().enumerate() {
-            let Driver::Envoy(envoy) = &registry.spec.driver else { continue };
-            if doors.contains(&envoy.listen) {
-                let at = format!("registries[{i}].spec.driver.envoy.listen");
-                errors.push(FieldError::new(at, format!("{} is there twice", envoy.listen)));
+            let envoy = match &registry.spec.driver {
+                Driver::Envoy(envoy) => Some(("driver.envoy.listen", envoy.listen)),
+                _ => None,
+            };
+            let external_dns = registry.spec.external_dns.as_ref();
+            let external_dns = external_dns.map(|served| ("externalDns.listen", served.listen));
+            for (field, listen) in envoy.into_iter().chain(external_dns) {
+                if doors.contains(&listen) {
+                    let at = format!("registries[{i}].spec.{field}");
+                    errors.push(FieldError::new(at, format!("{listen} is there twice")));
+                }
+                doors.push(listen);
             }
-            doors.push(envoy.listen);
-            if self.cluster.is_none() {
+            if envoy.is_some() && self.cluster.is_none() {
                 let problem = format!("is missing: registry {} serves one cluster", registry.metadata.name);
                 errors.push(FieldError::new("cluster", problem));
             }
@@ -281,6 +287,22 @@ mod tests {
             words(&config),
             ["registries[1].spec.driver.envoy.listen: 127.0.0.1:18000 is there twice"]
         );
+    }
+
+    #[test]
+    fn every_external_dns_comes_at_an_address_of_its_own() {
+        let powerdns =
+            serde_json::json!({ "powerdns": { "url": "http://dns:8081", "key": { "file": "/k" } } });
+        let mut config = config(powerdns, Some(testing::name("eu1")));
+        config.cluster = Some(testing::name("sim-a"));
+        let served = serde_json::from_value(serde_json::json!({})).expect("settings");
+        config.registries[0].spec.external_dns = Some(served);
+        assert_eq!(config.validate(), []);
+        let mut second = config.registries[0].clone();
+        second.metadata.name = testing::name("second");
+        config.registries.push(second);
+        let words: Vec<String> = config.validate().iter().map(ToString::to_string).collect();
+        assert_eq!(words, ["registries[1].spec.externalDns.listen: 127.0.0.1:8888 is there twice"]);
     }
 
     const README: &str = include_str!("../README.md");

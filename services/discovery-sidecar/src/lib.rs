@@ -5,6 +5,7 @@
 pub mod config;
 pub mod domain;
 pub mod driver;
+mod externaldns;
 mod shell;
 #[cfg(test)]
 mod testing;
@@ -52,6 +53,15 @@ pub async fn run_beside(config: Config, deps: Deps, board: Board) -> Result<(), 
     }
     if let Some(name) = platform.config.name.clone() {
         deps.tasks.spawn("sidecar-former", former::forget(platform.clone(), name));
+    }
+    for registry in &platform.config.registries {
+        let (settings, zone) = (registry.spec.external_dns.clone(), registry.spec.hosting_zone());
+        if let Some(((settings, zone), desk)) =
+            settings.zip(zone).zip(platform.desks.get(&registry.metadata.name))
+        {
+            let served = externaldns::serve(deps.tasks.clone(), settings, zone.to_owned(), desk.clone());
+            deps.tasks.spawn("sidecar-external-dns", served);
+        }
     }
     match platform.config.cluster.clone() {
         Some(cluster) => start(&platform, &cluster),

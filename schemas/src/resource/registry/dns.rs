@@ -103,7 +103,7 @@ pub fn host_and_port(server: &str) -> Option<(&str, u16)> {
     is_domain(&host.to_ascii_lowercase()).then_some((host, port))
 }
 
-fn is_domain(text: &str) -> bool {
+pub(super) fn is_domain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(|label| crate::Name::new(label).is_ok())
 }
 

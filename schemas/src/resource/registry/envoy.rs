@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::cluster::SecretRef;
+use super::{ServerTls, tls::open_to};
 use crate::{FieldError, Millis};
 
 /// Where Envoys ask for the endpoints of their clusters. Here the sidecar is the server.
@@ -29,19 +29,6 @@ pub struct EnvoyDriver {
     pub plaintext: bool,
 }
 
-/// TLS of a server. Every file is PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ServerTls {
-    /// Our certificate, with those between it and its authority.
-    pub certificate: SecretRef,
-    /// Its private key.
-    pub key: SecretRef,
-    /// Authorities one of which must have signed the certificate of whoever connects; anybody may when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ca: Option<SecretRef>,
-}
-
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 18000))
 }
@@ -56,30 +43,11 @@ const fn default_forget_after() -> Millis {
 
 impl EnvoyDriver {
     pub(super) fn validate(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
-        if self.listen.port() == 0 {
-            refuse("listen", format!("{}: expected a port that Envoys can be told", self.listen));
-        }
-        match (&self.tls, self.plaintext) {
-            (None, false) if !self.listen.ip().is_loopback() => {
-                let listen = self.listen;
-                refuse(
-                    "listen",
-                    format!("{listen} can be reached by others: expected tls, or plaintext: true"),
-                );
-            }
-            (Some(_), true) => refuse("plaintext", "is true: expected no tls then".to_owned()),
-            _ => (),
-        }
+        let mut errors = open_to("Envoys", self.listen, self.tls.as_ref(), self.plaintext);
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-:|{}".contains(c);
         if !self.cluster.contains("{app}") || !self.cluster.chars().all(plain) {
-            refuse("cluster", format!("{:?}: expected a template such as {{app}}.{{project}}", self.cluster));
-        }
-        if let Some(tls) = &self.tls {
-            errors.extend(tls.certificate.validate("tls.certificate"));
-            errors.extend(tls.key.validate("tls.key"));
-            errors.extend(tls.client_ca.iter().flat_map(|ca| ca.validate("tls.clientCa")));
+            let problem = format!("{:?}: expected a template such as {{app}}.{{project}}", self.cluster);
+            errors.push(FieldError::new("cluster", problem));
         }
         errors
     }

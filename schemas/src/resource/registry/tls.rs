@@ -1,4 +1,6 @@
-//! TLS towards registries.
+//! TLS towards registries, and of servers that others come to.
+
+use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,51 @@ pub struct Identity {
     pub certificate: SecretRef,
     /// Its private key.
     pub key: SecretRef,
+}
+
+/// TLS of a server. Every file is PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServerTls {
+    /// Our certificate, with those between it and its authority.
+    pub certificate: SecretRef,
+    /// Its private key.
+    pub key: SecretRef,
+    /// Authorities one of which must have signed the certificate of whoever connects; anybody may when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<SecretRef>,
+}
+
+impl ServerTls {
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = self.certificate.validate("certificate");
+        errors.extend(self.key.validate("key"));
+        errors.extend(self.client_ca.iter().flat_map(|ca| ca.validate("clientCa")));
+        errors
+    }
+}
+
+/// What is wrong with how `whom` are served: `listen`, `tls` and `plaintext` of one settings struct.
+pub(super) fn open_to(
+    whom: &str,
+    listen: SocketAddr,
+    tls: Option<&ServerTls>,
+    plaintext: bool,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut refuse = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
+    if listen.port() == 0 {
+        refuse("listen", format!("{listen}: expected a port that {whom} can be told"));
+    }
+    match (tls, plaintext) {
+        (None, false) if !listen.ip().is_loopback() => {
+            refuse("listen", format!("{listen} can be reached by others: expected tls, or plaintext: true"));
+        }
+        (Some(_), true) => refuse("plaintext", "is true: expected no tls then".to_owned()),
+        _ => (),
+    }
+    errors.extend(tls.into_iter().flat_map(ServerTls::validate).map(|e| e.under("tls")));
+    errors
 }
 
 impl Tls {

@@ -153,6 +153,7 @@ fn registry(called: &str, driver: Driver) -> Result<Registry, Failure> {
             rate: None,
             opt_in: false,
             only_if: None,
+            external_dns: None,
         },
     })
 }

@@ -8,6 +8,7 @@ pub mod change;
 pub mod engine;
 pub mod entry;
 pub mod guard;
+pub mod guest;
 pub mod hold;
 pub mod ramp;
 pub mod survey;

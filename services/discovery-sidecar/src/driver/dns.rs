@@ -5,6 +5,7 @@
 mod adoption;
 mod client;
 mod held;
+mod host;
 mod journal;
 mod layout;
 mod session;
@@ -27,7 +28,7 @@ use futures::{
 use tokio::time::{Instant, sleep};
 
 use self::{client::Client, held::Held, layout::Zone, session::Session};
-use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot};
+use super::{Able, Capabilities, Drift, Driver, Fence, Host, Listing, Owner, OwnerSlot};
 use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
 /// With what each of them requires and its neighbours in a record set, they fit into the 64 KiB of a message.
@@ -54,13 +55,14 @@ pub struct Dns {
     shared: Mutex<HashMap<held::Shared, u32>>,
 }
 
-/// The serial number of the zone when it was read, and how many changes of ours came since: it grows by one for each. Where
-/// it grew otherwise, somebody else wrote as well.
+/// The serial number of the zone when it was read, and how many changes came since, of ours and of others through us: it
+/// grows by one for each. Where it grew otherwise, somebody else wrote as well.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     /// None while nothing has to be told: the zone is read next.
     serial: Option<u32>,
     own: u32,
+    guests: u32,
     /// Changes with every write and every reading.
     stamp: u64,
     writing: bool,
@@ -128,11 +130,16 @@ impl<'a> Writing<'a> {
         Self { count, ended: false }
     }
 
-    fn end(mut self, applied: &Result<session::Applied, Failure>) {
-        self.ended = matches!(applied, Ok(_) | Err(Failure::Rejected(_)));
+    fn end(self, applied: &Result<session::Applied, Failure>) {
         if applied.as_ref().is_ok_and(|applied| applied.written) {
             lock(self.count).own += 1;
         }
+        self.told(applied.as_ref().map(drop));
+    }
+
+    /// What came of it is known, unless the answer to it was lost.
+    fn told(mut self, applied: Result<(), &Failure>) {
+        self.ended = matches!(applied, Ok(()) | Err(Failure::Rejected(_)));
     }
 }
 
@@ -165,7 +172,7 @@ impl Watch {
                 wait = LOOK_AGAIN;
                 continue;
             };
-            let found = self.look(serial, before.own).await?;
+            let found = self.look(serial, before).await?;
             let mut now = lock(&self.count);
             if now.stamp != before.stamp {
                 wait = LOOK_AGAIN;
@@ -173,7 +180,7 @@ impl Watch {
             }
             wait = LOOK.max(now.pause);
             match found {
-                Some(serial) => (now.serial, now.own) = (Some(serial), 0),
+                Some(serial) => (now.serial, now.own, now.guests) = (Some(serial), 0, 0),
                 None => {
                     now.serial = None;
                     return Ok(Drift::Unknown);
@@ -183,9 +190,10 @@ impl Watch {
     }
 
     /// The serial number now, unless something happened that concerns us, or nobody can tell.
-    async fn look(&mut self, since: u32, own: u32) -> Result<Option<u32>, Failure> {
+    async fn look(&mut self, since: u32, count: Count) -> Result<Option<u32>, Failure> {
+        let Count { own, guests, .. } = count;
         let found = self.client.serial().await?;
-        if found == since.wrapping_add(own) {
+        if found == since.wrapping_add(own).wrapping_add(guests) {
             return Ok(Some(found));
         }
         let Some((journal, until)) = self.client.changes(&self.zone, since).await? else { return Ok(None) };
@@ -258,6 +266,10 @@ impl Driver for Dns {
 
     fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
         Box::pin(self.take_marks(owner))
+    }
+
+    fn host(&self) -> Option<&dyn Host> {
+        Some(self)
     }
 
     /// That something changed, not what.

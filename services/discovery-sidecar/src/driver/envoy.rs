@@ -4,8 +4,8 @@
 
 mod hub;
 mod layout;
-mod listen;
 mod service;
+mod serving;
 mod session;
 mod snapshot;
 
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use self::{
     hub::{Hub, Verdict},
     layout::{Clusters, Host, cluster_of},
-    listen::Serving,
+    serving::Serving,
 };
 use super::{Able, Capabilities, Driver, Fence, Listing, Owner, OwnerSlot, WHOLE};
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};

@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod file;
 pub mod haproxy;
 mod http;
+pub(crate) mod listen;
 mod look;
 pub mod nacos;
 pub mod nftables;
@@ -34,7 +35,10 @@ use bcs_schemas::{
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use crate::domain::WHOLE;
-use crate::domain::{Adoption, Change, Entry, Failure, Found, Item, Layout, Outcome, Place};
+use crate::domain::{
+    Adoption, Change, Entry, Failure, Found, Item, Layout, Outcome, Place,
+    guest::{Step, View},
+};
 
 /// What a kind of registry can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +195,11 @@ pub trait Driver: Layout {
     /// This sidecar keeps the registry no more, or stops: where the driver itself is what users ask, it falls silent.
     fn stand_down(&self) {}
 
+    /// The side of it that keeps records of others beside ours, if it has one.
+    fn host(&self) -> Option<&dyn Host> {
+        None
+    }
+
     /// Changes by others since a reading; never our own.
     fn drift(
         &self,
@@ -199,6 +208,19 @@ pub trait Driver: Layout {
         let _ = since;
         Box::pin(async { Ok(Box::pin(futures::stream::pending()) as BoxStream<'static, _>) })
     }
+}
+
+/// A driver whose registry has room for records of others, such as those of an ExternalDNS. Calls are made as those of the
+/// driver are: one at a time, and after [`Driver::fence`].
+pub trait Host: Sync {
+    /// Everything that is there, whoever wrote it.
+    fn view(&self) -> BoxFuture<'_, Result<View, Failure>>;
+
+    /// How many bytes it takes at once, as messages of DNS have them.
+    fn room(&self) -> usize;
+
+    /// Takes all of the steps, or none if something is not as it was: whether it did.
+    fn edit<'a>(&'a self, steps: &'a [Step]) -> BoxFuture<'a, Result<bool, Failure>>;
 }
 
 /// Who writes: every entry carries it, and nobody else's entry is ever touched.

@@ -3,6 +3,7 @@
 //! The epoch lies in the zone's metadata and is read before each write.
 
 mod adoption;
+mod host;
 mod layout;
 mod session;
 
@@ -20,7 +21,7 @@ use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{layout::Spelling, session::Session};
 use super::{
-    Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look,
+    Able, Capabilities, Drift, Driver, Fence, Host, Listing, Owner, OwnerSlot, look,
     rrset::{RrSet, merge, parts},
 };
 use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
@@ -171,6 +172,10 @@ impl Driver for PowerDns {
 
     fn forget<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
         Box::pin(self.take_marks(owner))
+    }
+
+    fn host(&self) -> Option<&dyn Host> {
+        Some(self)
     }
 
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {

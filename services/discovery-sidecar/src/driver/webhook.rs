@@ -3,7 +3,6 @@
 //! tells our entries. The epoch is a text as well, and is read, with everything else, before each batch.
 
 mod session;
-mod wire;
 mod zone;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -14,7 +13,6 @@ use tokio::time::{Instant, sleep};
 
 use self::{
     session::Session,
-    wire::Changes,
     zone::{Zone, own_name, union},
 };
 use super::{
@@ -22,7 +20,10 @@ use super::{
     http::WITHIN,
     rrset::{RrSet, Spelling, merge, parts},
 };
-use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
+use crate::{
+    domain::{Change, Entry, Failure, Layout, Outcome, Place},
+    externaldns::wire::Changes,
+};
 
 /// Every batch reads all records that the provider has, so it may be large.
 const BATCH: usize = 200;

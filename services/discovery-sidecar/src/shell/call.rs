@@ -7,6 +7,7 @@ use bcs_kit::bus;
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
+    attend::{Attendant, Attended},
     door::Asked,
     hand::{Hand, Handed},
     lease::{Lease, Term, Watched},
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     domain::{Change, Failure, Outcome},
     driver::{Drift, Driver, Listing},
+    externaldns,
 };
 
 /// Changes by others, as they are told.
@@ -27,6 +29,7 @@ pub(crate) enum Done {
     Read(Result<Listing, Failure>),
     Applied(Vec<Change>, Result<Vec<Outcome>, Failure>),
     Handed(Asked, Result<Handed, Failure>),
+    Attended(externaldns::Asked, Attended),
 }
 
 pub(crate) type Call = BoxFuture<'static, Done>;
@@ -68,5 +71,13 @@ pub(crate) fn hand(hand: Hand, asked: Asked) -> Call {
     Box::pin(async move {
         let handed = Box::pin(hand.does(&asked.ask)).await;
         Done::Handed(asked, handed)
+    })
+}
+
+/// What an ExternalDNS asked for.
+pub(crate) fn attend(attendant: Attendant, asked: externaldns::Asked) -> Call {
+    Box::pin(async move {
+        let attended = Box::pin(attendant.does(&asked.ask)).await;
+        Done::Attended(asked, attended)
     })
 }

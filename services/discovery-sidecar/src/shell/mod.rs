@@ -1,5 +1,6 @@
 //! The edge to the world: the bus on one side, registries on the other, and a worker that moves between them.
 
+pub(crate) mod attend;
 pub(crate) mod board;
 pub(crate) mod call;
 pub(crate) mod door;
@@ -30,7 +31,7 @@ use bcs_schemas::{
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use crate::{Config, domain::Budget};
+use crate::{Config, domain::Budget, externaldns::Desk};
 use board::Board;
 
 /// How soon a reading that failed is tried again.
@@ -52,6 +53,8 @@ pub(crate) struct Platform {
     pub(crate) registrations: Store<Registration>,
     pub(crate) registries: Store<RegistryStatus>,
     pub(crate) leases: Store<String>,
+    /// Where an ExternalDNS is served, by the names of the registries.
+    pub(crate) desks: Arc<HashMap<bcs_schemas::Name, Desk>>,
     budgets: Budgets,
     /// The bucket of endpoints as the server keeps it, marks of deletions included.
     marks: kv::Store,
@@ -68,6 +71,12 @@ impl Platform {
             _ => installation::id(&leases, &deps.clock).await?,
         };
         let marks = bus.jetstream().get_key_value(bucket::ENDPOINTS.name).await;
+        let registries = bus.bucket(bucket::REGISTRIES).await?;
+        let serving = config.registries.iter().filter(|registry| registry.spec.external_dns.is_some());
+        let desks = serving.map(|registry| {
+            let name = &registry.metadata.name;
+            (name.clone(), Desk::new(name, &registries))
+        });
         Ok(Self {
             board,
             clock: deps.clock.clone(),
@@ -77,7 +86,8 @@ impl Platform {
             endpoints: bus.bucket(bucket::ENDPOINTS).await?.watch(&deps.tasks, &config.instances()),
             clusters: bus.bucket(bucket::CLUSTERS).await?.watch(&deps.tasks, &beats),
             registrations: bus.bucket(bucket::REGISTRATIONS).await?,
-            registries: bus.bucket(bucket::REGISTRIES).await?,
+            desks: Arc::new(desks.collect()),
+            registries,
             leases,
             installation,
             marks: marks.map_err(|e| bus::Error::nats("opening bucket endpoints", e))?,

@@ -2,6 +2,7 @@
 //! While a call runs, changes accumulate; the next batch takes them all. No timer stands between a change and its write.
 
 mod answer;
+mod turn;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -21,9 +22,8 @@ use tokio::time::{Instant, timeout};
 use super::{
     Platform, Proof,
     board::Panel,
-    call::{self, Call, Drifts},
+    call::{Call, Drifts},
     door::Door,
-    hand::Hand,
     lease::{Lease, Recalled, Watched},
     report::Outbox,
 };
@@ -32,6 +32,7 @@ use crate::{
     config::REPORT_AFTER,
     domain::{Engine, Naming, Now, Settings, guard},
     driver::{self, Driver, Owner},
+    externaldns::Place,
 };
 
 /// How often a replaced sidecar looks whether it is needed.
@@ -65,6 +66,12 @@ struct Worker {
     lease: Lease,
     outbox: Outbox,
     door: Door,
+    /// Where an ExternalDNS is served, if one is.
+    place: Option<Place>,
+    /// Life time in seconds of what it says none of.
+    ttl: u32,
+    /// It had its turn: the engine has the next one.
+    attended: bool,
     /// Who we are in the registry.
     us: String,
     prefix: String,
@@ -147,6 +154,9 @@ impl Worker {
             driver,
             outbox,
             door: Door::new(&platform.bus, &platform.tasks, subject),
+            place: platform.desks.get(&registry.metadata.name).map(|desk| desk.sit(cluster)),
+            ttl: u32::try_from(registry.spec.ttl.std().as_secs()).unwrap_or(u32::MAX).max(1),
+            attended: false,
             us,
             prefix: format!("{cluster}."),
             // Beside an instance there are as many as there are instances: whoever keeps the registry goes on.
@@ -202,6 +212,7 @@ impl Worker {
                 proofs = pending(self.proving.as_mut()) => self.proved(proofs),
                 recalled = pending(self.recalling.as_mut()) => self.recalled(recalled),
                 () = self.door.knock() => (),
+                () = knock(self.place.as_mut()) => (),
                 () = tokio::time::sleep_until(wake) => (),
             }
         }
@@ -231,48 +242,12 @@ impl Worker {
             }
         }
         self.mind_the_door();
+        self.mind_the_place();
         if self.call.is_none() {
             self.catch_up_on_drift();
             self.call = self.next_call(now);
         }
         self.report(now);
-    }
-
-    fn next_call(&mut self, now: Now) -> Option<Call> {
-        if now.up < self.patience {
-            return None;
-        }
-        if matches!(self.link, Link::Up)
-            && now.up < self.read_at
-            && let Some(asked) = self.door.next()
-        {
-            let (driver, us, wanted) = (self.driver.clone(), self.us.clone(), self.engine.wanted());
-            return Some(call::hand(Hand { driver, us, wanted }, asked));
-        }
-        match &self.link {
-            Link::Applying => Some(call::take(self.lease.clone())),
-            Link::Standby(watched) => Some(call::look(self.lease.clone(), *watched, now.up)),
-            Link::Down => Some(call::connect(self.driver.clone(), self.epoch)),
-            Link::Up if now.up >= self.read_at => Some(call::read(self.driver.clone())),
-            Link::Up => {
-                let engine = &mut self.engine;
-                let plan = |most| {
-                    let batch = engine.next_batch(most);
-                    (batch.len(), batch)
-                };
-                let planned = self.platform.within_budget(&self.status.registry, plan);
-                let waits = planned.as_ref().is_err_and(|_| !self.engine.idle());
-                self.engine.held_back(waits);
-                match planned {
-                    Ok(batch) => (!batch.is_empty()).then(|| call::apply(self.driver.clone(), batch)),
-                    Err(wait) if waits => {
-                        self.patience = now.up + wait;
-                        None
-                    }
-                    Err(_) => None,
-                }
-            }
-        }
     }
 
     /// Another sidecar keeps the registry, and this one is ready to follow it.
@@ -399,6 +374,13 @@ impl Worker {
 async fn pending<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn knock(place: Option<&mut Place>) {
+    match place {
+        Some(place) => place.knock().await,
         None => std::future::pending().await,
     }
 }

@@ -38,15 +38,27 @@ pub(crate) async fn ask(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Result<(u16, String), String> {
+    let answer = answer(method, url, headers, body).await?;
+    let text = String::from_utf8_lossy(answer.body()).into_owned();
+    Ok((answer.status().as_u16(), text))
+}
+
+/// The same with its headers.
+pub(crate) async fn answer(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Response<Bytes>, String> {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(body.into())).expect("a request");
     let answer = client().request(request).await.map_err(|e| format!("{url} does not answer: {e}"))?;
-    let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await.map_err(|e| format!("{url} broke off: {e}"))?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|e| format!("{url} broke off: {e}"))?.to_bytes();
+    Ok(Response::from_parts(head, body))
 }
 
 /// What a proxy does beside passing on.

@@ -261,14 +261,14 @@ impl Session {
     }
 
     /// An update that requires our epoch.
-    fn fenced_draft(&self, zone: &Zone) -> Result<Draft, Failure> {
+    pub(super) fn fenced_draft(&self, zone: &Zone) -> Result<Draft, Failure> {
         let epoch = name(&zone.base).map_err(Failure::Rejected)?;
         let prerequisites = vec![exactly(epoch, RData::TXT(self.fence.txt.clone()))];
         Ok(Draft { prerequisites, ..Draft::default() })
     }
 
     /// Whether it was taken; if not, something is not as it was read. Fails when that is our epoch.
-    async fn commit(&mut self, zone: &Zone, draft: Draft) -> Result<bool, Failure> {
+    pub(super) async fn commit(&mut self, zone: &Zone, draft: Draft) -> Result<bool, Failure> {
         match self.client.update(draft.prerequisites, draft.updates).await? {
             Updated::Done => Ok(true),
             Updated::Unlike => {

@@ -4,17 +4,12 @@ use bcs_schemas::resource::registry::WebhookDriver;
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::{
-    wire::{Changes, DomainFilter, Endpoint},
-    zone::Zone,
-};
+use super::zone::Zone;
 use crate::{
     domain::Failure,
     driver::http::{Answer, Http},
+    externaldns::wire::{Changes, DomainFilter, Endpoint, MEDIA},
 };
-
-/// Of every request and every answer, and compared as it stands here.
-const MEDIA: &str = "application/external.dns.webhook+json;version=1";
 
 /// A provider as we reached it.
 #[derive(Clone)]

@@ -4,8 +4,11 @@
 use form_urlencoded::{Serializer, parse};
 use sha2::{Digest, Sha256};
 
-use super::wire::{Changes, Endpoint};
-use crate::driver::rrset::{Comment, Mark, Record, RrSet, Spelling};
+use crate::{
+    domain::guest::heritage,
+    driver::rrset::{Comment, Mark, Record, RrSet, Spelling},
+    externaldns::wire::{Changes, Endpoint},
+};
 
 const TXT: &str = "TXT";
 
@@ -38,7 +41,7 @@ impl Zone {
 
     /// Who has the name by the text of ExternalDNS, if it is not us.
     pub(super) fn stranger(&self, spelling: &Spelling, name: &str, kind: &str) -> Option<String> {
-        let owner = heritage(self.find(&owner_name(name, kind), TXT)?.targets.first()?)?;
+        let owner = heritage(self.find(&owner_name(name, kind), TXT)?.targets.first()?.trim_matches('"'))?;
         (owner != spelling.owner).then_some(owner)
     }
 
@@ -145,14 +148,6 @@ pub(super) fn own_name(what: &str, of: &str, zone: &str) -> String {
 
 fn write_heritage(owner: &str, name: &str) -> String {
     format!("\"heritage=external-dns,external-dns/owner={owner},external-dns/resource=bcs/{name}\"")
-}
-
-/// The owner that a text of ExternalDNS names.
-fn heritage(text: &str) -> Option<String> {
-    let text = text.trim_matches('"');
-    let mut words = text.split(',').filter_map(|word| word.split_once('='));
-    words.clone().any(|word| word == ("heritage", "external-dns")).then_some(())?;
-    words.find(|(key, _)| *key == "external-dns/owner").map(|(_, owner)| owner.to_owned())
 }
 
 /// Without quotes, commas and anything else that providers escape.

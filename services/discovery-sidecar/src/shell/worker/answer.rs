@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt};
 use super::{
     super::{
         Proof,
+        attend::Attended,
         call::Done,
         door::{self, Asked},
         hand::Handed,
@@ -20,8 +21,9 @@ use super::{
     LOOK, Link, Worker,
 };
 use crate::{
-    domain::{Failure, backoff},
+    domain::{Failure, backoff, guest::Refusal},
     driver::{Drift, Listing},
+    externaldns::{self, State, Why},
 };
 
 fn jitter() -> f64 {
@@ -56,6 +58,7 @@ impl Worker {
             }
             Done::Applied(_, Err(failure)) => self.failed(failure),
             Done::Handed(asked, handed) => self.handed(asked, handed),
+            Done::Attended(asked, attended) => self.attended(asked, attended),
         }
     }
 
@@ -74,6 +77,33 @@ impl Worker {
                     self.failed(failure);
                 }
             }
+        }
+    }
+
+    fn attended(&mut self, asked: externaldns::Asked, attended: Attended) {
+        match attended {
+            Ok(told) => asked.answer(told.map_err(Why::Refused)),
+            Err(failure @ Failure::Rejected(_)) => {
+                asked.answer(Err(Why::Refused(Refusal::Never(failure.to_string()))));
+            }
+            Err(failure) => {
+                asked.answer(Err(Why::Nobody(failure.to_string())));
+                self.failed(failure);
+            }
+        }
+    }
+
+    /// Says what an ExternalDNS can expect of us now.
+    pub(super) fn mind_the_place(&mut self) {
+        let state = match self.link {
+            Link::Down if self.engine.failures() > 0 => {
+                State::Away(self.engine.condition().unwrap_or_else(|| "it was not read yet".to_owned()))
+            }
+            Link::Down | Link::Up => State::Keeps,
+            Link::Applying | Link::Standby(_) => State::Follows,
+        };
+        if let Some(place) = &mut self.place {
+            place.show(state);
         }
     }
 

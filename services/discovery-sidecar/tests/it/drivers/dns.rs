@@ -1,7 +1,7 @@
 //! Updates of DNS against BIND, Knot and PowerDNS.
 
 mod faults;
-mod server;
+pub(crate) mod server;
 mod stories;
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -18,7 +18,7 @@ pub(crate) const NAME: &str = "web.shop.bcs.local";
 macro_rules! sites {
     ($($module:ident: $site:ident, $zone:literal, $algorithm:literal;)+) => {
         $(
-            pub(crate) struct $site(Server);
+            pub(crate) struct $site(pub(crate) Server);
 
             impl Site for $site {
                 async fn start() -> Self {
@@ -41,6 +41,30 @@ macro_rules! sites {
             impl crate::adoption::Kept for $site {
                 async fn unkeep(&self, address: IpAddr) {
                     self.0.nsupdate(&format!("update delete {NAME} A {address}"));
+                }
+            }
+
+            impl crate::drivers::external_dns::Zone for $site {
+                const SECRET: &'static str = server::SECRET;
+
+                fn dig(&self, question: &[&str]) -> Vec<String> {
+                    self.0.dig(question)
+                }
+
+                async fn write(&self, name: &str, kind: &str, content: &str) {
+                    self.0.nsupdate(&format!("update delete {name} {kind}\nupdate add {name} 300 {kind} {content}"));
+                }
+
+                async fn erase(&self, name: &str, kind: &str) {
+                    self.0.nsupdate(&format!("update delete {name} {kind}"));
+                }
+
+                async fn stop(&mut self) {
+                    self.0.down();
+                }
+
+                async fn go_on(&mut self) {
+                    self.0.up().await;
                 }
             }
 
@@ -97,6 +121,7 @@ macro_rules! sites {
                 crate::contract::contract!(super::$site);
                 crate::adoption::stories!(super::$site);
                 super::stories::stories!($site);
+                crate::drivers::external_dns::stories!(super::$site);
                 crate::faults::faults!($site);
             }
         )+

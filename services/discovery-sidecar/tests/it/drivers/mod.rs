@@ -4,6 +4,7 @@ mod consul;
 mod dns;
 mod envoy;
 mod etcd;
+mod external_dns;
 mod file;
 mod haproxy;
 mod nacos;

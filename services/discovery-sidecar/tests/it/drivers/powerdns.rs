@@ -90,11 +90,15 @@ impl Pdns {
     }
 
     fn dig(&self, name: &str) -> BTreeSet<IpAddr> {
+        self.ask(&[name, "A"]).iter().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    fn ask(&self, question: &[&str]) -> Vec<String> {
         let port = self.dns.to_string();
         let answer =
-            Command::new("dig").args(["@127.0.0.1", "-p", &port, "+tcp", "+short", name, "A"]).output();
+            Command::new("dig").args(["@127.0.0.1", "-p", &port, "+tcp", "+short"]).args(question).output();
         let answer = answer.unwrap_or_else(|e| panic!("dig cannot be started ({e}): install {PACKAGES}"));
-        String::from_utf8_lossy(&answer.stdout).lines().filter_map(|line| line.parse().ok()).collect()
+        String::from_utf8_lossy(&answer.stdout).lines().map(ToOwned::to_owned).collect()
     }
 
     fn spec_at(&self, url: &str, key: &Path, more: serde_json::Value) -> serde_json::Value {
@@ -128,6 +132,7 @@ impl Site for Pdns {
 }
 
 crate::contract::contract!(super::Pdns);
+crate::drivers::external_dns::stories!(super::Pdns);
 crate::adoption::stories!(super::Pdns);
 
 impl crate::adoption::Kept for Pdns {
@@ -138,6 +143,30 @@ impl crate::adoption::Kept for Pdns {
     async fn unkeep(&self, address: IpAddr) {
         let _ = address;
         self.erase("web.shop.bcs.local.", "A").await;
+    }
+}
+
+impl crate::drivers::external_dns::Zone for Pdns {
+    const SECRET: &'static str = KEY;
+
+    fn dig(&self, question: &[&str]) -> Vec<String> {
+        self.ask(question)
+    }
+
+    async fn write(&self, name: &str, kind: &str, content: &str) {
+        self.write(&format!("{name}."), kind, content).await;
+    }
+
+    async fn erase(&self, name: &str, kind: &str) {
+        self.erase(&format!("{name}."), kind).await;
+    }
+
+    async fn stop(&mut self) {
+        self.process = None;
+    }
+
+    async fn go_on(&mut self) {
+        self.up().await;
     }
 }
 

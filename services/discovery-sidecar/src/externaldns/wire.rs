@@ -2,26 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Of every request and every answer, and compared as it stands here.
+pub(crate) const MEDIA: &str = "application/external.dns.webhook+json;version=1";
 
 /// A record set. What is not ours to know is kept as it was told, so that what is deleted or replaced is named exactly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     #[serde(default)]
-    pub(super) dns_name: String,
+    pub(crate) dns_name: String,
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) targets: Vec<String>,
     #[serde(default)]
-    pub(super) targets: Vec<String>,
-    #[serde(default)]
-    pub(super) record_type: String,
+    pub(crate) record_type: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) set_identifier: String,
+    pub(crate) set_identifier: String,
     #[serde(default, rename = "recordTTL", skip_serializing_if = "is_zero")]
-    pub(super) record_ttl: i64,
+    pub(crate) record_ttl: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) provider_specific: Option<serde_json::Value>,
+    pub(crate) provider_specific: Option<serde_json::Value>,
+}
+
+/// Go says null for a list of nothing.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -30,7 +38,7 @@ const fn is_zero(ttl: &i64) -> bool {
 }
 
 impl Endpoint {
-    pub(super) fn is(&self, name: &str, kind: &str) -> bool {
+    pub(crate) fn is(&self, name: &str, kind: &str) -> bool {
         // A set of several that share a name and are chosen among by the provider is nobody's whole name.
         self.record_type == kind && self.dns_name.trim_end_matches('.').eq_ignore_ascii_case(name)
     }
@@ -39,24 +47,24 @@ impl Endpoint {
 /// What is asked for at once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Changes {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) create: Vec<Endpoint>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) update_old: Vec<Endpoint>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) update_new: Vec<Endpoint>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) delete: Vec<Endpoint>,
+pub(crate) struct Changes {
+    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) create: Vec<Endpoint>,
+    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) update_old: Vec<Endpoint>,
+    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) update_new: Vec<Endpoint>,
+    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) delete: Vec<Endpoint>,
 }
 
 impl Changes {
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.create.is_empty() && self.update_new.is_empty() && self.delete.is_empty()
     }
 
     /// From what is there to what should be; nothing when the targets and, if both tell one, the time to live agree.
-    pub(super) fn add(&mut self, found: Option<&Endpoint>, wanted: Option<Endpoint>) {
+    pub(crate) fn add(&mut self, found: Option<&Endpoint>, wanted: Option<Endpoint>) {
         match (found, wanted) {
             (None, Some(wanted)) => self.create.push(wanted),
             (Some(found), None) => self.delete.push(found.clone()),
@@ -85,17 +93,30 @@ fn alike(found: &Endpoint, wanted: &Endpoint) -> bool {
 }
 
 /// Which names a provider takes.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct DomainFilter {
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DomainFilter {
     #[serde(default)]
-    include: Option<Vec<String>>,
+    pub(crate) include: Option<Vec<String>>,
     #[serde(default)]
-    exclude: Option<Vec<String>>,
+    pub(crate) exclude: Option<Vec<String>>,
+    /// Patterns, which we neither have nor look at.
+    #[serde(default)]
+    regex_include: String,
+    #[serde(default)]
+    regex_exclude: String,
+}
+
+impl DomainFilter {
+    /// One without patterns.
+    pub(crate) fn of(include: &[String], exclude: &[String]) -> Self {
+        Self { include: Some(include.to_vec()), exclude: Some(exclude.to_vec()), ..Self::default() }
+    }
 }
 
 impl DomainFilter {
     /// Why names below the zone are not taken; none if they are, or if only a pattern could tell.
-    pub(super) fn refuses(&self, zone: &str) -> Option<String> {
+    pub(crate) fn refuses(&self, zone: &str) -> Option<String> {
         let below = |domain: &String| {
             let domain = domain.trim_matches('.');
             domain.is_empty() || zone == domain || zone.ends_with(&format!(".{domain}"))
