@@ -1,7 +1,7 @@
 //! Our own client of the protocol, the driver `webhook`, before our own server of it: it is an independent user, since it knows
 //! nothing of what lies behind.
 
-use bcs_schemas::observation::RegistrationState;
+use bcs_schemas::{Millis, observation::RegistrationState};
 use serde_json::json;
 
 use super::registry;
@@ -17,7 +17,10 @@ async fn a_sidecar_writes_through_another_over_tls_and_users_find_the_addresses(
         "listen": format!("127.0.0.1:{port}"), "domains": ["other.bcs.local"],
         "tls": { "certificate": file("good-server.pem"), "key": file("good-server.key"), "clientCa": file("good-ca.pem") },
     });
-    let keeper = nats.sidecar(config(vec![registry(&zone, &served)])).await;
+    let mut kept = registry(&zone, &served);
+    // Nobody remembers names here: what is out is out.
+    kept.spec.deregistration_delay = Some(Millis::ZERO);
+    let keeper = nats.sidecar(config(vec![kept])).await;
     nats.status("dns", |status| status.reachable).await;
 
     let client = json!({ "certificate": file("good-client.pem"), "key": file("good-client.key") });
@@ -26,7 +29,7 @@ async fn a_sidecar_writes_through_another_over_tls_and_users_find_the_addresses(
     } });
     let mut hook = document("hook", driver);
     hook.spec.zone = "other.bcs.local".to_owned();
-    hook.spec.ttl = bcs_schemas::Millis::from_secs(7);
+    (hook.spec.ttl, hook.spec.deregistration_delay) = (Millis::from_secs(7), Some(Millis::ZERO));
     let writer = nats.sidecar(config(vec![hook])).await;
     nats.status("hook", |status| status.reachable).await;
     for number in 1..=3 {

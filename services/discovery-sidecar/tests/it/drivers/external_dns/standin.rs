@@ -36,9 +36,17 @@ fn targets(endpoint: &Value) -> Vec<String> {
     targets
 }
 
+/// With `--txt-wildcard-replacement=any`, since not every server takes a label such as `a-*`.
 fn text_name(endpoint: &Value) -> String {
     let (name, kind) = key(endpoint);
-    format!("{kind}-{name}")
+    match name.strip_prefix("*.") {
+        Some(rest) => format!("{kind}-any.{rest}"),
+        None => format!("{kind}-{name}"),
+    }
+}
+
+fn is_of_the_registry(endpoint: &Value) -> bool {
+    endpoint["recordType"] == "TXT" && endpoint["targets"][0].as_str().and_then(owner_of).is_some()
 }
 
 /// As its library for labels writes them: sorted, in quotes.
@@ -111,7 +119,7 @@ impl ExternalDns {
             }
         }
         for (key, there) in current {
-            if there["recordType"] != "TXT" && mine(there) && !desired.contains_key(&key) {
+            if !is_of_the_registry(there) && mine(there) && !desired.contains_key(&key) {
                 delete.push(there.clone());
             }
         }
