@@ -311,7 +311,7 @@ mod tests {
     fn the_examples_of_the_readme_are_settings_that_can_be_used() {
         let examples: Vec<&str> =
             README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 4);
+        assert_eq!(examples.len(), 5);
         for example in examples {
             let file = tempfile::NamedTempFile::new().expect("a file");
             std::fs::write(file.path(), example).expect("writes");

@@ -120,6 +120,11 @@ impl Desk {
         }
     }
 
+    /// Whether somebody here keeps the registry.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.keeper().is_some()
+    }
+
     fn keeper(&self) -> Option<mpsc::Sender<Asked>> {
         let seats = lock(&self.seats);
         seats.values().find(|seat| seat.state == State::Keeps).map(|seat| seat.sender.clone())

@@ -140,7 +140,16 @@ fn router(served: Arc<Served>) -> Router {
         .route("/records", get(records).post(change))
         .route("/adjustendpoints", post(adjust))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
         .with_state(served)
+}
+
+/// For who wants to reach only the sidecar that can serve.
+async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, &'static str) {
+    match served.desk.is_kept() {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the registry is not kept here now\n"),
+    }
 }
 
 async fn negotiate(State(served): State<Arc<Served>>, headers: HeaderMap) -> Result<Response, Refused> {

@@ -73,29 +73,21 @@ pub(super) fn adjusted(endpoints: Vec<Endpoint>, told: &Told) -> (Vec<Endpoint>,
         let shown = format!("{} {}", endpoint.dns_name, endpoint.record_type);
         match adjust(&endpoint, told) {
             Ok(endpoint) => kept.push(endpoint),
-            Err((why, instead)) => {
+            Err(why) => {
                 refused.push(format!("{shown}: {why}"));
-                kept.extend(instead);
+                kept.extend(as_it_is(endpoint, told));
             }
         }
     }
     (kept, refused)
 }
 
-fn adjust(endpoint: &Endpoint, told: &Told) -> Result<Endpoint, (String, Option<Endpoint>)> {
-    let (name, kind) = key(endpoint).map_err(|why| (why, None))?;
+fn adjust(endpoint: &Endpoint, told: &Told) -> Result<Endpoint, String> {
+    let (name, kind) = key(endpoint)?;
     if told.owned.contains(&name) {
-        return Err(("belongs to an entry of BCS: expected another name".to_owned(), None));
+        return Err("belongs to an entry of BCS: expected another name".to_owned());
     }
-    let read = data(kind, endpoint).and_then(|data| Ok((data, ttl(endpoint)?)));
-    let (data, ttl) = read.map_err(|why| {
-        let held = told.sets.get(&(name.clone(), kind)).cloned();
-        let instead = held.map(|set| Endpoint {
-            labels: endpoint.labels.clone(),
-            ..self::endpoint(Shown { name, kind, set })
-        });
-        (why, instead)
-    })?;
+    let (data, ttl) = (data(kind, endpoint)?, ttl(endpoint)?);
     Ok(Endpoint {
         targets: data.iter().map(Data::target).collect(),
         record_ttl: ttl.unwrap_or_default().into(),
@@ -103,6 +95,13 @@ fn adjust(endpoint: &Endpoint, told: &Told) -> Result<Endpoint, (String, Option<
         provider_specific: None,
         ..endpoint.clone()
     })
+}
+
+/// What was told of it last, if it is one of those that can be there at all.
+fn as_it_is(bad: Endpoint, told: &Told) -> Option<Endpoint> {
+    let (name, kind) = key(&bad).ok().filter(|(name, _)| !told.owned.contains(name))?;
+    let set = told.sets.get(&(name.clone(), kind))?.clone();
+    Some(Endpoint { labels: bad.labels, ..endpoint(Shown { name, kind, set }) })
 }
 
 fn key(endpoint: &Endpoint) -> Result<(String, Kind), String> {

@@ -137,7 +137,7 @@ impl Judge<'_> {
 }
 
 /// The ExternalDNS that all of these texts are of, if they are only of one.
-fn owner(data: Option<&BTreeSet<Data>>) -> Option<String> {
+pub(super) fn owner(data: Option<&BTreeSet<Data>>) -> Option<String> {
     let mut owners = data?.iter().map(|data| match data {
         Data::Txt(strings) => heritage(&String::from_utf8_lossy(&strings.concat())),
         _ => None,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Kind, Set};
+use super::{Kind, Set, judge::owner};
 
 /// A record set that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +29,28 @@ impl Step {
         let weight = |set: &Set| {
             set.data.iter().map(|data| self.name.len() + data.content().len() + HEAD + 2).sum::<usize>()
         };
-        weight(&self.before) * 2 + weight(&self.after)
+        // It is required as well which other sets are not there.
+        weight(&self.before) * 2 + weight(&self.after) + 3 * (self.name.len() + HEAD)
+    }
+
+    /// The name that it belongs to: a text that says whose a record is stands at `a-web.x` for an A of `web.x`, unless
+    /// an ExternalDNS was told to name it otherwise.
+    fn belongs_to(&self) -> &str {
+        let is_owners = [&self.before, &self.after].into_iter().any(|set| owner(Some(&set.data)).is_some());
+        match self.name.split_once('-') {
+            Some((kind, name)) if is_owners && Kind::of(&kind.to_ascii_uppercase()).is_some() => name,
+            _ => &self.name,
+        }
     }
 }
 
-/// The steps in as few rounds as have room for them (bytes). What belongs to one name is never parted; whose a record is
-/// comes before it and goes after it, so that a round that does not come leaves no record without an owner. Fails with the
-/// name that is too large.
+/// The steps in as few rounds as have room for them (bytes). What belongs to one name is never parted. Where a text that says
+/// whose a record is cannot be told by its name, texts come before everything and go after it, so that a round that does
+/// not come leaves no record without an owner. Fails with the name that is too large.
 pub fn parts(steps: Vec<Step>, room: usize) -> Result<Vec<Vec<Step>>, String> {
     let mut names: BTreeMap<String, Vec<Step>> = BTreeMap::new();
     for step in steps {
-        names.entry(step.name.clone()).or_default().push(step);
+        names.entry(step.belongs_to().to_owned()).or_default().push(step);
     }
     let mut groups: Vec<Vec<Step>> = names.into_values().collect();
     groups.sort_by_key(|group| turn(group));

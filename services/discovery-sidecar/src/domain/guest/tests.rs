@@ -235,4 +235,14 @@ fn what_does_not_fit_goes_in_rounds_whose_a_record_is_first_when_it_comes_and_la
     }
     let why = parts(steps, 50).expect_err("is too large");
     assert!(why.contains("more than the registry takes at once"), "{why}");
+    // Where its name tells it, a text is never parted from its record.
+    let text = &["heritage=external-dns,external-dns/owner=me"];
+    let pairs = (0..20).flat_map(|i| {
+        let record = step(format!("b{i}.x.test"), Kind::A, &[], &["192.0.2.1"]);
+        [record, step(format!("a-b{i}.x.test"), Kind::Txt, &[], text)]
+    });
+    for round in parts(pairs.collect(), 700).expect("fits") {
+        let texts = round.iter().filter(|step| step.kind == Kind::Txt).count();
+        assert_eq!(texts * 2, round.len());
+    }
 }

@@ -60,17 +60,13 @@ impl Host for Dns {
 
 /// What a record says about the zone.
 fn note(view: &mut View, marks: &str, record: Record) {
-    let name = plain(&record.name);
-    if let RData::TXT(txt) = &record.data
-        && let place = spelt(&record.name)
-        && below(&place, marks)
-        && let Some(written) = Written::parse(&joined(txt))
-    {
-        for its in written.records(&place) {
-            view.belongs(its.name, &written.owner);
-        }
+    let place = spelt(&record.name);
+    if below(&place, marks) {
+        let RData::TXT(txt) = &record.data else { return };
+        let Some(written) = Written::parse(&joined(txt)) else { return };
+        return written.records(&place).into_iter().for_each(|its| view.belongs(its.name, &written.owner));
     }
-    let Some(name) = name else { return };
+    let Some(name) = plain(&record.name) else { return };
     match data(&record.data) {
         Some(data) => view.saw(name, record.ttl, data),
         None if is_of_dnssec(record.record_type()) => (),

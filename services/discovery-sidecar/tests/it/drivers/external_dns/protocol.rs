@@ -126,6 +126,10 @@ async fn a_sidecar_that_does_not_keep_the_registry_says_who_does() {
     assert!(status == 503 && said.contains(&words), "{status} {said}");
     // Whoever starts beside it starts all the same.
     assert_eq!(ask(&first, "GET", "/", &Value::Null).await.0, 200);
+    for (url, status) in [(&first, 503), (&second, 200)] {
+        assert_eq!(ask(url, "GET", "/readyz", &Value::Null).await.0, status);
+        assert_eq!(ask(url, "GET", "/healthz", &Value::Null).await.0, 200);
+    }
     assert_eq!(ask(&second, "GET", "/records", &Value::Null).await, (200, "[]".to_owned()));
     assert!(zone.addresses().await.is_empty());
     // When the other one is gone, this one serves again.
@@ -135,5 +139,25 @@ async fn a_sidecar_that_does_not_keep_the_registry_says_who_does() {
         other => Err(format!("{other:?}")),
     })
     .await;
+    assert!(tasks.stop(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_of_every_cluster_serves_by_one_that_keeps_the_registry() {
+    let (nats, zone, port) = (Nats::start().await, Bind::start().await, free_port());
+    let listen = json!({ "listen": format!("127.0.0.1:{port}"), "exclude": ["shop.bcs.local"] });
+    let config = bcs_discovery_sidecar::Config { cluster: None, ..config(vec![registry(&zone, &listen)]) };
+    let tasks = nats.sidecar(config).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let create = |name: &str| json!({ "create": [set(name, "A", &["192.0.2.1"])] });
+    wait_until(LONG, async || match ask(&url, "POST", "/records", &create("web.bcs.local")).await {
+        (204, _) => Ok(()),
+        (503, said) => Err(said),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert_eq!(zone.0.dig(&["A", "web.bcs.local"]), ["192.0.2.1"]);
+    let (status, said) = ask(&url, "POST", "/records", &create("web.shop.bcs.local")).await;
+    assert!(status == 422 && said.contains("that is not excluded"), "{status} {said}");
     assert!(tasks.stop(LONG).await);
 }

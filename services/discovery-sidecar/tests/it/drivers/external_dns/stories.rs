@@ -1,10 +1,13 @@
 //! What holds for every zone.
 
+use std::time::Duration;
+
 use bcs_discovery_sidecar::domain::{
     Failure,
     guest::{self, Domains, Refusal, Wish},
 };
 use bcs_schemas::observation::RegistrationState;
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Front, Zone, set, standin::ExternalDns};
@@ -139,6 +142,30 @@ pub(crate) async fn somebody_who_is_faster_than_the_update_itself_keeps_what_he_
     assert_eq!(zone.dig(&["A", at]), ["192.0.2.2"]);
 }
 
+pub(crate) async fn what_changes_for_others_is_no_drift_of_ours<Z: Zone>() {
+    let zone = Z::start().await;
+    let hand = Hand::of(&zone);
+    hand.fence(1).await;
+    hand.done(&[hand.put(endpoint(1), None)]).await;
+    let since = hand.driver.list().await.expect("is read").at;
+    let mut drifts = hand.driver.drift(since).await.expect("watches");
+    let host = hand.driver.host().expect("it keeps records of others");
+    let domains = Domains { include: vec!["bcs.local".into()], exclude: vec![] };
+    for number in 1..=3 {
+        let data = guest::Data::read(guest::Kind::A, &format!("192.0.2.{number}")).expect("an address");
+        let name = format!("x{number}.apps.bcs.local");
+        let wish =
+            Wish { name, kind: guest::Kind::A, told: None, wanted: Some([data].into()), ttl: Some(60) };
+        let view = host.view().await.expect("is read");
+        let steps = guest::judge(&view, &domains, 30, &[wish]).expect("is new");
+        assert!(host.edit(&steps).await.expect("is answered"));
+        hand.done(&[hand.put(endpoint(number + 1), None)]).await;
+    }
+    // Longer than any driver takes to look.
+    let silent = tokio::time::timeout(Duration::from_secs(6), drifts.next()).await;
+    assert!(silent.is_err(), "a change through us is told: {silent:?}");
+}
+
 pub(crate) async fn names_of_ours_are_left_out_refused_and_kept_while_others_change<Z: Zone>() {
     let front = Front::<Z>::start().await;
     front.nats.put(&endpoint(1)).await;
@@ -231,6 +258,7 @@ macro_rules! stories {
             records_come_change_and_go_with_the_texts_that_say_whose_they_are,
             what_changed_since_it_was_read_is_not_overwritten,
             somebody_who_is_faster_than_the_update_itself_keeps_what_he_wrote,
+            what_changes_for_others_is_no_drift_of_ours,
             names_of_ours_are_left_out_refused_and_kept_while_others_change,
             a_zone_that_is_away_is_asked_again_until_it_is_back,
             more_than_a_message_holds_comes_and_goes_in_several,
