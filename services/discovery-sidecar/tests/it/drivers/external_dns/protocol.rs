@@ -1,5 +1,9 @@
-//! What is not the protocol, and who does not keep the registry.
+//! What is not the protocol, who does not keep the registry, and what stands in the log.
 
+use std::fs::File;
+
+use bcs_schemas::observation::RegistrationState;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{Front, MEDIA, ask, registry, set};
@@ -160,4 +164,93 @@ async fn a_sidecar_of_every_cluster_serves_by_one_that_keeps_the_registry() {
     let (status, said) = ask(&url, "POST", "/records", &create("web.shop.bcs.local")).await;
     assert!(status == 422 && said.contains("that is not excluded"), "{status} {said}");
     assert!(tasks.stop(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_questions_does_not_keep_ours_from_coming() {
+    let front = Front::<Bind>::start().await;
+    let flood = join_all((0..8).map(async |_| {
+        loop {
+            // What waits too long is told so.
+            let (status, said) = ask(&front.url, "GET", "/records", &Value::Null).await;
+            assert!([200, 503].contains(&status), "{status} {said}");
+        }
+    }));
+    let ours = async {
+        for number in 1..=20 {
+            front.nats.put(&endpoint(number)).await;
+            front.nats.wait_for(&format!("uid-{number}"), 1, RegistrationState::Confirmed).await;
+        }
+    };
+    tokio::select! {
+        _ = flood => (),
+        () = ours => (),
+    }
+    assert_eq!(front.zone.addresses().await.len(), 20);
+    assert!(front.tasks.stop(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_an_external_dns_does_not_and_never_a_secret() {
+    let (nats, zone, port) = (Nats::start().await, Bind::start().await, free_port());
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| directory.path().join(name);
+    let (driver, secret) = (zone.0.driver(), zone.0.driver()["key"]["secret"]["file"].clone());
+    let settings = format!(
+        r#"
+cluster = "sim-a"
+owner = "eu1"
+bus.url = "{}"
+telemetry.log = "debug"
+
+[[registries]]
+apiVersion = "bcs/v1"
+kind = "Registry"
+metadata.name = "dns"
+
+[registries.spec]
+externalDns.listen = "127.0.0.1:{port}"
+
+[registries.spec.driver.dns]
+servers = {}
+zone = "bcs.local"
+key = {{ name = "bcs", algorithm = "hmac-sha256", secret.file = {secret} }}
+"#,
+        nats.url, driver["servers"],
+    );
+    std::fs::write(file("sidecar.toml"), settings).expect("writes");
+    let arguments = ["--config".to_owned(), file("sidecar.toml").display().to_string()];
+    let log = File::create(file("log")).expect("a file").into();
+    let sidecar = start_logged(env!("CARGO_BIN_EXE_bcs-discovery-sidecar"), "the sidecar", &arguments, log);
+    nats.status("dns", |status| status.reachable).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let outside = json!({ "create": [set("web.example", "A", &["192.0.2.1"])] });
+    assert_eq!(ask(&url, "POST", "/records", &outside).await.0, 422);
+    let strange = json!([set("b.bcs.local", "PTR", &["x"])]);
+    assert_eq!(ask(&url, "POST", "/adjustendpoints", &strange).await, (200, "[]".to_owned()));
+    let good = json!({ "create": [set("web.bcs.local", "A", &["192.0.2.1"])] });
+    assert_eq!(ask(&url, "POST", "/records", &good).await.0, 204);
+    // With a secret that the server does not know any more.
+    std::fs::write(secret.as_str().expect("a path"), "aW5jb3JyZWN0LWRvbmtleS1jaGFyZ2Vy\n").expect("writes");
+    zone.0.nsupdate("update delete eu1._bcs.bcs.local TXT\nupdate delete dns.sim-a.eu1._bcs.bcs.local TXT");
+    let other = json!({ "create": [set("c.bcs.local", "A", &["192.0.2.1"])] });
+    let said = wait_until(LONG, async || match ask(&url, "POST", "/records", &other).await {
+        (503, said) if said.contains("BADSIG") => Ok(said),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await;
+    drop(sidecar);
+    let mut told = std::fs::read_to_string(file("log")).expect("a log");
+    for words in [
+        "web.example: expected a name at or below bcs.local",
+        "b.bcs.local PTR: recordType: ",
+        "records of an ExternalDNS changed",
+        "BADSIG",
+    ] {
+        assert!(told.contains(words), "{words} is missing: {told}");
+    }
+    told.push_str(&said);
+    for secret in [crate::drivers::dns::server::SECRET, "aW5jb3JyZWN0LWRvbmtleS1jaGFyZ2Vy"] {
+        assert!(!told.contains(secret), "{secret} was told");
+    }
 }
