@@ -2,6 +2,7 @@
 //! a stand-in, see [`standin`].
 
 mod chain;
+mod load;
 mod protocol;
 mod standin;
 mod stories;

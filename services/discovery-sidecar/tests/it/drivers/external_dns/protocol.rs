@@ -2,8 +2,6 @@
 
 use std::fs::File;
 
-use bcs_schemas::observation::RegistrationState;
-use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{Front, MEDIA, ask, registry, set};
@@ -164,34 +162,6 @@ async fn a_sidecar_of_every_cluster_serves_by_one_that_keeps_the_registry() {
     let (status, said) = ask(&url, "POST", "/records", &create("web.shop.bcs.local")).await;
     assert!(status == 422 && said.contains("that is not excluded"), "{status} {said}");
     assert!(tasks.stop(LONG).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_questions_does_not_keep_ours_from_coming() {
-    let front = Front::<Bind>::start().await;
-    // So many that one question takes longer than it takes to ask the next.
-    let names: Vec<Value> =
-        (0..2000).map(|i| set(&format!("x{i}.apps.bcs.local"), "A", &["192.0.2.1"])).collect();
-    assert_eq!(front.change(json!({ "create": names })).await, (204, String::new()));
-    let flood = join_all((0..12).map(async |_| {
-        loop {
-            // What waits too long is told so.
-            let (status, said) = ask(&front.url, "GET", "/records", &Value::Null).await;
-            assert!([200, 503].contains(&status), "{status} {said}");
-        }
-    }));
-    let ours = async {
-        for number in 1..=5 {
-            front.nats.put(&endpoint(number)).await;
-            front.nats.wait_for(&format!("uid-{number}"), 1, RegistrationState::Confirmed).await;
-        }
-    };
-    tokio::select! {
-        _ = flood => (),
-        () = ours => (),
-    }
-    assert_eq!(front.zone.addresses().await.len(), 5);
-    assert!(front.tasks.stop(LONG).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

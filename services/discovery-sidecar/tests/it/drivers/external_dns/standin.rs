@@ -50,7 +50,7 @@ fn is_of_the_registry(endpoint: &Value) -> bool {
 }
 
 /// As its library for labels writes them: sorted, in quotes.
-fn text(endpoint: &Value, owner: &str) -> Value {
+pub(super) fn text(endpoint: &Value, owner: &str) -> Value {
     let text = format!(
         "\"heritage=external-dns,external-dns/owner={owner},external-dns/resource=service/shop/{}\"",
         key(endpoint).1
