@@ -6,8 +6,10 @@ pub mod connect;
 pub mod label;
 mod manifest;
 mod ranking;
+pub mod recognize;
 mod step;
 mod translate;
+pub mod trust;
 mod watch;
 
 use std::time::Duration;

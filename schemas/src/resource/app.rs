@@ -311,16 +311,21 @@ impl AppSpec {
                 );
             }
         }
-        for (field, text) in [("cpu", &self.resources.cpu), ("memory", &self.resources.memory)] {
-            if let Some(text) = text.as_ref().filter(|text| !plausible_quantity(text)) {
-                refuse(
-                    &format!("resources.{field}"),
-                    format!("{text:?} is no quantity: expected such as 250m or 128Mi"),
-                );
-            }
-        }
+        errors.extend(self.resources.validate().into_iter().map(|e| e.under("resources")));
         errors.extend(register::validate(self.register.as_deref().unwrap_or_default(), &self.ports));
         errors
+    }
+}
+
+impl Resources {
+    /// What is wrong with it, by field.
+    pub fn validate(&self) -> Vec<FieldError> {
+        let quantities = [("cpu", &self.cpu), ("memory", &self.memory)];
+        let wrong = quantities.into_iter().filter_map(|(field, text)| {
+            let text = text.as_ref().filter(|text| !plausible_quantity(text))?;
+            Some(FieldError::new(field, format!("{text:?} is no quantity: expected such as 250m or 128Mi")))
+        });
+        wrong.collect()
     }
 }
 

@@ -24,6 +24,15 @@ pub const WEIGHT: &str = "bcs.io/weight";
 pub const REGISTER: &str = "bcs.io/register";
 /// Condition of a pod, and its readiness gate: every registry has confirmed it.
 pub const REGISTERED: &str = "bcs/registered";
+/// Label of a namespace or of a pod: whether a sidecar is put into pods beside their containers, `enabled` or `false`. An
+/// annotation of a pod with `false` says so too.
+pub const INJECT: &str = "bcs.io/inject";
+/// Annotation of a pod: in which form a sidecar was put in, `native` or `plain`.
+pub const INJECTED: &str = "bcs.io/injected";
+/// Annotation of a pod: what its sidecar cannot do for it.
+pub const INJECT_WARNING: &str = "bcs.io/inject-warning";
+/// Name of the container that is put in.
+pub const SIDECAR: &str = "bcs-sidecar";
 /// Annotation of a pod, read by the ReplicaSet controller: among equals the lowest goes first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The lowest cost that the controller understands.

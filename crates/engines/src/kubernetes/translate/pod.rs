@@ -57,7 +57,7 @@ fn register(pod: &Pod) -> Option<Vec<Registration>> {
 }
 
 /// A pod that no ReplicaSet keeps was started by somebody else, whatever its labels say.
-fn of_a_set(pod: &Pod) -> bool {
+pub(crate) fn of_a_set(pod: &Pod) -> bool {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
 }
@@ -174,7 +174,9 @@ fn addresses(pod: &Pod) -> Vec<std::net::IpAddr> {
 
 fn ports(pod: &Pod) -> Vec<EndpointPort> {
     let containers = pod.spec.as_ref().map(|s| s.containers.as_slice()).unwrap_or_default();
-    let declared = containers.iter().flat_map(|c| c.ports.iter().flatten());
+    // Those of a sidecar that was put in are none of the application's.
+    let own = containers.iter().filter(|container| container.name != label::SIDECAR);
+    let declared = own.flat_map(|c| c.ports.iter().flatten());
     declared
         .filter_map(|port| {
             let number = u16::try_from(port.container_port).ok()?;
