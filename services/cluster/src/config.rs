@@ -1,10 +1,15 @@
 //! Settings of the cluster service and of its agents.
 
+mod injection;
+
+use std::collections::BTreeMap;
+
 use bcs_kit::{bus::BusConfig, run::ProcessConfig, telemetry::TelemetryConfig};
-use bcs_schemas::Millis;
+use bcs_schemas::{Millis, Name};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::injection::{Error as InjectionError, Injection};
 use crate::domain::health::Thresholds;
 
 /// Settings of the service.
@@ -25,6 +30,9 @@ pub struct Config {
     pub judge_every: Millis,
     /// Agents of direct clusters.
     pub agent: AgentConfig,
+    /// Direct clusters into whose pods a sidecar is put, by their names; an agent that runs by itself is told so by
+    /// `--injection`.
+    pub injection: BTreeMap<Name, Injection>,
 }
 
 /// Settings of an agent.
@@ -60,6 +68,7 @@ impl Default for Config {
             hysteresis: Thresholds::default(),
             judge_every: Millis::from_secs(1),
             agent: AgentConfig::default(),
+            injection: BTreeMap::new(),
         }
     }
 }

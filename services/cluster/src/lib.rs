@@ -6,15 +6,18 @@ mod reads;
 pub mod remote;
 pub mod shell;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bcs_kit::{
     machine::{self, Machine},
     run::Deps,
 };
-use bcs_schemas::bucket::{CLUSTERS, NODES};
+use bcs_schemas::{
+    Name,
+    bucket::{CLUSTERS, NODES},
+};
 
-pub use config::{AgentConfig, Config};
+pub use config::{AgentConfig, Config, Injection};
 use domain::State;
 use shell::{Observed, admission, agents, cordon, diagnosis};
 
@@ -27,19 +30,23 @@ pub enum Error {
     /// The command loop did not start.
     #[error("command loop")]
     Machine(#[from] machine::Error),
+    /// Sidecars cannot be put into pods in this way.
+    #[error("injection for cluster {0}")]
+    Injection(Name, #[source] config::InjectionError),
 }
 
 /// Starts the service in `deps.tasks`; returns when it answers. Agents run wherever they get the lease of their cluster;
 /// the instance that leads judges and acts.
 pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<State>, Error> {
     let Deps { clock, bus, tasks, health } = deps;
+    let injections = injections(config)?;
     let observed = Observed {
         clusters: bus.bucket(CLUSTERS).await?.watch(tasks, ">"),
         nodes: bus.bucket(NODES).await?.watch(tasks, ">"),
     };
     let machine = Machine::<State>::start(&config.journal_url, clock, tasks).await?;
     machine.report_to(health);
-    agents::start(config.agent, machine.clone(), deps);
+    agents::start(config.agent, injections, machine.clone(), deps);
     let admission = admission::hook(machine.clone(), observed.clone(), clock.clone());
     let (leader, seen, outside, settings) = (machine.clone(), observed.clone(), deps.clone(), config.clone());
     machine.lead(bus, clock, tasks, Some(admission), move |group| {
@@ -54,4 +61,13 @@ pub async fn run(config: &Config, deps: &Deps) -> Result<Machine<State>, Error> 
     });
     reads::open(machine.clone(), Arc::new(observed), deps).await?;
     Ok(machine)
+}
+
+/// Each as it was set, unless something is wrong with it.
+fn injections(config: &Config) -> Result<BTreeMap<Name, Arc<Injection>>, Error> {
+    let checked = config.injection.iter().map(|(cluster, injection)| match injection.clone().checked() {
+        Ok(injection) => Ok((cluster.clone(), Arc::new(injection))),
+        Err(error) => Err(Error::Injection(cluster.clone(), error)),
+    });
+    checked.collect()
 }

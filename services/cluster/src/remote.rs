@@ -26,7 +26,7 @@ use bcs_schemas::{
 use clap::Parser;
 
 use crate::{
-    config::AgentConfig,
+    config::{AgentConfig, Injection, InjectionError},
     shell::agent::{Agent, Metrics, Report},
 };
 
@@ -57,9 +57,15 @@ pub struct Arguments {
     /// Credentials file for the bus
     #[arg(long)]
     pub credentials: Option<PathBuf>,
+    /// Certificates (PEM) of who may vouch for the bus; with them, only TLS is spoken
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served; a free port on loopback, which is logged, when absent
     #[arg(long)]
     pub health_address: Option<SocketAddr>,
+    /// Settings file (TOML) of the webhook that puts a sidecar into pods; without it there is none
+    #[arg(long)]
+    pub injection: Option<PathBuf>,
 }
 
 /// Runs the agent until SIGINT or SIGTERM.
@@ -83,6 +89,11 @@ pub fn main() -> ExitCode {
         match ended {
             Ok(()) if stopped => ExitCode::SUCCESS,
             Ok(()) => ExitCode::FAILURE,
+            // As for every service whose settings cannot be used.
+            Err(error @ Error::Injection(_)) => {
+                complain(&error);
+                ExitCode::from(2)
+            }
             Err(error) => complain(&error),
         }
     });
@@ -96,6 +107,9 @@ pub enum Error {
     /// Health cannot be served.
     #[error("health is not served: choose another address with --health-address")]
     Health(#[from] health::Error),
+    /// Sidecars cannot be put into pods in this way.
+    #[error("--injection")]
+    Injection(#[from] InjectionError),
     /// A task panicked, or the client of the bus ended; the log says which.
     #[error("the agent broke and must be started again")]
     Broken,
@@ -103,6 +117,7 @@ pub enum Error {
 
 /// Runs the agent until one of `tasks` breaks; a bus that cannot be reached is tried for ever.
 pub async fn run(arguments: Arguments, tasks: &Tasks) -> Result<(), Error> {
+    let injection = arguments.injection.as_deref().map(Injection::load).transpose()?.map(Arc::new);
     let health = Health::new();
     let report = Metrics::register(&health).of(&arguments.cluster);
     let reached = Arc::new(OnceLock::<Bus>::new());
@@ -120,14 +135,14 @@ pub async fn run(arguments: Arguments, tasks: &Tasks) -> Result<(), Error> {
     };
     let bus = reached.get_or_init(|| bus);
     bus.supervise(tasks);
-    agent_of(arguments, bus, report).start(tasks);
+    agent_of(arguments, injection, bus, report).start(tasks);
     stopping.cancelled().await;
     Err(Error::Broken)
 }
 
 async fn connect(arguments: &Arguments) -> Bus {
-    let Arguments { cluster, nats, site, credentials, .. } = arguments.clone();
-    let config = BusConfig { url: nats, site, credentials, ..BusConfig::default() };
+    let Arguments { cluster, nats, site, credentials, ca, .. } = arguments.clone();
+    let config = BusConfig { url: nats, site, credentials, ca, ..BusConfig::default() };
     loop {
         match Bus::connect(&config, &format!("agent-{cluster}")).await {
             Ok(bus) => return bus,
@@ -137,7 +152,7 @@ async fn connect(arguments: &Arguments) -> Bus {
     }
 }
 
-fn agent_of(arguments: Arguments, bus: &Bus, report: Report) -> Agent {
+fn agent_of(arguments: Arguments, injection: Option<Arc<Injection>>, bus: &Bus, report: Report) -> Agent {
     let Arguments { cluster, kubeconfig, context, .. } = arguments;
     // The kubeconfig may be named from where the agent was started.
     let file = std::path::absolute(&kubeconfig).unwrap_or(kubeconfig);
@@ -148,7 +163,7 @@ fn agent_of(arguments: Arguments, bus: &Bus, report: Report) -> Agent {
         agent: AgentPlace::Remote,
     };
     let (bus, clock) = (bus.clone(), Clock::system());
-    Agent { cluster, spec, config: AgentConfig::default(), bus, clock, report }
+    Agent { cluster, spec, config: AgentConfig::default(), injection, bus, clock, report }
 }
 
 fn complain(error: &(dyn std::error::Error + 'static)) -> ExitCode {

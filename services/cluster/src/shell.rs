@@ -5,6 +5,7 @@ pub mod agent;
 pub(crate) mod agents;
 pub(crate) mod cordon;
 pub(crate) mod diagnosis;
+pub mod injector;
 
 use bcs_kit::kv::View;
 use bcs_schemas::{

@@ -19,7 +19,8 @@ use bcs_kit::{
 use bcs_schemas::{Name, bucket::agent_lease, observation::Capacity, resource::ClusterSpec};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::config::AgentConfig;
+use super::injector::Injector;
+use crate::config::{AgentConfig, Injection};
 use metrics::Standing;
 pub use metrics::{Metrics, Report};
 
@@ -32,6 +33,8 @@ pub struct Agent {
     pub spec: ClusterSpec,
     /// Settings.
     pub config: AgentConfig,
+    /// How sidecars are put into pods, if they are.
+    pub injection: Option<Arc<Injection>>,
     /// Where it talks.
     pub bus: Bus,
     /// Wall time.
@@ -56,9 +59,13 @@ struct Summary {
 
 impl Agent {
     /// Starts it as soon as no other agent has its cluster; it ends with `tasks`. A cluster that cannot be reached is
-    /// tried for ever; meanwhile the heartbeat says why.
+    /// tried for ever; meanwhile the heartbeat says why. Its webhook does not wait for its turn: API servers ask every agent.
     pub fn start(self, tasks: &Tasks) {
         self.report.stands(Standing::Waiting);
+        if let Some(settings) = self.injection.clone() {
+            let Self { cluster, spec, clock, report, .. } = self.clone();
+            Injector { cluster, spec, settings, clock, report }.start(tasks);
+        }
         let candidate = Candidate::new(&self.bus, &self.clock, agent_lease(&self.cluster));
         let work = candidate.lead(tasks.clone(), move |lease, tasks| {
             let agent = self.clone();

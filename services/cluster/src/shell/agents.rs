@@ -1,6 +1,6 @@
 //! One agent for each direct cluster, started and stopped as clusters come and go.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bcs_kit::{Tasks, machine::Machine, run::Deps, telemetry::chain};
 use bcs_schemas::{
@@ -13,7 +13,10 @@ use super::{
     agent::{Agent, Metrics},
     decided,
 };
-use crate::{config::AgentConfig, domain::State};
+use crate::{
+    config::{AgentConfig, Injection},
+    domain::State,
+};
 
 /// How often the agents are compared with the state, beside every decision.
 const LOOK: Duration = Duration::from_secs(5);
@@ -27,6 +30,7 @@ struct Running {
 
 struct Agents {
     config: AgentConfig,
+    injections: BTreeMap<Name, Arc<Injection>>,
     machine: Machine<State>,
     deps: Deps,
     metrics: Metrics,
@@ -34,9 +38,15 @@ struct Agents {
 }
 
 /// Follows the state until the group stops.
-pub(crate) fn start(config: AgentConfig, machine: Machine<State>, deps: &Deps) {
+pub(crate) fn start(
+    config: AgentConfig,
+    injections: BTreeMap<Name, Arc<Injection>>,
+    machine: Machine<State>,
+    deps: &Deps,
+) {
     let metrics = Metrics::register(&deps.health);
-    let agents = Agents { config, machine, deps: deps.clone(), metrics, running: BTreeMap::new() };
+    let running = BTreeMap::new();
+    let agents = Agents { config, injections, machine, deps: deps.clone(), metrics, running };
     deps.tasks.spawn("agents", agents.follow());
 }
 
@@ -82,6 +92,7 @@ impl Agents {
                 cluster: name.clone(),
                 spec: spec.clone(),
                 config: self.config,
+                injection: self.injections.get(&name).cloned(),
                 bus: self.deps.bus.clone(),
                 clock: self.deps.clock.clone(),
                 report: self.metrics.of(&name),

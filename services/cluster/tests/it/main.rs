@@ -4,7 +4,11 @@
 
 mod admission;
 mod agent;
+mod hall;
+mod injector;
+mod kubectl;
 mod node;
 mod remote;
 mod rotation;
+mod secure;
 mod site;

@@ -33,7 +33,9 @@ impl Remote {
             nats: site.bus_url.clone(),
             site: name("local"),
             credentials: None,
+            ca: None,
             health_address: Some(health),
+            injection: None,
         };
         let group = tasks.clone();
         runtime.spawn(async move { run(arguments, &group).await });

@@ -31,6 +31,12 @@ struct Step {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Review {
+    cluster: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct List {
     cluster: String,
     kind: &'static str,
@@ -44,6 +50,7 @@ pub struct Metrics {
     lag: Family<Of, Histogram, fn() -> Histogram>,
     mended: Family<Of, Counter>,
     leading: Family<Of, Gauge>,
+    reviews: Family<Review, Counter>,
 }
 
 impl Metrics {
@@ -56,6 +63,7 @@ impl Metrics {
             lag: Family::new_with_constructor(buckets),
             mended: Family::default(),
             leading: Family::default(),
+            reviews: Family::default(),
         };
         health.metrics(|registry| {
             let ours = registry.sub_registry_with_prefix("bcs_agent");
@@ -68,6 +76,8 @@ impl Metrics {
                 "Keys that a bucket had lost or kept",
                 metrics.mended.clone(),
             );
+            let help = "Questions about new pods answered, by what became of them";
+            ours.register("reviews", help, metrics.reviews.clone());
             ours.register("leading", "Whether this agent has the cluster's lease", metrics.leading.clone());
         });
         metrics
@@ -76,7 +86,8 @@ impl Metrics {
     /// Of the agent of one cluster.
     pub fn of(&self, cluster: &Name) -> Report {
         let standing = Arc::new(Mutex::new(Standing::Starting));
-        Report { cluster: cluster.to_string(), metrics: self.clone(), standing }
+        let injection = Arc::new(Mutex::new(Ok(())));
+        Report { cluster: cluster.to_string(), metrics: self.clone(), standing, injection }
     }
 }
 
@@ -97,16 +108,32 @@ pub struct Report {
     cluster: String,
     metrics: Metrics,
     standing: Arc<Mutex<Standing>>,
+    injection: Arc<Mutex<Result<(), String>>>,
 }
 
 impl Report {
     /// Whether it can do its work; one that waits for its turn can.
     pub fn ready(&self) -> Result<(), String> {
         match &*self.standing.lock().unwrap_or_else(PoisonError::into_inner) {
-            Standing::Starting => Err("the bus is not reached yet".to_owned()),
-            Standing::Waiting => Ok(()),
-            Standing::Leading(seen) => seen.clone(),
+            Standing::Starting => return Err("the bus is not reached yet".to_owned()),
+            Standing::Waiting => {}
+            Standing::Leading(seen) => seen.clone()?,
         }
+        self.injection()
+    }
+
+    /// Whether its webhook answers and is believed, if it has one; else what is missing.
+    pub fn injection(&self) -> Result<(), String> {
+        self.injection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn injects(&self, standing: Result<(), String>) {
+        *self.injection.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    /// A question about a new pod was answered.
+    pub(crate) fn answered(&self, result: &'static str) {
+        self.metrics.reviews.get_or_create(&Review { cluster: self.cluster.clone(), result }).inc();
     }
 
     pub(super) fn stands(&self, standing: Standing) {
