@@ -115,7 +115,7 @@ mod tests {
     fn read(text: &str) -> Result<Injection, String> {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), text).expect("writes");
-        Injection::load(file.path()).map_err(|e| bcs_kit::telemetry::chain(&e).to_string())
+        Injection::load(file.path()).map_err(|e| bcs_kit::telemetry::chain(&e))
     }
 
     const USABLE: &str = "sidecar.image = \"sidecar:1\"\nsidecar.bus.url = \"nats://bus:4222\"\n";

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::site::{LONG, Site, name, until};
 
-fn key() -> WorkloadKey {
+pub(crate) fn key() -> WorkloadKey {
     WorkloadKey { project: name("demo"), app: name("shop"), revision: name("r1") }
 }
 

@@ -112,15 +112,7 @@ impl Hall {
         let shop = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
         kubectl::apply(&admin, &shop.to_string()).await;
         let address = free_address();
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {
-                "name": "by-hand", "namespace": "bcs-system", "labels": { "kubernetes.io/service-name": "bcs-agent" },
-            },
-            "endpoints": [{ "addresses": [address.ip().to_string()], "conditions": { "ready": true } }],
-            "ports": [{ "name": "injection", "port": address.port(), "protocol": "TCP" }],
-        });
-        kubectl::apply(&admin, &slice.to_string()).await;
+        kubectl::apply(&admin, &slice(address)).await;
         let hall = Self { sim, dir, admin, account, address, clock: Clock::system() };
         let token = hall
             .send(
@@ -268,6 +260,19 @@ impl Hall {
     pub(crate) async fn close(self) {
         self.sim.shutdown().await;
     }
+}
+
+/// What lets the Service lead to an address outside of the cluster.
+pub(crate) fn slice(address: SocketAddr) -> String {
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": "by-hand", "namespace": "bcs-system", "labels": { "kubernetes.io/service-name": "bcs-agent" },
+        },
+        "endpoints": [{ "addresses": [address.ip().to_string()], "conditions": { "ready": true } }],
+        "ports": [{ "name": "injection", "port": address.port(), "protocol": "TCP" }],
+    });
+    slice.to_string()
 }
 
 fn decoded(text: &str) -> String {

@@ -1,17 +1,22 @@
 //! Agents as processes of their own.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use bcs_cluster::remote::{Arguments, run};
 use bcs_kit::Tasks;
-use bcs_schemas::{bucket::ENDPOINTS, cluster::Health, step::StepResult};
+use bcs_schemas::{
+    bucket::ENDPOINTS,
+    cluster::Health,
+    step::{Instance, Step, StepResult},
+};
 use tokio::{
     runtime::{Builder, Runtime},
     time::{Duration, Instant, sleep},
 };
 
 use crate::{
-    agent::{ready, scale_up},
+    agent::{key, ready, scale_up},
+    hall, kubectl,
     site::{LONG, Site, free_address, get, import, name, until},
 };
 
@@ -24,9 +29,20 @@ struct Remote {
 
 impl Remote {
     fn begin(site: &Site) -> Self {
+        Self::begin_with(site, None)
+    }
+
+    fn begin_with(site: &Site, injection: Option<PathBuf>) -> Self {
         let (runtime, tasks) = (Builder::new_multi_thread().enable_all().build(), Tasks::new());
         let (runtime, health) = (runtime.expect("a runtime"), free_address());
-        let arguments = Arguments {
+        let arguments = Self::arguments(site, health, injection);
+        let group = tasks.clone();
+        runtime.spawn(async move { run(arguments, &group).await });
+        Self { runtime: Some(runtime), tasks, health }
+    }
+
+    fn arguments(site: &Site, health: SocketAddr, injection: Option<PathBuf>) -> Arguments {
+        Arguments {
             cluster: name("far"),
             kubeconfig: site.kubeconfig(),
             context: None,
@@ -35,11 +51,8 @@ impl Remote {
             credentials: None,
             ca: None,
             health_address: Some(health),
-            injection: None,
-        };
-        let group = tasks.clone();
-        runtime.spawn(async move { run(arguments, &group).await });
-        Self { runtime: Some(runtime), tasks, health }
+            injection,
+        }
     }
 
     async fn page(&self, path: &str) -> Result<(u16, String), String> {
@@ -136,5 +149,55 @@ async fn of_two_agents_only_one_has_the_cluster_and_the_other_goes_on_when_it_is
     let three = until(&endpoints, ready(3)).await;
     assert!(two.iter().all(|before| three.contains(before)), "what was known is as it was");
     assert!(second.tasks.stop(LONG).await);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_puts_the_sidecar_into_pods_and_sees_them_as_before() {
+    let site = far().await;
+    let address = free_address();
+    for text in hall::MANIFESTS[..3].iter().map(|(_, text)| (*text).to_owned()).chain([hall::slice(address)])
+    {
+        kubectl::apply(&site.kubeconfig(), &text).await;
+    }
+    let settings = site.dir.path().join("injection.toml");
+    let text = format!(
+        "listen = \"{address}\"\nsidecar.image = \"sidecar:1\"\nsidecar.bus.url = \"{}\"\n",
+        site.bus_url
+    );
+    std::fs::write(&settings, text).expect("writes");
+    let remote = Remote::begin_with(&site, Some(settings));
+    remote.says("/readyz", "ready").await;
+    site.health("far", Health::Healthy).await;
+    let endpoints = site.view(ENDPOINTS).await;
+    let mut step = scale_up(2);
+    if let Step::ScaleUp { labels, .. } = &mut step {
+        labels.insert("bcs.io/inject".to_owned(), "enabled".to_owned());
+    }
+    assert_eq!(site.step("far", 1, step).await, StepResult::Done);
+    let two = until(&endpoints, ready(2)).await;
+    for endpoint in &two {
+        let ports: Vec<u16> = endpoint.ports.iter().map(|port| port.port).collect();
+        assert_eq!(ports, [8080], "those of the sidecar are none of the application");
+    }
+    remote.says("/metrics", "bcs_agent_reviews_total{cluster=\"far\",result=\"injected\"} 2").await;
+    // Their stop goes through the hold, which has nothing to wait for here.
+    let victim = Instance { name: two[0].instance.clone(), uid: two[0].uid.clone() };
+    let down = Step::ScaleDown { workload: key(), replicas: 1, from: Some(2), victims: vec![victim] };
+    assert_eq!(site.step("far", 1, down).await, StepResult::Done);
+    until(&endpoints, ready(1)).await;
+    assert!(remote.tasks.stop(LONG).await);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_webhook_is_set_up_wrongly_ends_and_names_the_field() {
+    let site = far().await;
+    let settings = site.dir.path().join("injection.toml");
+    std::fs::write(&settings, "sidecar.bus.url = \"nats://bus:4222\"\n").expect("writes");
+    let arguments = Remote::arguments(&site, free_address(), Some(settings));
+    let ended = Box::pin(run(arguments, &Tasks::new())).await.expect_err("has no image");
+    let said = bcs_kit::telemetry::chain(&ended);
+    assert!(said.contains("--injection: ") && said.contains("sidecar.image: "), "{said}");
     site.close().await;
 }
