@@ -26,6 +26,9 @@ pub struct Injection {
     pub secret: String,
     /// How often the two are looked at.
     pub look_every: Millis,
+    /// Whether the cluster knows sidecars of its own kind (init containers that go on running); when absent, it does from
+    /// version 1.29 on.
+    pub native: Option<bool>,
     /// What is put into pods.
     pub sidecar: Sidecar,
 }
@@ -39,6 +42,7 @@ impl Default for Injection {
             webhook: "bcs-sidecar-injector".to_owned(),
             secret: "bcs-injector-tls".to_owned(),
             look_every: Millis::from_secs(30),
+            native: None,
             sidecar: Sidecar::default(),
         }
     }

@@ -188,6 +188,24 @@ mod tests {
         assert!(answer(b"{", |_, _| Injected::default()).is_err_and(|why| why.contains("EOF")));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_bytes_come_they_are_answered_or_told_why(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = answer(&body, |_, _| Injected::default());
+        }
+
+        #[test]
+        fn a_question_with_anything_in_any_place_is_answered_or_told_why(place in 0..9_usize, value in "\\PC*") {
+            let places = ["", "/apiVersion", "/request", "/request/uid", "/request/kind", "/request/kind/kind",
+                "/request/namespace", "/request/object", "/request/object/spec"];
+            let mut question = question();
+            *question.pointer_mut(places[place]).expect("a place") = json!(value);
+            if let Ok(answer) = ask(&question) {
+                assert_eq!(answer.review["response"]["allowed"], true);
+            }
+        }
+    }
+
     #[test]
     fn a_long_warning_is_cut_where_api_servers_would_cut_it() {
         let long = |pod: &Pod, _: &str| {

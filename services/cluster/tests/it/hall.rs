@@ -32,19 +32,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    kubectl, secure,
+    kubectl,
+    manifest::{MANIFESTS, slice},
+    secure,
     site::{LONG, free_address, name},
 };
 
-/// What users are given, in the order in which it is applied.
-pub(crate) const MANIFESTS: [(&str, &str); 6] = [
-    ("agent/rbac.yaml", include_str!("../../../../k8s/agent/rbac.yaml")),
-    ("injector/rbac.yaml", include_str!("../../../../k8s/injector/rbac.yaml")),
-    ("injector/webhook.yaml", include_str!("../../../../k8s/injector/webhook.yaml")),
-    ("injector/agent.yaml", include_str!("../../../../k8s/injector/agent.yaml")),
-    ("sidecar/per-cluster.yaml", include_str!("../../../../k8s/sidecar/per-cluster.yaml")),
-    ("sidecar/beside.yaml", include_str!("../../../../k8s/sidecar/beside.yaml")),
-];
 pub(crate) const SECRET: &str = "bcs-injector-tls";
 pub(crate) const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/bcs-sidecar-injector";
@@ -58,6 +51,7 @@ pub(crate) struct Hall {
     pub(crate) admin: PathBuf,
     /// Kubeconfig of the account in the manifests.
     account: PathBuf,
+    token: String,
     /// Where the Service leads.
     address: SocketAddr,
     pub(crate) clock: Clock,
@@ -113,7 +107,8 @@ impl Hall {
         kubectl::apply(&admin, &shop.to_string()).await;
         let address = free_address();
         kubectl::apply(&admin, &slice(address)).await;
-        let hall = Self { sim, dir, admin, account, address, clock: Clock::system() };
+        let mut hall =
+            Self { sim, dir, admin, account, token: String::new(), address, clock: Clock::system() };
         let token = hall
             .send(
                 "POST",
@@ -122,10 +117,10 @@ impl Hall {
                 &json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} }),
             )
             .await;
-        let token = token["status"]["token"].as_str().expect("a token").to_owned();
+        hall.token = token["status"]["token"].as_str().expect("a token").to_owned();
         let text = std::fs::read_to_string(&hall.admin).expect("reads");
         assert!(text.contains(hall.sim.token()));
-        std::fs::write(&hall.account, text.replace(hall.sim.token(), &token)).expect("writes");
+        std::fs::write(&hall.account, text.replace(hall.sim.token(), &hall.token)).expect("writes");
         hall
     }
 
@@ -135,15 +130,20 @@ impl Hall {
 
     /// One that the Service leads to.
     pub(crate) fn replica(&self, name: &str, clock: &Clock) -> Replica {
-        self.replica_at(name, clock, self.address)
+        self.replica_at(name, clock, self.address, "")
     }
 
     pub(crate) fn replica_elsewhere(&self, name: &str, clock: &Clock) -> Replica {
-        self.replica_at(name, clock, free_address())
+        self.replica_at(name, clock, free_address(), "")
     }
 
-    fn replica_at(&self, called: &str, clock: &Clock, listen: SocketAddr) -> Replica {
-        let file = self.settings(called, listen);
+    /// With a further line of settings.
+    pub(crate) fn replica_with(&self, name: &str, line: &str) -> Replica {
+        self.replica_at(name, &self.clock, self.address, line)
+    }
+
+    fn replica_at(&self, called: &str, clock: &Clock, listen: SocketAddr, line: &str) -> Replica {
+        let file = self.settings(called, listen, line);
         let settings = Arc::new(Injection::load(&file).expect("settings"));
         let (tasks, cluster) = (Tasks::new(), name("sim-a"));
         let report = Metrics::register(&Health::new()).of(&cluster);
@@ -153,10 +153,10 @@ impl Hall {
     }
 
     /// A settings file.
-    fn settings(&self, called: &str, listen: SocketAddr) -> PathBuf {
+    fn settings(&self, called: &str, listen: SocketAddr, line: &str) -> PathBuf {
         let file = self.dir.path().join(format!("{called}.toml"));
         let text = format!(
-            "listen = \"{listen}\"\nlook_every = \"{}\"\n[sidecar]\nimage = \"sidecar:1\"\nbus.url = \"nats://bus:4222\"\n",
+            "listen = \"{listen}\"\nlook_every = \"{}\"\n{line}\n[sidecar]\nimage = \"sidecar:1\"\nbus.url = \"nats://bus:4222\"\n",
             Millis(100)
         );
         std::fs::write(&file, text).expect("writes");
@@ -248,31 +248,38 @@ impl Hall {
     }
 
     async fn send(&self, method: &str, path: &str, media: &str, body: &Value) -> Value {
+        self.send_by(self.sim.token(), method, path, media, body).await
+    }
+
+    async fn send_by(&self, token: &str, method: &str, path: &str, media: &str, body: &Value) -> Value {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.sim.url()));
-        request = request.bearer_auth(self.sim.token()).header("content-type", media);
+        request = request.bearer_auth(token).header("content-type", media);
         if !body.is_null() {
             request = request.body(body.to_string());
         }
         request.send().await.expect("an answer").json().await.expect("JSON")
     }
 
+    /// Whether the account of the manifests may do that with `<resource>` or `<resource>/<name>`.
+    pub(crate) async fn may(&self, verb: &str, what: &str, namespace: &str) -> bool {
+        let (resource, name) = what.split_once('/').unwrap_or((what, ""));
+        let group = if resource == "secrets" { "" } else { "admissionregistration.k8s.io" };
+        let attributes = json!({
+            "verb": verb, "resource": resource, "name": name, "group": group, "namespace": namespace,
+        });
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": attributes },
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = self.send_by(&self.token, "POST", path, "application/json", &review).await;
+        answer["status"]["allowed"].as_bool().expect("an answer")
+    }
+
     pub(crate) async fn close(self) {
         self.sim.shutdown().await;
     }
-}
-
-/// What lets the Service lead to an address outside of the cluster.
-pub(crate) fn slice(address: SocketAddr) -> String {
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {
-            "name": "by-hand", "namespace": "bcs-system", "labels": { "kubernetes.io/service-name": "bcs-agent" },
-        },
-        "endpoints": [{ "addresses": [address.ip().to_string()], "conditions": { "ready": true } }],
-        "ports": [{ "name": "injection", "port": address.port(), "protocol": "TCP" }],
-    });
-    slice.to_string()
 }
 
 fn decoded(text: &str) -> String {

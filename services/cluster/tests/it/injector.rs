@@ -9,8 +9,9 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
-    hall::{CONFIGURATION, Hall, MANIFESTS, SECRET, waiting},
+    hall::{CONFIGURATION, Hall, SECRET, waiting},
     kubectl,
+    manifest::MANIFESTS,
 };
 
 fn names(list: &Value) -> Vec<&str> {
@@ -18,20 +19,19 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_manifests_are_taken_as_they_are() {
+async fn where_sidecars_are_not_known_it_is_a_container_that_outlives_the_hold() {
     let hall = Hall::open().await;
-    for (file, text) in MANIFESTS {
-        let said = kubectl::apply(&hall.admin, text).await;
-        assert!(
-            said.contains("serverside-applied") && !said.to_lowercase().contains("warning"),
-            "{file}: {said}"
-        );
+    let replica = hall.replica_with("a", "native = false");
+    replica.ready().await;
+    let asks = [(label::INJECT.to_owned(), "enabled".to_owned())].into();
+    assert_eq!(hall.scale_up("plain", asks, 1).await, StepResult::Done);
+    let pods = hall.running("plain", 1).await;
+    assert_eq!(names(&pods[0]["spec"]["containers"]), ["bcs-sidecar", "main"]);
+    for container in pods[0]["spec"]["containers"].as_array().expect("containers") {
+        assert_eq!(container["lifecycle"]["preStop"]["httpGet"]["path"], "/hold");
     }
-    // Once more, over what is there.
-    for (file, text) in MANIFESTS {
-        let said = kubectl::apply(&hall.admin, text).await;
-        assert!(!said.to_lowercase().contains("warning"), "{file}: {said}");
-    }
+    assert_eq!(pods[0]["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "main");
+    replica.stop().await;
     hall.close().await;
 }
 

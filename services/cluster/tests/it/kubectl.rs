@@ -6,8 +6,15 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 /// Applies it on the server, strictly; what kubectl says.
 pub(crate) async fn apply(kubeconfig: &Path, text: &str) -> String {
+    let (success, said) =
+        run(kubeconfig, &["apply", "--server-side", "--validate=strict", "-f", "-"], text).await;
+    assert!(success, "{said}");
+    said
+}
+
+async fn run(kubeconfig: &Path, arguments: &[&str], text: &str) -> (bool, String) {
     let mut child = Command::new("kubectl")
-        .args(["apply", "--server-side", "--validate=strict", "-f", "-"])
+        .args(arguments)
         .env("KUBECONFIG", kubeconfig)
         .env("HOME", kubeconfig.parent().expect("a folder"))
         .env_remove("HTTP_PROXY")
@@ -24,6 +31,5 @@ pub(crate) async fn apply(kubeconfig: &Path, text: &str) -> String {
     let output = child.wait_with_output().await.expect("an end");
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    said
+    (output.status.success(), said)
 }

@@ -7,6 +7,7 @@ mod agent;
 mod hall;
 mod injector;
 mod kubectl;
+mod manifest;
 mod node;
 mod remote;
 mod rotation;

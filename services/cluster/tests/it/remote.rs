@@ -16,7 +16,8 @@ use tokio::{
 
 use crate::{
     agent::{key, ready, scale_up},
-    hall, kubectl,
+    kubectl,
+    manifest::{MANIFESTS, slice},
     site::{LONG, Site, free_address, get, import, name, until},
 };
 
@@ -156,8 +157,7 @@ async fn of_two_agents_only_one_has_the_cluster_and_the_other_goes_on_when_it_is
 async fn an_agent_puts_the_sidecar_into_pods_and_sees_them_as_before() {
     let site = far().await;
     let address = free_address();
-    for text in hall::MANIFESTS[..3].iter().map(|(_, text)| (*text).to_owned()).chain([hall::slice(address)])
-    {
+    for text in MANIFESTS[..3].iter().map(|(_, text)| (*text).to_owned()).chain([slice(address)]) {
         kubectl::apply(&site.kubeconfig(), &text).await;
     }
     let settings = site.dir.path().join("injection.toml");

@@ -14,6 +14,7 @@ mod copies;
 mod drivers;
 mod faults;
 mod fixture;
+mod manifest;
 mod outage;
 mod process;
 mod secrets;

@@ -1,7 +1,7 @@
 //! The container that is put in.
 
 use bcs_engines::kubernetes::label;
-use bcs_schemas::resource::app::Resources;
+use bcs_schemas::{Millis, resource::app::Resources};
 use serde_json::{Map, Value, json};
 
 use super::{Ask, Ports, Sidecar};
@@ -63,9 +63,14 @@ fn environment(ask: Ask<'_>, sidecar: &Sidecar, ports: Ports) -> Vec<Value> {
         field("BCS__BESIDE__APP", &format!("metadata.labels['{}']", label::APP)),
         field("BCS__BESIDE__INSTANCE", "metadata.name"),
         value("BCS__BESIDE__LISTEN", format!("0.0.0.0:{}", ports.hold)),
-        value("BCS__BESIDE__HOLD_WITHIN", format!("{}ms", sidecar.hold_within.std().as_millis())),
+        value("BCS__BESIDE__HOLD_WITHIN", duration(sidecar.hold_within)),
     ]);
     all
+}
+
+/// As people write it.
+fn duration(time: Millis) -> String {
+    if time.0.is_multiple_of(1000) { format!("{}s", time.0 / 1000) } else { format!("{}ms", time.0) }
 }
 
 /// Asked for and given alike, but for processor time, which may be borrowed.

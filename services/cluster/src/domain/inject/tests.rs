@@ -125,6 +125,33 @@ fn a_pod_that_was_injected_stays_as_it_is_whichever_form_is_asked_for_again() {
     assert!(changed >= 10, "{changed}");
 }
 
+/// What people put in by hand is what the webhook puts in.
+#[test]
+fn the_workload_that_is_there_to_be_copied_is_what_injection_makes_of_the_one_without() {
+    let document: Value =
+        serde_saphyr::from_str(include_str!("../../../../../k8s/sidecar/beside.yaml")).expect("YAML");
+    let by_hand = document["spec"]["template"]["spec"].clone();
+    let mut pod = json!({ "metadata": document["spec"]["template"]["metadata"], "spec": by_hand });
+    pod["metadata"]["ownerReferences"] = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u1", "controller": true }]);
+    for key in ["initContainers", "volumes", "terminationGracePeriodSeconds"] {
+        pod["spec"].as_object_mut().expect("an object").remove(key);
+    }
+    pod["spec"]["containers"][0].as_object_mut().expect("an object").remove("lifecycle");
+    let sidecar: Sidecar = serde_json::from_value(json!({
+        "image": by_hand["initContainers"][0]["image"], "settings": "bcs-sidecar",
+        "bus": {
+            "url": "tls://bus.example:4222", "secret": "bcs-sidecar", "credentials": "sidecar.nk", "ca": "ca.pem",
+        },
+    }))
+    .expect("settings");
+    let typed: Pod = serde_json::from_value(pod.clone()).expect("a pod");
+    let cluster = Name::new("eu-1").expect("a name");
+    let injected = inject(&typed, Ask { cluster: &cluster, namespace: "shop", native: true }, &sidecar);
+    let mut found = patched(&pod, &injected)["spec"].clone();
+    found["volumes"].as_array_mut().expect("volumes").reverse();
+    assert_eq!(found, by_hand);
+}
+
 #[test]
 fn every_golden_file_belongs_to_a_case() {
     let cases: BTreeSet<String> = CASES

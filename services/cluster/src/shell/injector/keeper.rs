@@ -91,7 +91,11 @@ impl Keeper {
     async fn look(&self) -> Result<bool, Error> {
         // Opened every time: the kubeconfig and its token may have been replaced.
         let cluster = connect::open(&self.injector.spec, self.injector.clock.clone()).await?;
-        self.desk.knows_sidecars(cluster.server_version().await? >= KNOWS_SIDECARS);
+        let native = match self.injector.settings.native {
+            Some(native) => native,
+            None => cluster.server_version().await? >= KNOWS_SIDECARS,
+        };
+        self.desk.knows_sidecars(native);
         for _ in 0..ATTEMPTS {
             match self.once(&cluster).await? {
                 Seen::Settled => {
