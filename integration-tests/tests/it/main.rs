@@ -4,6 +4,7 @@ mod apart;
 mod api_faults;
 mod bad_input;
 mod bad_kubeconfig;
+mod beside;
 mod chaos;
 mod cluster_silence;
 mod crash;

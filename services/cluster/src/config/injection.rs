@@ -133,6 +133,28 @@ mod tests {
         assert_eq!(settings.sidecar.hold_within, Millis::from_secs(60));
     }
 
+    const README: &str = include_str!("../../../../k8s/injector/README.md");
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        let schema = serde_json::to_value(schemars::schema_for!(Injection)).expect("a schema");
+        let keys = |pointer: &str| {
+            let found = schema.pointer(pointer).and_then(serde_json::Value::as_object).expect(pointer);
+            found.keys().cloned().collect::<Vec<_>>()
+        };
+        let places = [
+            ("", "/properties"),
+            ("sidecar.", "/$defs/Sidecar/properties"),
+            ("sidecar.bus.", "/$defs/Reach/properties"),
+        ];
+        for (prefix, pointer) in places {
+            let inner = |key: &String| !["sidecar", "bus"].contains(&key.as_str());
+            for key in keys(pointer).into_iter().filter(inner) {
+                assert!(README.contains(&format!("`{prefix}{key}`")), "{prefix}{key} is missing");
+            }
+        }
+    }
+
     #[test]
     fn a_mistake_is_named_with_its_field() {
         for (line, words) in [

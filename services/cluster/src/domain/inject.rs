@@ -78,6 +78,9 @@ fn obstacle(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar) -> Resul
         return Err("the pod uses the network of its node (hostNetwork), where its ports would be in the way of others"
             .to_owned());
     }
+    if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
+        return Err("the pod does not run on Linux".to_owned());
+    }
     let ours = sidecar.volumes();
     let mut theirs = spec.volumes.iter().flatten();
     if let Some(volume) = theirs.find(|volume| ours.iter().any(|our| our["name"] == volume.name.as_str())) {

@@ -50,7 +50,8 @@ const CASES: [(&str, bool, bool); 19] = [
     ("port-taken", true, false),
     ("all-ports-taken", true, true),
 ];
-const MORE: [(&str, bool, bool); 4] = [
+const MORE: [(&str, bool, bool); 5] = [
+    ("other-system", true, true),
     ("other-init-containers", true, true),
     ("long-grace", true, false),
     ("volumes-of-its-own", true, true),
