@@ -2,7 +2,7 @@
 //! of the pod. Whatever is in the way leaves the pod as it is, with a warning: no pod is kept from running for our sake.
 
 mod container;
-mod ports;
+mod port;
 pub mod sidecar;
 
 use bcs_engines::kubernetes::{label, recognize};
@@ -10,7 +10,6 @@ use bcs_schemas::Name;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::{Value, json};
 
-use self::ports::Ports;
 pub use self::sidecar::Sidecar;
 
 /// Seconds that a container has after the hold, as Kubernetes has it.
@@ -45,7 +44,7 @@ pub fn inject(pod: &Pod, ask: Ask<'_>, sidecar: &Sidecar) -> Injected {
         return Injected::default();
     }
     match obstacle(pod, &spec, ask, sidecar) {
-        Ok(ports) => put_in(pod, &spec, ask, sidecar, ports),
+        Ok(port) => put_in(pod, &spec, ask, sidecar, port),
         Err(why) => {
             let warning = format!("{} is not put in: {why}", label::SIDECAR);
             Injected { patch: Vec::new(), warnings: vec![warning] }
@@ -68,14 +67,14 @@ fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
-/// The ports that the sidecar gets, or why it cannot be put in.
-fn obstacle(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar) -> Result<Ports, String> {
+/// The port that the sidecar gets, or why it cannot be put in.
+fn obstacle(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar) -> Result<u16, String> {
     let lacks = recognize::lacks(pod, ask.namespace);
     if !lacks.is_empty() {
         return Err(format!("the pod is no instance of an application, it lacks {}", lacks.join(", ")));
     }
     if spec.host_network == Some(true) {
-        return Err("the pod uses the network of its node (hostNetwork), where its ports would be in the way of others"
+        return Err("the pod uses the network of its node (hostNetwork), where its port would be in the way of others"
             .to_owned());
     }
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
@@ -86,14 +85,13 @@ fn obstacle(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar) -> Resul
     if let Some(volume) = theirs.find(|volume| ours.iter().any(|our| our["name"] == volume.name.as_str())) {
         return Err(format!("the pod has a volume {} of its own", volume.name));
     }
-    Ports::free(containers(spec))
-        .ok_or_else(|| format!("fewer than two of the ports {} are free", ports::CHOICE))
+    port::free(containers(spec)).ok_or_else(|| format!("none of the ports {} is free", port::CHOICE))
 }
 
-fn put_in(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar, ports: Ports) -> Injected {
+fn put_in(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar, port: u16) -> Injected {
     let mut patch = Patch(Vec::new());
-    let own = hold_stops(&mut patch, spec, ports);
-    let container = container::of(ask, sidecar, ports);
+    let own = hold_stops(&mut patch, spec, port);
+    let container = container::of(ask, sidecar, port);
     if ask.native {
         // Before all others, so that it is there for them, and ends after them.
         patch.add_first("/spec/initContainers", has_any(spec.init_containers.as_deref()), container);
@@ -118,10 +116,10 @@ fn put_in(pod: &Pod, spec: &PodSpec, ask: Ask<'_>, sidecar: &Sidecar, ports: Por
 }
 
 /// Each container waits for the registries before it is told to stop. The names of those that cannot be made to.
-fn hold_stops(patch: &mut Patch, spec: &PodSpec, ports: Ports) -> Vec<String> {
+fn hold_stops(patch: &mut Patch, spec: &PodSpec, port: u16) -> Vec<String> {
     let mut own = Vec::new();
     for (i, container) in spec.containers.iter().enumerate() {
-        let hold = container::hold(ports);
+        let hold = container::hold(port);
         match &container.lifecycle {
             None => patch.add(&format!("/spec/containers/{i}/lifecycle"), json!({ "preStop": hold })),
             Some(lifecycle) if lifecycle.pre_stop.is_none() => {

@@ -106,7 +106,8 @@ fn a_ready_pod_is_a_ready_endpoint() {
 #[test]
 fn ports_of_a_sidecar_that_was_put_in_are_none_of_the_application() {
     let mut pod = pod(ready("True"));
-    let sidecar = json!({ "name": label::SIDECAR, "ports": [{ "name": "bcs-hold", "containerPort": 8190 }] });
+    let sidecar =
+        json!({ "name": label::SIDECAR, "ports": [{ "name": "bcs-sidecar", "containerPort": 8190 }] });
     pod["spec"]["containers"].as_array_mut().expect("a list").insert(0, sidecar);
     let ports: Vec<u16> = endpoint(pod).ports.iter().map(|port| port.port).collect();
     assert_eq!(ports, [8080, 53]);

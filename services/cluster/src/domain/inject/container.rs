@@ -4,7 +4,7 @@ use bcs_engines::kubernetes::label;
 use bcs_schemas::{Millis, resource::app::Resources};
 use serde_json::{Map, Value, json};
 
-use super::{Ask, Ports, Sidecar};
+use super::{Ask, Sidecar};
 
 /// A user without any rights, as images without a shell have it.
 const NOBODY: u32 = 65532;
@@ -12,24 +12,21 @@ const NOBODY: u32 = 65532;
 const STARTS_WITHIN: u32 = 120;
 
 /// What a container waits for before it is told to stop.
-pub(super) fn hold(ports: Ports) -> Value {
-    json!({ "httpGet": { "path": "/hold", "port": ports.hold } })
+pub(super) fn hold(port: u16) -> Value {
+    json!({ "httpGet": { "path": "/hold", "port": port } })
 }
 
 /// The sidecar.
-pub(super) fn of(ask: Ask<'_>, sidecar: &Sidecar, ports: Ports) -> Value {
+pub(super) fn of(ask: Ask<'_>, sidecar: &Sidecar, port: u16) -> Value {
     let mut container = json!({
         "name": label::SIDECAR,
         "image": sidecar.image,
-        "env": environment(ask, sidecar, ports),
-        "ports": [
-            { "name": "bcs-hold", "containerPort": ports.hold, "protocol": "TCP" },
-            { "name": "bcs-health", "containerPort": ports.health, "protocol": "TCP" },
-        ],
+        "env": environment(ask, sidecar, port),
+        "ports": [{ "name": "bcs-sidecar", "containerPort": port, "protocol": "TCP" }],
         "volumeMounts": sidecar.mounts(),
         // Whoever comes after it begins when it is up. Nothing else hangs on its health: an instance serves without it.
         "startupProbe": {
-            "httpGet": { "path": "/healthz", "port": ports.health },
+            "httpGet": { "path": "/healthz", "port": port },
             "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": STARTS_WITHIN,
         },
         "securityContext": {
@@ -46,23 +43,22 @@ pub(super) fn of(ask: Ask<'_>, sidecar: &Sidecar, ports: Ports) -> Value {
         container["restartPolicy"] = json!("Always");
     } else {
         // All containers are told to stop at once: it must not end before it has answered.
-        container["lifecycle"] = json!({ "preStop": hold(ports) });
+        container["lifecycle"] = json!({ "preStop": hold(port) });
     }
     container
 }
 
-fn environment(ask: Ask<'_>, sidecar: &Sidecar, ports: Ports) -> Vec<Value> {
+fn environment(ask: Ask<'_>, sidecar: &Sidecar, port: u16) -> Vec<Value> {
     let value = |name: &str, value: String| json!({ "name": name, "value": value });
     let field =
         |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let mut all = vec![value("BCS__CLUSTER", ask.cluster.to_string())];
     all.extend(sidecar.bus.environment(ask.cluster).into_iter().map(|(name, text)| value(name, text)));
     all.extend([
-        value("BCS__HEALTH_ADDRESS", format!("0.0.0.0:{}", ports.health)),
+        value("BCS__HEALTH_ADDRESS", format!("0.0.0.0:{port}")),
         field("BCS__BESIDE__PROJECT", "metadata.namespace"),
         field("BCS__BESIDE__APP", &format!("metadata.labels['{}']", label::APP)),
         field("BCS__BESIDE__INSTANCE", "metadata.name"),
-        value("BCS__BESIDE__LISTEN", format!("0.0.0.0:{}", ports.hold)),
         value("BCS__BESIDE__HOLD_WITHIN", duration(sidecar.hold_within)),
     ]);
     all

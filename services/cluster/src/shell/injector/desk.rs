@@ -57,13 +57,18 @@ impl Desk {
     pub(super) fn answer(&self, body: &[u8]) -> Result<Answer, String> {
         let Injector { cluster, settings, report, .. } = &self.injector;
         let native = self.native.load(Ordering::Relaxed);
-        let answered =
-            answer(body, |pod, namespace| inject(pod, Ask { cluster, namespace, native }, &settings.sidecar));
+        let mut whose = String::new();
+        let answered = answer(body, |pod, namespace| {
+            // Pods of a set have no name yet.
+            let name = pod.metadata.name.as_ref().or(pod.metadata.generate_name.as_ref());
+            whose = format!("{namespace}/{}", name.map_or("", String::as_str));
+            inject(pod, Ask { cluster, namespace, native }, &settings.sidecar)
+        });
         match &answered {
             Ok(answer) => {
                 report.answered(if answer.changed { "injected" } else { "unchanged" });
                 for warning in &answer.warnings {
-                    tracing::info!(%cluster, warning, changed = answer.changed, "a pod was asked about");
+                    tracing::info!(%cluster, pod = whose, changed = answer.changed, warning, "webhook was asked");
                 }
             }
             Err(why) => {
