@@ -1,5 +1,7 @@
 //! The container that is put in.
 
+use std::net::SocketAddr;
+
 use bcs_engines::kubernetes::label;
 use bcs_schemas::{Millis, resource::app::Resources};
 use serde_json::{Map, Value, json};
@@ -36,6 +38,9 @@ pub(super) fn of(ask: Ask<'_>, sidecar: &Sidecar, port: u16) -> Value {
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
     });
+    if !sidecar.command.is_empty() {
+        container["command"] = json!(sidecar.command);
+    }
     if let Some(resources) = resources(&sidecar.resources) {
         container["resources"] = resources;
     }
@@ -55,7 +60,7 @@ fn environment(ask: Ask<'_>, sidecar: &Sidecar, port: u16) -> Vec<Value> {
     let mut all = vec![value("BCS__CLUSTER", ask.cluster.to_string())];
     all.extend(sidecar.bus.environment(ask.cluster).into_iter().map(|(name, text)| value(name, text)));
     all.extend([
-        value("BCS__HEALTH_ADDRESS", format!("0.0.0.0:{port}")),
+        value("BCS__HEALTH_ADDRESS", SocketAddr::from((sidecar.listen, port)).to_string()),
         field("BCS__BESIDE__PROJECT", "metadata.namespace"),
         field("BCS__BESIDE__APP", &format!("metadata.labels['{}']", label::APP)),
         field("BCS__BESIDE__INSTANCE", "metadata.name"),

@@ -1,5 +1,7 @@
 //! Settings of the sidecar that is put into pods.
 
+use std::net::IpAddr;
+
 use bcs_schemas::{FieldError, Millis, Name, resource::app::Resources};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,6 +20,10 @@ const LONGEST_HOLD: Millis = Millis::from_secs(3600);
 pub struct Sidecar {
     /// Image of `bcs-discovery-sidecar`; required.
     pub image: String,
+    /// What is run, with its arguments, instead of the program of the image.
+    pub command: Vec<String>,
+    /// Where it listens in a pod: `::` where pods have no IPv4.
+    pub listen: IpAddr,
     /// How it reaches the bus.
     pub bus: Reach,
     /// ConfigMap in the namespace of the pod with further settings, under the key `discovery-sidecar.toml`: the registries
@@ -52,6 +58,8 @@ impl Default for Sidecar {
     fn default() -> Self {
         Self {
             image: String::new(),
+            command: Vec::new(),
+            listen: IpAddr::from([0, 0, 0, 0]),
             bus: Reach::default(),
             settings: None,
             resources: Resources { cpu: Some("10m".to_owned()), memory: Some("128Mi".to_owned()) },

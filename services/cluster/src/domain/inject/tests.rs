@@ -13,7 +13,8 @@ fn settings(full: bool) -> Sidecar {
     let image = "registry.example/bcs-discovery-sidecar:1";
     let settings = if full {
         json!({
-            "image": image, "settings": "bcs-sidecar", "hold_within": "45s",
+            "image": image, "settings": "bcs-sidecar", "hold_within": "45s", "listen": "::",
+            "command": ["bcs-discovery-sidecar"],
             "resources": { "cpu": "20m", "memory": "64Mi" },
             "bus": {
                 "url": "tls://bus.bcs-system:4222", "site": "eu1", "secret": "bcs-sidecar", "credentials": "sidecar.nk",
