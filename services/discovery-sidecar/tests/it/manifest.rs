@@ -53,7 +53,7 @@ async fn the_variables_of_a_sidecar_beside_a_workload_are_understood_and_it_answ
             "BCS__BUS__CREDENTIALS" | "BCS__BUS__CA" => {}
             name => {
                 let known = here.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
-                command.env(name, known.or(variable["value"].as_str()).expect("a value"));
+                command.env(name, known.or_else(|| variable["value"].as_str()).expect("a value"));
             }
         }
     }
