@@ -199,7 +199,7 @@ async fn a_process_whose_pod_somebody_else_deletes_runs_until_no_registry_has_it
             })
             .await?;
         let uid = first.first().context("one")?.clone();
-        let name = outside::pods(&[server.clone()])
+        let name = outside::pods(std::slice::from_ref(&server))
             .await?
             .into_iter()
             .find(|pod| pod.uid == uid)
