@@ -58,7 +58,13 @@ fn environment(ask: Ask<'_>, sidecar: &Sidecar, port: u16) -> Vec<Value> {
     let field =
         |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let mut all = vec![value("BCS__CLUSTER", ask.cluster.to_string())];
-    all.extend(sidecar.bus.environment(ask.cluster).into_iter().map(|(name, text)| value(name, text)));
+    all.extend(
+        sidecar
+            .bus
+            .environment(ask, sidecar.settings.is_some())
+            .into_iter()
+            .map(|(name, text)| value(name, text)),
+    );
     all.extend([
         value("BCS__HEALTH_ADDRESS", SocketAddr::from((sidecar.listen, port)).to_string()),
         field("BCS__BESIDE__PROJECT", "metadata.namespace"),

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Ask;
+
 /// Volume of the settings, and where it lies: where every service looks for them.
 const SETTINGS: (&str, &str) = ("bcs-sidecar-settings", "/etc/bcs");
 /// Volume of what it logs in with, and where it lies.
@@ -45,12 +47,13 @@ pub struct Reach {
     pub site: Option<Name>,
     /// Secret in the namespace of the pod with the next two.
     pub secret: Option<String>,
-    /// Key in the Secret: credentials for the bus, such as `sidecar.nk`.
+    /// Key in the Secret: credentials for the bus, such as `holder.nk`.
     pub credentials: Option<String>,
     /// Key in the Secret: certificates (PEM) of who may vouch for the bus, such as `ca.pem`.
     pub ca: Option<String>,
-    /// What its inboxes begin with; with credentials, `_INBOX_sidecar-<cluster>` when absent, as the keys have it that
-    /// `bcs bus credentials` makes.
+    /// What its inboxes begin with; `{project}` and `{cluster}` may stand in it. With credentials, when absent, as the keys have
+    /// it that `bcs bus credentials` makes: `_INBOX_sidecar-{cluster}` with `settings`, which are registries to be kept, and
+    /// `_INBOX_holder-{project}.{cluster}` without.
     pub inbox: Option<String>,
 }
 
@@ -97,6 +100,11 @@ impl Sidecar {
                 errors.push(FieldError::new("bus.secret", format!("is missing: {field} is a key in it")));
             }
         }
+        let plain = |text: &str| word(text) && text.starts_with("_INBOX") && !text.contains(['*', '>']);
+        if let Some(inbox) = self.bus.inbox.as_ref().filter(|inbox| !plain(inbox)) {
+            let problem = format!("{inbox:?}: expected _INBOX and more, without spaces and wildcards");
+            errors.push(FieldError::new("bus.inbox", problem));
+        }
         if self.hold_within < Millis::from_secs(1) || self.hold_within > LONGEST_HOLD {
             let problem = format!("{}: expected 1s to {LONGEST_HOLD}", self.hold_within);
             errors.push(FieldError::new("hold_within", problem));
@@ -123,15 +131,19 @@ impl Sidecar {
 }
 
 impl Reach {
-    /// As variables of the container.
-    pub(super) fn environment(&self, cluster: &Name) -> Vec<(&'static str, String)> {
+    /// As variables of the container; `keeps` says whether it may have registries to keep.
+    pub(super) fn environment(&self, ask: Ask<'_>, keeps: bool) -> Vec<(&'static str, String)> {
         let file = |key: &String| format!("{}/{key}", BUS.1);
-        let inbox = self.credentials.is_some().then(|| format!("_INBOX_sidecar-{cluster}"));
+        let usual = if keeps { "_INBOX_sidecar-{cluster}" } else { "_INBOX_holder-{project}.{cluster}" };
+        let usual = self.credentials.is_some().then_some(usual);
+        let inbox = self.inbox.as_deref().or(usual);
+        let named =
+            |text: &str| text.replace("{project}", ask.namespace).replace("{cluster}", ask.cluster.as_str());
         let optional = [
             ("BCS__BUS__SITE", self.site.as_ref().map(Name::to_string)),
             ("BCS__BUS__CREDENTIALS", self.credentials.as_ref().map(file)),
             ("BCS__BUS__CA", self.ca.as_ref().map(file)),
-            ("BCS__BUS__INBOX", self.inbox.clone().or(inbox)),
+            ("BCS__BUS__INBOX", inbox.map(named)),
         ];
         let optional = optional.into_iter().filter_map(|(name, text)| Some((name, text?)));
         [("BCS__BUS__URL", self.url.clone())].into_iter().chain(optional).collect()
@@ -171,6 +183,7 @@ mod tests {
             (json!({ "bus": { "secret": "" } }), "bus.secret"),
             (json!({ "bus": { "ca": "ca.pem" } }), "bus.secret"),
             (json!({ "bus": { "secret": "bus", "ca": "a/b" } }), "bus.ca"),
+            (json!({ "bus": { "inbox": "_INBOX.>" } }), "bus.inbox"),
             (json!({ "resources": { "cpu": "much" } }), "resources.cpu"),
             (json!({ "hold_within": "1ms" }), "hold_within"),
             (json!({ "hold_within": "2h" }), "hold_within"),
@@ -181,5 +194,22 @@ mod tests {
                 "{more}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn its_inboxes_are_those_of_the_key_that_is_made_for_it() {
+        let cluster = Name::new("eu-1").expect("a name");
+        let ask = Ask { cluster: &cluster, namespace: "shop", native: true };
+        let inbox = |reach: &serde_json::Value, keeps| {
+            let reach: Reach = serde_json::from_value(reach.clone()).expect("settings");
+            let all = reach.environment(ask, keeps);
+            all.into_iter().find(|(name, _)| *name == "BCS__BUS__INBOX").map(|(_, text)| text)
+        };
+        let with = json!({ "credentials": "key.nk" });
+        assert_eq!(inbox(&with, true).as_deref(), Some("_INBOX_sidecar-eu-1"));
+        assert_eq!(inbox(&with, false).as_deref(), Some("_INBOX_holder-shop.eu-1"));
+        assert_eq!(inbox(&json!({}), true), None);
+        let own = json!({ "inbox": "_INBOX.{cluster}.{project}" });
+        assert_eq!(inbox(&own, false).as_deref(), Some("_INBOX.eu-1.shop"));
     }
 }
