@@ -1,13 +1,17 @@
 //! The connection to NATS: made once per process, kept for ever, with the streams and buckets that the catalogue names.
 
+pub mod backup;
 mod login;
 mod provision;
 mod repeat;
 mod request;
 mod restore;
+mod settings;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 pub(crate) use request::{form_of, write};
+pub use settings::Deviation;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

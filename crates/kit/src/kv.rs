@@ -15,7 +15,7 @@ use async_nats::{
         self, ErrorCode,
         consumer::{DeliverPolicy, ReplayPolicy, push},
         kv::{Operation, UpdateError, UpdateErrorKind},
-        message::StreamMessage,
+        message::{Info, StreamMessage},
         stream::LastRawMessageErrorKind,
     },
 };
@@ -24,6 +24,7 @@ use bcs_schemas::{
     codec,
 };
 use futures::StreamExt;
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::bus::{self, Connections, Error};
@@ -191,20 +192,37 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
         self.list_to(filter).await.map(|(found, _)| found)
     }
 
+    /// The same, each value with the time at which the bus took it, on the bus's own clock.
+    pub async fn list_dated(&self, filter: &str) -> Result<BTreeMap<String, (T, Timestamp)>, Error> {
+        let mut found = BTreeMap::new();
+        self.each(filter, |key, value, info| {
+            let at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).unwrap_or_default();
+            found.insert(key, (value, at));
+        })
+        .await?;
+        Ok(found)
+    }
+
     /// The same, and the revision up to which the copy that answered had got, as far as that shows.
     async fn list_to(&self, filter: &str) -> Result<(BTreeMap<String, T>, u64), Error> {
-        let (mut left, mut messages) = self.follow(filter).await?;
-        let (mut found, mut revision) = (BTreeMap::new(), 0);
+        let mut found = BTreeMap::new();
+        let revision = self.each(filter, |key, value, _| drop(found.insert(key, value))).await?;
+        Ok((found, revision))
+    }
+
+    /// Tells every value under `filter`; the revision up to which the copy that answered had got, as far as that shows.
+    async fn each(&self, filter: &str, mut tell: impl FnMut(String, T, &Info<'_>)) -> Result<u64, Error> {
+        let ((mut left, mut messages), mut revision) = (self.follow(filter).await?, 0);
         while left > 0 {
             let Some(message) = messages.next().await else { break };
             let message = message.map_err(|e| self.failed("listing", e))?;
             let info = message.info().map_err(|e| self.failed("listing", e))?;
             (left, revision) = (info.pending, info.stream_sequence);
             if let Some((key, Some(value))) = self.read::<T>(&message) {
-                found.insert(key, value);
+                tell(key, value, &info);
             }
         }
-        Ok((found, revision))
+        Ok(revision)
     }
 
     /// The last value of every key under `filter` and then every change; also how many values lie there now.

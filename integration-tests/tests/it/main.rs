@@ -8,6 +8,7 @@ mod beside;
 mod chaos;
 mod cluster_silence;
 mod crash;
+mod doctor;
 mod etcd_down;
 mod history;
 mod holder;

@@ -5,11 +5,12 @@ use owo_colors::OwoColorize;
 /// A phase or a state: green when all is well, yellow when it moves, red when it does not.
 pub(crate) fn state(text: &str) -> String {
     match text {
-        "Available" | "Healthy" | "Ready" | "Confirmed" | "yes" | "running" => text.green().to_string(),
-        "Stalled" | "Failed" | "Degraded" | "no" | "down" => text.red().to_string(),
-        "Pending" | "Progressing" | "Deleting" | "Suspect" | "Starting" | "Draining" | "Cordoned" => {
-            text.yellow().to_string()
+        "Available" | "Healthy" | "Ready" | "Confirmed" | "yes" | "running" | "ok" => {
+            text.green().to_string()
         }
+        "Stalled" | "Failed" | "Degraded" | "no" | "down" | "problem" => text.red().to_string(),
+        "Pending" | "Progressing" | "Deleting" | "Suspect" | "Starting" | "Draining" | "Cordoned"
+        | "warning" | "unknown" => text.yellow().to_string(),
         _ => text.to_owned(),
     }
 }

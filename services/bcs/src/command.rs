@@ -10,6 +10,7 @@ mod delete;
 mod describe;
 mod diff;
 mod dlq;
+mod doctor;
 mod events;
 mod get;
 mod history;
@@ -78,6 +79,8 @@ pub enum Command {
     Bus(bus::Arguments),
     /// Show how services, clusters and registries do
     Status(status::Arguments),
+    /// Look at everything, and say what is not well and what to do about it
+    Doctor(doctor::Arguments),
     /// Look after the registries outside
     Registry(registry::Arguments),
     /// Manage where the bus is and what is meant when nothing is said
@@ -119,6 +122,7 @@ impl Command {
             Self::Dlq(arguments) => Box::pin(arguments.run(session)).await,
             Self::Bus(arguments) => Box::pin(arguments.run(session)).await,
             Self::Status(arguments) => Box::pin(arguments.run(session)).await,
+            Self::Doctor(arguments) => Box::pin(arguments.run(session)).await,
             Self::Registry(arguments) => Box::pin(arguments.run(session)).await,
             Self::Context(arguments) => arguments.run(session),
             Self::Kubesim(arguments) => Box::pin(arguments.run(session)).await,

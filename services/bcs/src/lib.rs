@@ -10,6 +10,7 @@ pub mod command;
 pub mod context;
 pub mod credentials;
 mod decisions;
+mod doctor;
 mod document;
 mod failure;
 mod file;

@@ -7,17 +7,14 @@ use async_nats::jetstream::{
     ErrorCode,
     context::{CreateStreamErrorKind, GetStreamErrorKind, KeyValueErrorKind},
     kv::Config as BucketConfig,
-    stream::{self, Compression, DiscardPolicy, StorageType},
+    stream,
 };
-use bcs_schemas::{
-    bucket,
-    stream::{StreamSpec, WhenFull},
-};
+use bcs_schemas::{bucket, stream::StreamSpec};
 
 use tokio::time::Instant;
 
-use super::{Bus, Error, jetstream_code};
-use crate::{kv, telemetry::chain};
+use super::{Bus, Error, jetstream_code, settings};
+use crate::telemetry::chain;
 
 /// Pause between attempts.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -52,7 +49,7 @@ impl Bus {
     }
 
     async fn stream(&self, spec: &StreamSpec) -> Result<(), Error> {
-        let wanted = self.settings(spec);
+        let wanted = settings::stream(spec, self.config.replicas);
         let doing = |what: &str| format!("{what} stream {}", spec.name);
         let found = match self.jetstream.get_stream(&spec.name).await {
             Ok(found) => found.cached_info().config.clone(),
@@ -69,62 +66,30 @@ impl Bus {
             }
             Err(e) => return Err(Error::nats(doing("opening"), e)),
         };
-        if found.storage != wanted.storage || found.retention != wanted.retention {
+        let deviations = settings::of_stream(&found, &wanted);
+        if let Some(fixed) = deviations.iter().find(|deviation| !deviation.mendable) {
             return Err(Error::Incompatible(format!(
-                "stream {} has storage {:?} and retention {:?}, expected {:?} and {:?}: move its messages to a new stream",
-                spec.name, found.storage, found.retention, wanted.storage, wanted.retention
+                "stream {} has {} {}, expected {}: move its messages to a new stream",
+                spec.name, fixed.setting, fixed.found, fixed.wanted
             )));
         }
         // A process that was started with fewer replicas must not take copies away.
         let wanted = stream::Config { num_replicas: wanted.num_replicas.max(found.num_replicas), ..wanted };
-        if differs(&found, &wanted) {
-            tracing::info!(stream = spec.name, "updating stream settings");
+        if !deviations.is_empty() {
+            tracing::info!(stream = spec.name, ?deviations, "updating stream settings");
             self.jetstream.update_stream(wanted).await.map_err(|e| self.refused(doing("updating"), e))?;
         }
         Ok(())
     }
 
-    fn settings(&self, spec: &StreamSpec) -> stream::Config {
-        let keeps_all = spec.when_full == WhenFull::RefuseNew;
-        stream::Config {
-            name: spec.name.clone(),
-            subjects: spec.subjects.clone(),
-            description: Some(spec.purpose.to_owned()),
-            max_age: spec.max_age,
-            max_bytes: spec.max_bytes,
-            max_message_size: spec.max_message_size,
-            discard: if keeps_all { DiscardPolicy::New } else { DiscardPolicy::Old },
-            storage: StorageType::File,
-            num_replicas: self.config.replicas,
-            duplicate_window: spec.duplicate_window,
-            deny_delete: keeps_all,
-            deny_purge: keeps_all,
-            allow_direct: true,
-            // Not compressed, as the first design had it: of a server that was killed (2.15.1), a block that it was about to compress
-            // could not be read any more ("s2: corrupt input"), and its copy of the stream neither served nor grew.
-            compression: Some(Compression::None),
-            ..Default::default()
-        }
-    }
-
     async fn bucket_of(&self, name: &str, purpose: &str) -> Result<(), Error> {
-        let wanted = self.config.replicas;
-        let settings = |num_replicas| BucketConfig {
-            bucket: name.to_owned(),
-            description: purpose.to_owned(),
-            history: 1,
-            storage: StorageType::File,
-            num_replicas,
-            // Lets a deletion mark have an end.
-            limit_markers: Some(kv::MARK_KEPT),
-            ..Default::default()
-        };
+        let wanted = settings::bucket(name, purpose, self.config.replicas);
         let found = match self.jetstream.get_key_value(name).await {
             Ok(found) => found.stream.cached_info().config.clone(),
             Err(e) if e.kind() == KeyValueErrorKind::GetBucket => {
                 // Not with the call that updates as well: it asks for an update first, and what is asked about a bucket that
                 // another process is just making is not always answered.
-                return match self.jetstream.create_key_value(settings(wanted)).await {
+                return match self.jetstream.create_key_value(wanted).await {
                     Ok(_) => Ok(()),
                     Err(e) => match self.jetstream.get_key_value(name).await {
                         // Another process was first.
@@ -135,10 +100,11 @@ impl Bus {
             }
             Err(e) => return Err(Error::nats(format!("opening bucket {name}"), e)),
         };
-        if found.allow_message_ttl && found.num_replicas >= wanted {
+        if settings::of_bucket(&found, &wanted).is_empty() {
             return Ok(());
         }
-        let settings = settings(wanted.max(found.num_replicas));
+        // Nor copies of a bucket.
+        let settings = BucketConfig { num_replicas: wanted.num_replicas.max(found.num_replicas), ..wanted };
         let made = self.jetstream.create_or_update_key_value(settings).await;
         made.map(drop).map_err(|e| self.refused(format!("updating bucket {name}"), e))
     }
@@ -174,17 +140,4 @@ fn no_room(spec: &StreamSpec) -> String {
 
 fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(e) if e.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND)
-}
-
-/// Whether anything that we set is another way on the server. What we leave to the server is not compared.
-fn differs(found: &stream::Config, wanted: &stream::Config) -> bool {
-    let key = |c: &stream::Config| {
-        (
-            c.subjects.clone(),
-            (c.max_age, c.max_bytes, c.max_message_size, c.duplicate_window),
-            (c.discard, c.num_replicas, c.deny_delete, c.deny_purge, c.allow_direct),
-            (c.description.clone(), c.compression == Some(Compression::S2)),
-        )
-    };
-    key(found) != key(wanted)
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end a test by panicking")]
 
+mod backup;
 mod insist;
 mod kept;
 mod kv;

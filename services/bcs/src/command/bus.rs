@@ -1,5 +1,7 @@
 //! `bcs bus`: what a bus needs before services and programs can use it.
 
+mod backup;
+
 use std::path::{Path, PathBuf};
 
 use bcs_kit::Clock;
@@ -63,6 +65,20 @@ enum Action {
         #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
         replicas: u8,
     },
+    /// Save what lies on the bus and nobody could say again, while everything runs; journals are saved after it
+    #[command(after_help = BACKUP)]
+    Backup {
+        /// An empty or new directory
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Load what was saved onto a bus without streams, before any service starts
+    #[command(after_help = RESTORE)]
+    Restore {
+        /// What `bcs bus backup` wrote
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
 }
 
 const CREDENTIALS: &str = "\
@@ -77,6 +93,18 @@ not signed with one of these keys; they read the file again by themselves.
 With --tls, certificates that are there are kept; the one for nats-server is made anew when it has less than 30 days left or is
 for other names. Do it again in time, and let nats-server read its configuration again.";
 
+const BACKUP: &str = "\
+Example:
+  bcs bus backup --context platform --out /backup/bcs/streams
+
+scripts/backup does this and saves the journals after it, which is the order that can be restored (docs/operations.md).";
+
+const RESTORE: &str = "\
+Example:
+  bcs bus restore --context platform --from /backup/bcs/streams
+
+Nothing that exists is changed: with streams there already, it ends with an error before it begins.";
+
 const APPLY: &str = "\
 Examples:
   bcs bus apply --context platform
@@ -86,6 +114,8 @@ impl Arguments {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.action {
             Action::Apply { replicas } => apply(session, replicas.into()).await,
+            Action::Backup { out } => Box::pin(backup::backup(session, &out)).await,
+            Action::Restore { from } => Box::pin(backup::restore(session, &from)).await,
             Action::Credentials { out, tenants, sidecars, holders, agents, site, anonymous, tls, hosts } => {
                 let named = tenants.into_iter().map(User::Project);
                 let named = named.chain(sidecars.into_iter().map(User::Sidecar));

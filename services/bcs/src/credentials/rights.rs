@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bcs_kit::bus::{backup, survey};
 use bcs_schemas::{Name, Service, bucket, stream, subject};
 
 use super::User;
@@ -20,6 +21,10 @@ pub struct Rights {
 pub fn rights(user: &User, site: &Name) -> Rights {
     let mut rights = Rights::default();
     rights.hears(format!("{}.>", user.inbox()));
+    if matches!(user, User::Platform | User::Operator | User::Project(_)) {
+        // People ask who they are, and what they may do.
+        rights.says(survey::WHO_AM_I);
+    }
     match user {
         User::Platform => rights.platform(site),
         User::Operator => rights.operator(),
@@ -48,12 +53,18 @@ impl Rights {
         self.says(format!("$JS.API.{}", operation.as_ref()));
     }
 
-    /// Makes streams and buckets, and begins what only it can begin.
+    /// Makes streams and buckets, saves and loads them, and begins what only it can begin.
     fn platform(&mut self, site: &Name) {
         self.looks_at_the_catalogue();
         for name in streams().chain(buckets().map(in_stream)) {
             self.api(format!("STREAM.CREATE.{name}"));
             self.api(format!("STREAM.UPDATE.{name}"));
+        }
+        for stream in backup::irreplaceable() {
+            self.api(format!("STREAM.SNAPSHOT.{stream}"));
+            self.api(format!("STREAM.RESTORE.{stream}"));
+            self.says(format!("$JS.SNAPSHOT.ACK.{stream}.>"));
+            self.says(format!("$JS.SNAPSHOT.RESTORE.{stream}.>"));
         }
         // Before a bucket is made, the server is asked what it can.
         self.api("INFO");
@@ -88,6 +99,8 @@ impl Rights {
             self.watches(bucket, ">");
             self.looks_up(bucket, ">");
         }
+        // How much the account holds.
+        self.api("INFO");
         self.api(format!("STREAM.MSG.GET.{}", stream::QUARANTINE));
         self.api(format!("STREAM.MSG.DELETE.{}", stream::QUARANTINE));
     }
