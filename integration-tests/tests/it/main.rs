@@ -2,6 +2,7 @@
 
 mod apart;
 mod api_faults;
+mod backup;
 mod bad_input;
 mod bad_kubeconfig;
 mod beside;
@@ -12,9 +13,11 @@ mod doctor;
 mod etcd_down;
 mod history;
 mod holder;
+mod monitoring;
 mod nats_cluster;
 mod nats_killed;
 mod network_cut;
+mod operations;
 mod other_language;
 mod plans;
 mod postgres_killed;

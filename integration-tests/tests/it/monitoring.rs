@@ -1,0 +1,119 @@
+//! `k8s/monitoring`: every metric that an alert or a panel names is exported by a running platform, Prometheus understands each
+//! expression, and every command that an alert advises exists.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use bcs_integration_tests::harness::{Failed, Lab, NotYet, Options, Ready, Up, find, wait_until};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{
+    operations::commands_exist,
+    world::{LONG, app, apply},
+};
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/monitoring");
+
+fn read(name: &str) -> Result<String> {
+    let path = Path::new(FOLDER).join(name);
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// Every name of a metric of ours in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("bcs_")).map(str::to_owned).collect()
+}
+
+/// The names of all series, as Prometheus stores them; of those without any yet, too.
+fn exported(scrape: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for line in scrape.lines() {
+        match line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            Some((name, "counter")) => drop(names.insert(format!("{name}_total"))),
+            Some((name, "histogram")) => {
+                names.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+            }
+            Some((name, _)) => drop(names.insert(name.to_owned())),
+            None => (),
+        }
+    }
+    names
+}
+
+/// The expressions of all panels.
+fn panels(dashboard: &Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().into_iter().flatten();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets.filter_map(|target| target["expr"].as_str()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_metric_that_an_alert_or_a_panel_names_is_exported() -> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let up = Up::start(lab, Options::default()).await?;
+        apply(&up, &app("shop", &["sim-a", "sim-b"], 2, "v1", Value::Null), &["--wait"]).await?;
+        let dashboard: Value = serde_json::from_str(&read("dashboard.json")?)?;
+        let expressions = panels(&dashboard);
+        ensure!(expressions.len() > 20, "the dashboard has {} expressions", expressions.len());
+        let rules = read("rules.yaml")?;
+        let wanted = named(&format!("{rules}{}", expressions.join("\n")));
+        ensure!(wanted.len() > 20, "{wanted:?}");
+        let url = format!("{}/metrics", up.health());
+        wait_until(LONG, "every metric is exported", async || match reqwest::get(&url).await {
+            Ok(answer) => {
+                let exported = exported(&answer.text().await.unwrap_or_default());
+                let missing: Vec<_> = wanted.difference(&exported).collect();
+                if missing.is_empty() { Ready(()) } else { NotYet(format!("not exported: {missing:?}")) }
+            }
+            Err(error) => NotYet(error.to_string()),
+        })
+        .await?;
+        let advised: Vec<&str> =
+            rules.lines().filter(|line| line.trim_start().starts_with("description:")).collect();
+        let alerts = rules.lines().filter(|line| line.trim_start().starts_with("- alert:")).count();
+        ensure!(advised.len() == alerts && alerts > 10, "each of {alerts} alerts says what to do");
+        ensure!(advised.iter().all(|line| line.contains("`bcs ")), "each names a command: {advised:#?}");
+        commands_exist(&up.cli(), &advised.join("\n")).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn prometheus_understands_the_rules_and_the_panels_and_alerts_fire_when_they_should()
+-> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let promtool = find("promtool", "PROMTOOL_BIN", "install Debian's prometheus")?;
+        let dashboard: Value = serde_json::from_str(&read("dashboard.json")?)?;
+        let rule = |expr: String| json!({ "record": "bcs:panel", "expr": expr });
+        let rules: Vec<Value> = panels(&dashboard).into_iter().map(rule).collect();
+        // Each rule of a group has to be another one.
+        let groups: Vec<Value> = rules
+            .into_iter()
+            .enumerate()
+            .map(|(number, rule)| json!({ "name": number.to_string(), "rules": [rule] }))
+            .collect();
+        let file = lab.path().join("panels.json");
+        std::fs::write(&file, json!({ "groups": groups }).to_string())?;
+        for arguments in [
+            ["check", "rules", "rules.yaml"],
+            ["test", "rules", "alerts.test.yaml"],
+            ["check", "rules", file.to_str().context("a path of characters")?],
+        ] {
+            run(&promtool, &arguments).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn run(promtool: &PathBuf, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(promtool).args(arguments).current_dir(FOLDER).output().await?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    ensure!(output.status.success(), "promtool {arguments:?}: {}", said.concat());
+    Ok(())
+}
