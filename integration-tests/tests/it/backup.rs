@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
+    doctor::until_well,
     ledger,
     raw::{Sender, subject},
     world::{app, apply, settled, until_view},
@@ -93,7 +94,7 @@ async fn what_was_backed_up_comes_back_with_its_history_and_commands_go_on() -> 
         let events = ledger::balanced(&up.client().await?, &[first, second]).await?;
         let journal = format!("sqlite:{}", up.journal("deploy").display());
         ledger::is_the_journal(&journal, "events", &events).await?;
-        up.cli().ok(&["doctor"]).await.map(drop)
+        until_well(&up.cli(), &[]).await.map(drop)
     })
     .await
 }

@@ -42,7 +42,7 @@ fn unwell(found: &[Found]) -> Vec<String> {
 }
 
 /// Waits until all is well; how long the look took.
-async fn until_well(cli: &Cli, more: &[&str]) -> Result<Duration> {
+pub(crate) async fn until_well(cli: &Cli, more: &[&str]) -> Result<Duration> {
     wait_until(LONG, "the doctor finds nothing", async || match look(cli, more).await {
         Ok((found, 0, took)) if unwell(&found).is_empty() => Ready(took),
         Ok((found, code, _)) => NotYet(format!("exit code {code}: {:#?}", unwell(&found))),

@@ -12,27 +12,23 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")
 fn commands(text: &str) -> Vec<Vec<String>> {
     let fences = text.split("```").skip(1).step_by(2).flat_map(str::lines);
     let spans = text.split('`').skip(1).step_by(2);
-    let word = |word: &str| {
-        if word == "NUMBER" || word.starts_with('#') {
-            "1".to_owned()
-        } else {
-            word.replace("{{", "").replace("}}", "")
-        }
-    };
     let clean = |line: &str| {
         let line = line.trim().strip_prefix("bcs ")?;
-        let line = line.split(" #").next().unwrap_or(line).replace("{{ $labels.", "x-").replace(" }}", "");
-        let line = line
-            .split(['|', '>', ';'])
-            .next()
-            .unwrap_or_default()
-            .split(" && ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        Some(line.split_whitespace().map(word).collect())
+        let line = line.split(" #").next()?.replace("{{ $labels.", "x-").replace(" }}", "");
+        let line = line.split(['|', '>', ';', '&']).next()?;
+        Some(line.split_whitespace().map(something).collect())
     };
     fences.chain(spans).filter_map(clean).collect()
+}
+
+/// For a word in capitals, such as NAME, something that may stand there.
+fn something(word: &str) -> String {
+    match word {
+        "NUMBER" => "1".to_owned(),
+        "ID" => uuid::Uuid::nil().to_string(),
+        name if name.chars().all(|c| c.is_ascii_uppercase()) => name.to_lowercase(),
+        _ => word.to_owned(),
+    }
 }
 
 /// Each command exists, and takes the options that it is given.
