@@ -1,6 +1,8 @@
 //! `/healthz` (the process lives), `/readyz` (it can do its work, or what it lacks), `/metrics` (OpenMetrics), and what a service
 //! can be asked beside these.
 
+mod ask;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -17,6 +19,8 @@ use axum::{
 use futures::future::BoxFuture;
 use prometheus_client::{encoding::text, registry::Registry};
 use tokio::net::TcpListener;
+
+pub use ask::{Unready, ready as ask_ready};
 
 use crate::Tasks;
 
@@ -37,7 +41,7 @@ struct Inner {
 
 /// The address could not be taken.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: is it in use? choose another with health.address")]
+#[error("cannot listen on {address}: is it in use? choose another with health_address")]
 pub struct Error {
     address: SocketAddr,
     #[source]

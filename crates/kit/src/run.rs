@@ -20,7 +20,7 @@ use crate::{
     Bus, Clock, Tasks,
     bus::BusConfig,
     config,
-    health::Health,
+    health::{self, Health},
     telemetry,
     telemetry::{TelemetryConfig, chain},
 };
@@ -111,6 +111,9 @@ struct Arguments {
     /// Print the JSON Schema of the settings and exit
     #[arg(long)]
     print_config_schema: bool,
+    /// Ask the one that runs with these settings on this machine whether it is ready, and exit: 0 if it is
+    #[arg(long)]
+    ready: bool,
 }
 
 /// Runs a service as a process of its own until SIGINT or SIGTERM, or until one of its tasks panics. `process` finds
@@ -131,6 +134,12 @@ where
         Err(error) => return complain(&error, MISCONFIGURED),
     };
     let common = process(&config);
+    if arguments.ready {
+        return match health::ask_ready(common.health_address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(unready) => complain(&unready, 1),
+        };
+    }
     let guard = match telemetry::init(&common.telemetry, service) {
         Ok(guard) => guard,
         Err(error) => return complain(&error, MISCONFIGURED),

@@ -1,6 +1,11 @@
 //! How a simulator is set up.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use crate::PodNetwork;
 
@@ -10,9 +15,15 @@ pub struct Config {
     /// The name of the cluster: context of the kubeconfig, prefix of the node names, part of what pods answer.
     pub name: String,
     pub nodes: usize,
-    /// The port on 127.0.0.1; 0 takes any free one.
+    /// The address that the API listens on; 127.0.0.1 by default, since whoever reaches it may ask.
+    pub listen: IpAddr,
+    /// By which names or addresses others reach the API, beside this machine: the certificate is for these too.
+    pub hosts: Vec<String>,
+    /// The port; 0 takes any free one.
     pub port: u16,
-    /// Where the addresses of pods come from; by default a /16 chosen from the name and the process id.
+    /// Where the addresses of pods come from; by default a /16 of 127.0.0.0/8, chosen from the name and the process id. A
+    /// network elsewhere has to be of this machine already: `ip route add local 10.7.1.0/24 dev eth0` lets Linux answer for
+    /// all of it, to its neighbours too.
     pub pod_network: Option<PodNetwork>,
     /// Where the cluster is kept; without it, it is gone with the process.
     pub data_dir: Option<PathBuf>,
@@ -49,6 +60,8 @@ impl Default for Config {
         Self {
             name: "kubesim".to_owned(),
             nodes: 3,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            hosts: Vec::new(),
             port: 0,
             pod_network: None,
             data_dir: None,

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -41,8 +41,12 @@ use crate::{
 /// Why a simulator did not start, or its kubeconfig was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no listener on port {port}")]
-    Listen { port: u16, source: io::Error },
+    #[error("cannot listen on {address}: is it in use? choose another port, or 0 for a free one")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "pods cannot listen in {network}: expected a network of this machine, as `ip route add local {network} dev eth0` makes it"
+    )]
+    Network { network: PodNetwork, source: io::Error },
     #[error("the data directory {path} cannot be used")]
     Data { path: PathBuf, source: io::Error },
     #[error("the kubeconfig {path} cannot be written")]
@@ -79,12 +83,19 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     let wrong = |source| Error::Data { path: dir.clone().unwrap_or_default(), source };
     let loaded = dir.as_deref().map(persist::load).transpose().map_err(wrong)?;
     let identity = loaded.as_ref().map(|l| &l.identity);
-    let listener = listen(config.port, identity.map_or(0, |i| i.port))?;
-    let address = listener.local_addr().map_err(|source| Error::Listen { port: config.port, source })?;
+    let wanted = SocketAddr::from((config.listen, config.port));
+    let listener = listen(wanted, identity.map_or(0, |i| i.port))?;
+    let bound = listener.local_addr().map_err(|source| Error::Listen { address: wanted, source })?;
+    // Who listens everywhere is found on this machine, too.
+    let here = if config.listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { config.listen };
+    let address = SocketAddr::from((here, bound.port()));
     let kept = identity.filter(|i| !i.token.is_empty()).map(|i| i.token.clone());
     let token = config.token.clone().or(kept).unwrap_or_else(clock::secret);
     let kept = identity.and_then(|i| i.network.parse().ok());
     let network = config.pod_network.or(kept).unwrap_or_else(|| PodNetwork::pick(&config.name));
+    if config.http {
+        network.try_listening().map_err(|source| Error::Network { network, source })?;
+    }
 
     let kept = identity.and_then(|i| i.authority.clone());
     let authority = match kept {
@@ -134,7 +145,7 @@ pub async fn start(config: Config) -> Result<Kubesim, Error> {
     let lines = api.faults.lines();
     match &authority {
         Some(authority) => {
-            let door = Door::new(listener, authority, &tasks).map_err(untrusted)?;
+            let door = Door::new(listener, authority, &config.hosts, &tasks).map_err(untrusted)?;
             serve(&tasks, Cuttable::new(door, lines, |subject| subject), service);
         }
         None => serve(&tasks, Cuttable::new(listener, lines, |_| None), service),
@@ -162,19 +173,19 @@ fn serve<L: Listener>(
 }
 
 /// The wanted port, or the last one if it is free, or any.
-fn listen(wanted: u16, last: u16) -> Result<tokio::net::TcpListener, Error> {
-    let bind = |port: u16| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+fn listen(wanted: SocketAddr, last: u16) -> Result<tokio::net::TcpListener, Error> {
+    let bind = |address: SocketAddr| {
+        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     };
-    if wanted == 0
+    if wanted.port() == 0
         && last != 0
-        && let Ok(listener) = bind(last)
+        && let Ok(listener) = bind(SocketAddr::from((wanted.ip(), last)))
     {
         return Ok(listener);
     }
-    bind(wanted).map_err(|source| Error::Listen { port: wanted, source })
+    bind(wanted).map_err(|source| Error::Listen { address: wanted, source })
 }
 
 /// What every cluster has from its first moment.
@@ -300,16 +311,25 @@ impl Kubesim {
         self.network
     }
 
-    /// The text of a kubeconfig (YAML) with one context that may do everything.
+    /// The text of a kubeconfig (YAML) with one context that may do everything, for this machine.
     pub fn kubeconfig(&self) -> String {
+        self.kubeconfig_to(&self.address.to_string())
+    }
+
+    /// The same for those who reach the API by one of `Config::hosts`.
+    pub fn kubeconfig_for(&self, host: &str) -> String {
+        self.kubeconfig_to(&format!("{host}:{}", self.address.port()))
+    }
+
+    fn kubeconfig_to(&self, place: &str) -> String {
         let (name, token) = (&self.name, self.api.tokens.admin());
         let cluster = match &self.authority {
             Some(authority) => {
                 let trusted = STANDARD.encode(&authority.certificate);
-                format!("server: https://{}\n    certificate-authority-data: {trusted}", self.address)
+                format!("server: https://{place}\n    certificate-authority-data: {trusted}")
             }
             // kubectl sends no token over plain HTTP, but it does send the user part of the address.
-            None => format!("server: http://kubesim:{token}@{}", self.address),
+            None => format!("server: http://kubesim:{token}@{place}"),
         };
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: {name:?}\nclusters:\n- name: {name:?}\n  cluster:\n    \
@@ -330,14 +350,22 @@ impl Kubesim {
 
     /// Writes the kubeconfig so that only its owner can read it: it contains the token.
     pub fn write_kubeconfig(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        Self::write_secret(path.as_ref(), &self.kubeconfig())
+    }
+
+    /// The same for those who reach the API by one of `Config::hosts`.
+    pub fn write_kubeconfig_for(&self, host: &str, path: impl AsRef<Path>) -> Result<(), Error> {
+        Self::write_secret(path.as_ref(), &self.kubeconfig_for(host))
+    }
+
+    fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
         use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
-        let path = path.as_ref();
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         options
             .open(path)
-            .and_then(|mut file| file.write_all(self.kubeconfig().as_bytes()))
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|source| Error::Kubeconfig { path: path.to_owned(), source })
     }
 

@@ -106,9 +106,11 @@ impl Authority {
         self.sign(&params)
     }
 
-    fn config(&self) -> Result<ServerConfig, Error> {
+    /// For a server that is reached by the usual names and by `hosts`.
+    fn config(&self, hosts: &[String]) -> Result<ServerConfig, Error> {
         let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-        let mut params = CertificateParams::new(names.map(str::to_owned))?;
+        let names = names.map(str::to_owned).into_iter().chain(hosts.iter().cloned());
+        let mut params = CertificateParams::new(names.collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let server = self.sign(&params)?;
@@ -141,8 +143,13 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(listener: TcpListener, authority: &Authority, tasks: &Tasks) -> Result<Self, Error> {
-        let acceptor = TlsAcceptor::from(Arc::new(authority.config()?));
+    pub(crate) fn new(
+        listener: TcpListener,
+        authority: &Authority,
+        hosts: &[String],
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        let acceptor = TlsAcceptor::from(Arc::new(authority.config(hosts)?));
         let (sender, open) = mpsc::channel(64);
         let greeters = tasks.clone();
         tasks.spawn(async move {

@@ -291,7 +291,18 @@ async fn pool(url: &str, dialect: Dialect, service: Service, connections: u32) -
                 Ok(())
             })
         });
-    options.connect(url).await.map_err(|source| Error::Database { what: "opening the journal", source })
+    let failed = |source| Error::Database { what: "opening the journal", source };
+    match options.connect(url).await {
+        // A pool tries again for as long as it may, and does not tell what was in the way.
+        Err(late @ sqlx::Error::PoolTimedOut) => Err(failed(reason(url).await.unwrap_or(late))),
+        opened => opened.map_err(failed),
+    }
+}
+
+/// Why no connection can be made, if that is so.
+async fn reason(url: &str) -> Option<sqlx::Error> {
+    let attempt = AnyConnection::connect(url);
+    tokio::time::timeout(Duration::from_secs(2), attempt).await.ok()?.err()
 }
 
 /// A connection whose transaction failed is not used again. SQLite ends some by itself (a full disk), the driver counts

@@ -1,8 +1,12 @@
-//! Addresses for pods: every pod has one of its own in the loopback network of its cluster.
+//! Addresses for pods: every pod has one of its own in the network of its cluster, which is one of loopback unless told otherwise.
 
-use std::{collections::HashSet, net::Ipv4Addr};
+use std::{
+    collections::HashSet,
+    io,
+    net::{Ipv4Addr, TcpListener},
+};
 
-/// A block of IPv4 addresses below 127.0.0.0/8.
+/// A block of IPv4 addresses that are nobody's on the internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PodNetwork {
     base: u32,
@@ -10,7 +14,9 @@ pub struct PodNetwork {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a network such as 127.20.0.0/16 inside 127.0.0.0/8")]
+#[error(
+    "{0:?} is not a network such as 127.20.0.0/16 inside 127.0.0.0/8, or 10.7.1.0/24 inside a private one (/9 to /28)"
+)]
 pub struct ParseError(String);
 
 impl std::str::FromStr for PodNetwork {
@@ -21,11 +27,17 @@ impl std::str::FromStr for PodNetwork {
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
         let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        if !address.is_loopback() || !(9..=28).contains(&prefix) {
+        if !(9..=28).contains(&prefix) {
             return Err(wrong());
         }
-        let mask = u32::MAX << (32 - prefix);
-        Ok(Self { base: u32::from(address) & mask, prefix })
+        let base = u32::from(address) & (u32::MAX << (32 - prefix));
+        let ends = [base, base + ((1 << (32 - prefix)) - 1)].map(Ipv4Addr::from);
+        let inside = |own: fn(&Ipv4Addr) -> bool| ends.iter().all(own);
+        if inside(Ipv4Addr::is_loopback) || inside(Ipv4Addr::is_private) {
+            Ok(Self { base, prefix })
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -42,6 +54,11 @@ impl PodNetwork {
         let hash = seed.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
         let second = 20 + hash % 231;
         Self { base: (127 << 24) | (second << 16), prefix: 16 }
+    }
+
+    /// Whether pods can listen there: all of it is of this machine, or nothing is.
+    pub(crate) fn try_listening(self) -> io::Result<()> {
+        TcpListener::bind((Ipv4Addr::from(self.base + 1), 0)).map(drop)
     }
 
     pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
@@ -116,10 +133,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_outside_loopback_are_refused() {
-        assert_eq!("127.30.9.9/16".parse::<PodNetwork>().expect("network").to_string(), "127.30.0.0/16");
-        for text in ["10.0.0.0/16", "127.0.0.0/8", "127.0.0.0", "x/16"] {
-            assert!(text.parse::<PodNetwork>().is_err(), "{text}");
+    fn networks_that_may_be_of_others_are_refused() {
+        for (text, network) in [
+            ("127.30.9.9/16", "127.30.0.0/16"),
+            ("10.7.1.0/24", "10.7.1.0/24"),
+            ("172.31.255.0/24", "172.31.255.0/24"),
+            ("192.168.7.16/28", "192.168.7.16/28"),
+        ] {
+            assert_eq!(text.parse::<PodNetwork>().expect(text).to_string(), network);
+        }
+        for text in
+            ["8.8.8.0/24", "172.0.0.0/9", "192.168.0.0/9", "127.0.0.0/8", "127.0.0.0", "10.7.1.0/32", "x/16"]
+        {
+            let error = text.parse::<PodNetwork>().expect_err(text).to_string();
+            assert!(error.contains(text) && error.contains("such as"), "{error}");
         }
     }
 
