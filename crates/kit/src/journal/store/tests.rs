@@ -263,3 +263,13 @@ proptest::proptest! {
         proptest::prop_assert_eq!(again, all);
     }
 }
+
+/// With time that passes as soon as everybody waits: a pool tries again for ten seconds.
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_not_there_is_said_with_what_is_in_the_way() {
+    let error = Journal::open("postgres://nobody@127.0.0.1:1/none", Service::Deploy)
+        .await
+        .expect_err("nobody listens");
+    let words = crate::telemetry::chain(&error);
+    assert!(words.starts_with("opening the journal failed") && words.contains("refused"), "{words}");
+}
