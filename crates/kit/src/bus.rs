@@ -3,6 +3,7 @@
 pub mod backup;
 mod login;
 mod provision;
+mod refusal;
 mod repeat;
 mod request;
 mod restore;
@@ -82,6 +83,7 @@ pub struct Bus {
     config: Arc<BusConfig>,
     identity: Option<Identity>,
     signers: Option<Arc<Signers>>,
+    refusals: refusal::Refusals,
     name: Arc<str>,
 }
 
@@ -129,6 +131,16 @@ pub enum Error {
         #[source]
         source: async_nats::ConnectError,
     },
+    /// The key that we log in with has no right to it.
+    #[error(
+        "{what}: the bus refuses it to this key ({said}): expected in bus.credentials the key of this service, and in bus.inbox its inbox"
+    )]
+    Forbidden {
+        /// What we tried.
+        what: String,
+        /// What the server says.
+        said: String,
+    },
     /// A stream or bucket has settings that cannot be changed to what the catalogue says.
     #[error("{0}")]
     Incompatible(String),
@@ -172,6 +184,8 @@ impl Bus {
     /// Connects as `name`, now or not at all; once connected, reconnects for ever.
     pub async fn connect(config: &BusConfig, name: &str) -> Result<Self, Error> {
         let (made, connections) = watch::channel(0);
+        let refusals = refusal::Refusals::default();
+        let refused = refusals.clone();
         let inbox = config.inbox.clone().unwrap_or_else(|| format!("_INBOX_{name}"));
         let options = ConnectOptions::new()
             .name(format!("bcs-{name}"))
@@ -187,6 +201,9 @@ impl Bus {
             .event_callback(move |event| {
                 if matches!(event, Event::Connected) {
                     made.send_modify(|connections| *connections += 1);
+                }
+                if let Event::ServerError(said) = &event {
+                    refused.hear(said);
                 }
                 async move { report(&event) }
             });
@@ -208,7 +225,7 @@ impl Bus {
         // Further connections of the same process use the same inboxes: that is what a bus lets it hear.
         let config = Arc::new(BusConfig { inbox: Some(inbox), ..config.clone() });
         let name = name.into();
-        Ok(Self { client, jetstream, connections, config, identity, signers, name })
+        Ok(Self { client, jetstream, connections, config, identity, signers, refusals, name })
     }
 
     /// A connection of its own for messages that anybody may send. The client drops the connection, or ends altogether,

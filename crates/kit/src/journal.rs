@@ -85,7 +85,7 @@ pub enum Error {
         known: i64,
     },
     /// The URL names no database that we know.
-    #[error("{0:?} names no journal: expected sqlite:<path> or postgres://…")]
+    #[error("journal_url: {0:?} names no journal: expected sqlite:<path> or postgres://…")]
     Url(String),
     /// A row cannot be understood.
     #[error("journal row {seq} is damaged: {problem}")]

@@ -43,7 +43,7 @@ impl Bus {
                     );
                     tokio::time::sleep(AGAIN).await;
                 }
-                ended => return ended,
+                ended => return ended.map_err(|error| self.explained(error)),
             }
         }
     }
