@@ -46,6 +46,6 @@ mod tests {
         assert_eq!(refusals.last(), None);
         let said = "Permissions Violation for Subscription to \"_INBOX_deploy.x\"";
         refusals.hear(&ServerError::Other(said.to_owned()));
-        assert!(refusals.clone().last().is_some_and(|last| last.contains(said)));
+        assert!(refusals.last().is_some_and(|last| last.contains(said)));
     }
 }
