@@ -1,7 +1,7 @@
 //! `docs/operations.md` is true: its example runs, and every other command in it exists with its options.
 
 use anyhow::{Context, Result, ensure};
-use bcs_integration_tests::harness::{Cli, Failed, Lab, Options, Up};
+use bcs_integration_tests::harness::{Cli, Failed, LONG, Lab, NotYet, Options, Up, wait_until};
 use tokio::process::Command;
 
 use crate::other_language::{SHOP, example_of, path_with_bcs};
@@ -47,6 +47,12 @@ async fn the_page_about_operations_is_true() -> Result<(), Failed> {
     Lab::run(async |lab| {
         let up = Up::start(lab, Options::default()).await?;
         up.cli().ok(&["apply", "-f", SHOP, "--wait"]).await?;
+        // Instances can be there before a cluster has been called healthy.
+        wait_until(LONG, "all is well", async || match up.cli().run(&["doctor", "-q"]).await {
+            Ok(ended) => ended.expect(0).map(drop).into(),
+            Err(error) => NotYet(error.to_string()),
+        })
+        .await?;
         let mut command = Command::new("bash");
         command
             .arg("-c")

@@ -24,7 +24,8 @@ async fn a_stream_that_is_saved_and_loaded_is_the_same_and_its_readers_go_on_whe
         ..Default::default()
     };
     let reader = stream.create_consumer(config).await.expect("reads");
-    let mut messages = reader.messages().await.expect("reads").take(7);
+    // No more than these: whatever else it had been handed would be unsettled.
+    let mut messages = reader.fetch().max_messages(7).messages().await.expect("reads");
     while let Some(message) = messages.next().await {
         message.expect("comes").double_ack().await.expect("is settled");
     }
