@@ -175,9 +175,11 @@ async fn gather(registry: &dyn Registry, instances: &[Instance], begin: Instant)
         let apps: Vec<App> = apps.into_iter().collect();
         for some in apps.chunks(ASKED) {
             let some: BTreeSet<App> = some.iter().copied().collect();
-            let count = instances.iter().filter(|one| some.contains(&one.app)).count();
+            // A registry that is read as a whole tells more than was asked for.
+            let due: BTreeSet<u32> =
+                instances.iter().filter(|one| some.contains(&one.app)).map(|one| one.number).collect();
             let mut seen = registry.look(&some).await?;
-            while seen.len() < count {
+            while !due.is_subset(&seen) {
                 sleep(REST).await;
                 seen = registry.look(&some).await?;
             }
