@@ -40,8 +40,12 @@ impl Observation for Endpoint {
         &mut self.observed_at
     }
 
-    /// A drain is for good: news that was on its way when the mark was set must not put the instance back.
-    fn following(self, before: &Self) -> Self {
+    /// A drain is for good: news that was on its way when the mark was set must not put the instance back. An instance that
+    /// outlives its node stays in its zone.
+    fn following(mut self, before: &Self) -> Self {
+        if (&self.uid, &self.node) == (&before.uid, &before.node) {
+            self.zone = self.zone.or_else(|| before.zone.clone());
+        }
         let leaving = before.uid == self.uid && before.phase == EndpointPhase::Draining;
         if leaving && matches!(self.phase, EndpointPhase::Starting | EndpointPhase::Ready) {
             let (phase, reason, since) = (before.phase, before.reason.clone(), before.since);

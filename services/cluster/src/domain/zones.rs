@@ -14,7 +14,7 @@ impl Zones {
         Self(nodes.filter_map(|node| Some((node.name.clone(), node.zone.clone()?))).collect())
     }
 
-    /// Learns where a node is; whether that is news. A node that went away is remembered: its instances outlive it for a while.
+    /// Learns where a node is; whether that is news.
     pub fn learn(&mut self, node: &Node) -> bool {
         let known = match &node.zone {
             Some(zone) => self.0.insert(node.name.clone(), zone.clone()),
@@ -71,6 +71,22 @@ mod tests {
         assert_eq!(written, [("web-2".to_owned(), b.clone()), ("web-3".to_owned(), b)]);
         assert_eq!(placed(&mut mirror, &zones, "n2"), [], "it is written once");
         assert!(zones.learn(&node("n2", None)) && placed(&mut mirror, &zones, "n2").len() == 2);
+    }
+
+    #[test]
+    fn an_instance_stays_where_it_was_when_its_node_is_gone() {
+        let mut mirror = Mirror::new(BTreeMap::new());
+        let known = Zones::of([node("n1", Some("a"))].iter());
+        mirror.seen(known.place(endpoint("web-1", Some("n1"))));
+        // Nobody knows the node any more.
+        let forgotten = Zones::default();
+        let starting =
+            Endpoint { reason: Some("its node is lost".to_owned()), ..endpoint("web-1", Some("n1")) };
+        let seen = mirror.seen(forgotten.place(starting)).expect("is news");
+        assert_eq!(seen.zone.as_deref(), Some("a"));
+        // Another one of its name, elsewhere.
+        let next = Endpoint { uid: "next".to_owned(), ..endpoint("web-1", Some("n9")) };
+        assert_eq!(mirror.seen(forgotten.place(next)).expect("is news").zone, None);
     }
 
     #[test]

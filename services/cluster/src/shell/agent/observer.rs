@@ -183,10 +183,16 @@ impl Observer {
             }
             News::Gone(Kind::Endpoints, key) => self.endpoints.gone(key),
             News::Gone(Kind::Workloads, key) => self.workloads.gone(key),
-            News::Gone(Kind::Nodes, key) => self.nodes.gone(key),
+            News::Gone(Kind::Nodes, key) => {
+                self.nodes.gone(key);
+                self.zones = Zones::of(self.nodes.mirror.values());
+            }
             News::ListEnded(Kind::Endpoints) => self.endpoints.list_ended(),
             News::ListEnded(Kind::Workloads) => self.workloads.list_ended(),
-            News::ListEnded(Kind::Nodes) => self.nodes.list_ended(),
+            News::ListEnded(Kind::Nodes) => {
+                self.nodes.list_ended();
+                self.zones = Zones::of(self.nodes.mirror.values());
+            }
             News::Failed(kind, reason) => {
                 self.eyesight.failed(kind, reason.clone(), self.clock.now());
                 self.sink.doubt.notify_one();
