@@ -1,6 +1,6 @@
 //! A sidecar that begins with a registry that holds nothing, though there are many instances; and one that begins where
-//! everything is as it should be. The floor lists what the registry holds and puts what is missing, in requests as large as
-//! suit it, with nothing to read beforehand and nobody to tell afterwards.
+//! everything is as it should be. The floor reads the bus, lists what the registry holds and puts what is missing, in requests
+//! as large as suit it, with nobody to tell afterwards.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -24,6 +24,8 @@ const SMALL: u32 = 10_000;
 const LARGE: u32 = 100_000;
 /// Longer than any of it takes.
 const LONGEST: Duration = Duration::from_secs(900);
+/// Memory is looked at when everything was quiet for so long: allocators give back within ten seconds what they do not need.
+const SETTLED: Duration = Duration::from_secs(12);
 /// Applications that the outside client asks for at a time, and how long it rests then.
 const ASKED: usize = 50;
 const REST: Duration = Duration::from_millis(10);
@@ -77,7 +79,7 @@ async fn measure(lab: &Lab, kind: Kind, size: u32, rounds: usize) -> Result<Vec<
         let registry = kind.start(lab, &site.cluster, apps).await?;
         let turn = Box::pin(product(lab, &site, &registry, &ours)).await?;
         let registry = kind.start(lab, &site.cluster, apps).await?;
-        let (cold, list) = by_hand_turn(&*registry, &by_hand).await?;
+        let (cold, list) = by_hand_turn(&site, &*registry, &by_hand).await?;
         for (side, took) in sides.iter_mut().zip([turn.cold, cold, turn.again, list, turn.confirmed]) {
             side.add(&[took])?;
         }
@@ -108,9 +110,14 @@ async fn nothing(lab: &Lab, kind: Kind, name: &str, size: u32) -> Result<f64> {
     let registry = kind.start(lab, &site.cluster, 1).await?;
     let sidecar = site.sidecar(lab, &*registry)?;
     ready(&sidecar).await?;
-    let memory = Watched::new("sidecar", sidecar.pid()?).resident()?;
+    let memory = settled(&sidecar).await?;
     sidecar.stop().await?;
     Ok(memory)
+}
+
+async fn settled(sidecar: &Sidecar) -> Result<f64> {
+    sleep(SETTLED).await;
+    Watched::new("sidecar", sidecar.pid()?).resident()
 }
 
 async fn product(
@@ -126,7 +133,7 @@ async fn product(
     let all = site.confirmed.wait(instances, RegistrationState::Confirmed, LONGEST).await;
     let confirmed = all.iter().flatten().max().context("nothing was confirmed")?.duration_since(begin);
     ensure!(all.iter().all(Option::is_some), "not everything was confirmed");
-    let memory = Watched::new("sidecar", sidecar.pid()?).resident()?;
+    let memory = settled(&sidecar).await?;
     sidecar.stop().await?;
     let begin = Instant::now();
     let sidecar = site.sidecar(lab, &**registry)?;
@@ -145,13 +152,19 @@ async fn product(
 }
 
 /// How long listing and putting takes by hand until all is visible, and how long listing alone when it is.
-async fn by_hand_turn(registry: &dyn Registry, instances: &[Instance]) -> Result<(Duration, Duration)> {
+async fn by_hand_turn(
+    site: &Site,
+    registry: &dyn Registry,
+    instances: &[Instance],
+) -> Result<(Duration, Duration)> {
     let apps: BTreeSet<App> = instances.iter().map(|one| one.app).collect();
     let begin = Instant::now();
+    ensure!(site.read_by_hand().await? == instances.len(), "the bus does not tell all endpoints");
     ensure!(registry.look(&apps).await?.is_empty(), "it is not empty");
     write_all(registry, instances).await?;
     let cold = gather(registry, instances, begin).await?;
     let begin = Instant::now();
+    ensure!(site.read_by_hand().await? == instances.len(), "the bus does not tell all endpoints");
     ensure!(registry.look(&apps).await?.len() == instances.len(), "something is missing");
     Ok((cold, begin.elapsed()))
 }

@@ -1,5 +1,6 @@
 //! A cluster as its registry sees it: a bus, what the cluster's agent would write there, and the sidecar as a process.
 
+mod by_hand;
 mod confirmed;
 mod sidecar;
 

@@ -96,3 +96,10 @@ pub enum Failure {
     #[error("a newer sidecar with epoch {0} keeps this registry")]
     Fenced(u64),
 }
+
+impl Failure {
+    /// Whether nothing that is known of the registry can be believed any more; else it was the batch.
+    pub const fn is_of_the_registry(&self) -> bool {
+        !matches!(self, Self::Rejected(_))
+    }
+}

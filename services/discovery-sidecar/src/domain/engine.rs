@@ -43,7 +43,7 @@ pub struct Settings {
     pub deregistration_delay: Duration,
     /// When removals by absence are held.
     pub guard: guard::Limits,
-    /// Changes that the registry takes in one call.
+    /// Changes that the registry takes in calls that are made together.
     pub batch: usize,
     /// Whether a reading of the registry says everything that it holds.
     pub lists: bool,

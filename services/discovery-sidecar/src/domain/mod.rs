@@ -10,6 +10,7 @@ pub mod entry;
 pub mod guard;
 pub mod guest;
 pub mod hold;
+pub mod portion;
 pub mod ramp;
 pub mod survey;
 pub mod tombs;

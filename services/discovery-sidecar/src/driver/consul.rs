@@ -146,6 +146,7 @@ impl Driver for Consul {
         Capabilities {
             kind: "consul",
             batch: BATCH,
+            at_once: 1,
             atomic: true,
             compare_and_set: true,
             owner: OwnerSlot::Entry,

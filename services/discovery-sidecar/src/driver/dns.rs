@@ -31,8 +31,9 @@ use self::{client::Client, held::Held, layout::Zone, session::Session};
 use super::{Able, Capabilities, Drift, Driver, Fence, Host, Listing, Owner, OwnerSlot};
 use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
-/// With what each of them requires and its neighbours in a record set, they fit into the 64 KiB of a message.
-const BATCH: usize = 60;
+/// With what each of them requires and its neighbours in a record set, most of them fit into the 64 KiB of a message. The others
+/// follow in the next.
+const BATCH: usize = 240;
 
 /// How often the serial number of the zone is asked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -217,6 +218,7 @@ impl Driver for Dns {
         Capabilities {
             kind: "dns",
             batch: BATCH,
+            at_once: 1,
             atomic: true,
             compare_and_set: true,
             owner: OwnerSlot::Entry,

@@ -199,6 +199,7 @@ impl Driver for Envoy {
         Capabilities {
             kind: "envoy",
             batch: WHOLE,
+            at_once: 1,
             atomic: false,
             compare_and_set: false,
             owner: OwnerSlot::Container,

@@ -21,6 +21,8 @@ use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Pl
 
 /// etcd takes 128 operations per transaction; smaller ones let others in between.
 const BATCH: usize = 60;
+/// It syncs its disk once for all that come together.
+const AT_ONCE: usize = 16;
 
 /// The driver.
 pub struct Etcd {
@@ -76,6 +78,7 @@ impl Driver for Etcd {
         Capabilities {
             kind: "etcd",
             batch: BATCH,
+            at_once: AT_ONCE,
             atomic: true,
             compare_and_set: true,
             owner: OwnerSlot::Entry,

@@ -220,6 +220,7 @@ impl Driver for File {
             kind: "file",
             // The whole file is written each time, so a batch takes whatever has accumulated.
             batch: 10_000,
+            at_once: 1,
             atomic: true,
             compare_and_set: false,
             owner: OwnerSlot::Container,

@@ -1,6 +1,7 @@
 //! Servers of HAProxy, by its runtime API. They live as long as its process: one that is started again gets them again. A server that
 //! leaves is put into maintenance, so that it gets nothing new, and counts as out when its last request was answered.
 
+mod carry;
 mod layout;
 mod talk;
 
@@ -14,13 +15,14 @@ use bcs_schemas::resource::registry::HaproxyDriver;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use self::{
-    layout::{Server, Servers, weight},
+    layout::{Server, Servers},
     talk::Talk,
 };
 use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
 use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
 
-const BATCH: usize = 100;
+/// A line for each, all of them sent before the first is answered.
+const BATCH: usize = 500;
 /// How often it is looked whether somebody else changed something, or a new process began.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -125,73 +127,9 @@ impl Inner {
         let mut talk = self.begin().await?;
         self.state().calls += 1;
         self.sweep(&mut talk).await?;
-        let mut outcomes = Vec::with_capacity(changes.len());
-        for change in changes {
-            let outcome = match change {
-                Change::Put { place, entry, digest, .. } => {
-                    self.put(&mut talk, place, entry, *digest).await?
-                }
-                Change::Remove { place, .. } => self.remove(&mut talk, place).await?,
-            };
-            outcomes.push(outcome);
-        }
+        let outcomes = self.carry_out(&mut talk, changes).await?;
         self.state().calls += 1;
         Ok(outcomes)
-    }
-
-    /// Adds the server, or brings the one that is there to what it should be.
-    async fn put(
-        &self,
-        talk: &mut Talk,
-        place: &Place,
-        entry: &Entry,
-        digest: u64,
-    ) -> Result<Outcome, Failure> {
-        if let Some(problem) = self.servers.problem(place) {
-            return Ok(Outcome::Refused(problem));
-        }
-        let (address, port, weight) = (entry.address, entry.port, weight(entry));
-        let at = std::net::SocketAddr::new(address, port);
-        let add = format!("add server {place} {at} weight {weight} {}", self.settings.options);
-        let answer = talk.ask(add.trim_end()).await?;
-        let mut commands = vec![format!("set server {place} state ready")];
-        if answer.contains("Already exists") {
-            commands.insert(0, format!("set server {place} weight {weight}"));
-            commands.insert(0, format!("set server {place} addr {address} port {port}"));
-        } else if !answer.contains("registered") {
-            return Ok(Outcome::Refused(first_line(&answer)));
-        } else if self.settings.options.split_whitespace().any(|word| word == "check") {
-            // A new server's checks rest as well.
-            commands.push(format!("enable health {place}"));
-        }
-        let answers = talk.ask_all(&commands).await?;
-        if let Some(refused) = answers.iter().find(|answer| is_refusal(answer)) {
-            return Ok(Outcome::Refused(first_line(refused)));
-        }
-        let mut state = self.state();
-        state.leftover.remove(place);
-        state.known.insert(place.clone(), digest);
-        Ok(Outcome::Done(0))
-    }
-
-    async fn remove(&self, talk: &mut Talk, place: &Place) -> Result<Outcome, Failure> {
-        let commands = [format!("set server {place} state maint"), format!("del server {place}")];
-        let answers = talk.ask_all(&commands).await?;
-        self.state().known.remove(place);
-        let answer = answers.last().map_or("", String::as_str);
-        if answer.contains("deleted") || answer.contains("No such server") {
-            return Ok(Outcome::Done(0));
-        }
-        if !answer.contains("connections attached") {
-            return Ok(Outcome::Refused(first_line(answer)));
-        }
-        let used = in_use(&talk.ask("show servers conn").await?, place);
-        if used > 0 {
-            return Ok(Outcome::Waits(format!("{used} of its connections are in use")));
-        }
-        // Nothing comes to it any more; what is left are idle connections, which HAProxy closes by and by.
-        self.state().leftover.insert(place.clone());
-        Ok(Outcome::Done(0))
     }
 
     /// Whether something is not as we left it.
@@ -210,25 +148,6 @@ fn known(items: &[Item]) -> BTreeMap<Place, u64> {
     items.iter().map(|item| (item.place.clone(), item.digest)).collect()
 }
 
-/// What it says when it did what it was told is nothing, or that something changed or need not change.
-fn is_refusal(answer: &str) -> bool {
-    !answer.is_empty() && !answer.contains("changed from") && !answer.contains("no need to change")
-}
-
-/// What follows may be the help on every command.
-fn first_line(answer: &str) -> String {
-    answer.lines().next().unwrap_or_default().to_owned()
-}
-
-/// Column `used_cur` of `show servers conn`.
-fn in_use(text: &str, place: &str) -> u64 {
-    let header = text.lines().next().unwrap_or_default().trim_start_matches("# ");
-    let column = header.split(' ').position(|column| column == "used_cur");
-    let row =
-        text.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row.first() == Some(&place));
-    column.zip(row).and_then(|(column, row)| row.get(column)?.parse().ok()).unwrap_or_default()
-}
-
 impl Layout for Haproxy {
     fn place(&self, entry: &Entry) -> Place {
         self.0.servers.place(entry)
@@ -244,6 +163,7 @@ impl Driver for Haproxy {
         Capabilities {
             kind: "haproxy",
             batch: BATCH,
+            at_once: 1,
             atomic: false,
             compare_and_set: false,
             owner: OwnerSlot::Entry,

@@ -47,6 +47,9 @@ pub struct Capabilities {
     pub kind: &'static str,
     /// Changes per call; [`WHOLE`] where all that is known has to be told at once.
     pub batch: usize,
+    /// Calls of [`Driver::apply`] that may be under way together when there is more to write than one takes. It pays where the
+    /// registry makes one of many, as one that syncs its disk once for all that come at the same time.
+    pub at_once: usize,
     /// Whether a call is applied whole or not at all. Without it, the driver answers one outcome per change.
     pub atomic: bool,
     /// Whether a write can be made to depend on what is there.
@@ -138,7 +141,7 @@ pub enum Drift {
 
 /// A kind of registry.
 ///
-/// Calls are made one at a time. A call that fails with [`Failure::Unavailable`] is followed by [`Driver::fence`] and
+/// Calls are made one at a time, but for as many writes as it takes [at once](Capabilities::at_once). A call that fails with [`Failure::Unavailable`] is followed by [`Driver::fence`] and
 /// [`Driver::list`] before anything else is tried, so a driver need not remember what it was not told the end of.
 pub trait Driver: Layout {
     /// What it can do.

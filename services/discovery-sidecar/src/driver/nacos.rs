@@ -28,8 +28,8 @@ use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot}
 use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 
 /// A call each: small, so that a replaced sidecar does not go on for long.
-const BATCH: usize = 32;
-const AT_ONCE: usize = 8;
+const BATCH: usize = 128;
+const AT_ONCE: usize = 16;
 /// How often an ephemeral instance is kept alive; Nacos calls it unhealthy after three of them.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -197,6 +197,7 @@ impl Driver for Nacos {
         Capabilities {
             kind: "nacos",
             batch: BATCH,
+            at_once: 1,
             atomic: false,
             compare_and_set: false,
             owner: OwnerSlot::Entry,

@@ -215,6 +215,7 @@ impl Driver for Nftables {
         Capabilities {
             kind: "nftables",
             batch: BATCH,
+            at_once: 1,
             atomic: true,
             // On whether an element is there; whose it is, is read just before.
             compare_and_set: true,

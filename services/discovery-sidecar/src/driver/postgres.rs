@@ -222,6 +222,7 @@ impl Driver for Postgres {
         Capabilities {
             kind: "postgres",
             batch: BATCH,
+            at_once: 1,
             atomic: true,
             compare_and_set: true,
             owner: OwnerSlot::Entry,

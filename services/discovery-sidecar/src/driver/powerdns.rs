@@ -26,8 +26,11 @@ use super::{
 };
 use crate::domain::{Adoption, Change, Entry, Failure, Found, Layout, Outcome, Place};
 
-/// As many record sets are read before a write, and at most as many are written.
-const BATCH: usize = 200;
+/// At most as many record sets are read before a write, and written: each as a whole, so that many entries of one name cost little
+/// more than one.
+const BATCH: usize = 2000;
+/// Bytes of record sets in a write. PowerDNS takes 2 MiB unless it is told otherwise.
+const ROOM: usize = 1 << 20;
 /// How often the serial is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -70,14 +73,19 @@ impl PowerDns {
         }
         let found = session.sets(&groups.keys().copied().collect::<Vec<_>>()).await?;
         let mut outcomes = vec![Outcome::Again; changes.len()];
-        let mut sets = Vec::new();
+        let (mut sets, mut size) = (Vec::new(), 0);
         for (found, group) in found.iter().zip(groups.values()) {
+            // The others are for the next write.
+            if size > ROOM {
+                break;
+            }
             let of_set: Vec<&Change> = group.iter().filter_map(|at| changes.get(*at)).collect();
             let (set, came) = merge(&self.spelling.sets, found, &of_set);
             for (at, outcome) in group.iter().zip(came) {
                 outcomes[*at] = outcome;
             }
             if set != *found {
+                size += set.size();
                 sets.push(set);
             }
         }
@@ -119,6 +127,7 @@ impl Driver for PowerDns {
         Capabilities {
             kind: "powerdns",
             batch: BATCH,
+            at_once: 1,
             // One PATCH; what others own is left out of it.
             atomic: true,
             compare_and_set: false,

@@ -161,6 +161,7 @@ impl Driver for Redis {
         Capabilities {
             kind: "redis",
             batch: BATCH,
+            at_once: 1,
             atomic: true,
             compare_and_set: true,
             owner: OwnerSlot::Entry,

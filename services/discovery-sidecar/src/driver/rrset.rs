@@ -59,6 +59,17 @@ pub(super) struct Mark {
     pub(super) uid: String,
 }
 
+impl RrSet {
+    /// About how many bytes it takes when it is written.
+    pub(super) fn size(&self) -> usize {
+        const FIELDS: usize = 48;
+        let records = self.records.iter().map(|record| record.content.len() + FIELDS);
+        // The quotes in a mark are written with a backslash each.
+        let comments = self.comments.iter().map(|comment| comment.content.len() * 9 / 8 + FIELDS);
+        records.chain(comments).sum::<usize>() + self.name.len() + FIELDS
+    }
+}
+
 impl Mark {
     pub(super) fn comment(&self) -> Comment {
         let content = serde_json::to_string(self).unwrap_or_default();

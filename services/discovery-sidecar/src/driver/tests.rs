@@ -61,6 +61,7 @@ fn row(able: Capabilities) -> String {
     let cells = [
         &format!("`{}`", able.kind),
         &if able.batch == WHOLE { "all".to_owned() } else { able.batch.to_string() },
+        &able.at_once.to_string(),
         yes(able.atomic),
         yes(able.compare_and_set),
         owner,

@@ -219,6 +219,7 @@ impl Driver for Webhook {
         Capabilities {
             kind: "webhook",
             batch: BATCH,
+            at_once: 1,
             // Nobody knows what a provider does with the rest when one record fails.
             atomic: false,
             compare_and_set: false,

@@ -178,6 +178,7 @@ impl Driver for Zookeeper {
         Capabilities {
             kind: "zookeeper",
             batch: BATCH,
+            at_once: 1,
             atomic: true,
             compare_and_set: true,
             owner: OwnerSlot::Entry,

@@ -4,7 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bcs_kit::bus;
-use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 
 use super::{
     attend::{Attendant, Attended},
@@ -13,7 +17,7 @@ use super::{
     lease::{Lease, Term, Watched},
 };
 use crate::{
-    domain::{Change, Failure, Outcome},
+    domain::{Change, Failure, Outcome, portion::portions},
     driver::{Drift, Driver, Listing},
     externaldns,
 };
@@ -27,10 +31,13 @@ pub(crate) enum Done {
     Looked(Result<(Watched, Option<Term>), bus::Error>),
     Connected(Result<(Listing, Drifts), Failure>),
     Read(Result<Listing, Failure>),
-    Applied(Vec<Change>, Result<Vec<Outcome>, Failure>),
+    Applied(Vec<Written>),
     Handed(Asked, Result<Handed, Failure>),
     Attended(externaldns::Asked, Attended),
 }
+
+/// What was written together, and what became of it.
+pub(crate) type Written = (Vec<Change>, Result<Vec<Outcome>, Failure>);
 
 pub(crate) type Call = BoxFuture<'static, Done>;
 
@@ -59,10 +66,22 @@ pub(crate) fn read(driver: Arc<dyn Driver>) -> Call {
     Box::pin(async move { Done::Read(driver.list().await) })
 }
 
+/// In as few writes as the registry takes, and as many at once.
 pub(crate) fn apply(driver: Arc<dyn Driver>, changes: Vec<Change>) -> Call {
     Box::pin(async move {
-        let answer = driver.apply(&changes).await;
-        Done::Applied(changes, answer)
+        let (able, mut written) = (driver.capabilities(), Vec::new());
+        for writes in portions(changes, able.batch) {
+            let writes = writes.into_iter().map(|some| async {
+                let answer = driver.apply(&some).await;
+                (some, answer)
+            });
+            written.extend(stream::iter(writes).buffer_unordered(able.at_once).collect::<Vec<_>>().await);
+            // Nobody knows what is there now: the registry is read before anything else is written.
+            if written.iter().any(|(_, answer)| answer.as_ref().is_err_and(Failure::is_of_the_registry)) {
+                break;
+            }
+        }
+        Done::Applied(written)
     })
 }
 

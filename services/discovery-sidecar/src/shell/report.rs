@@ -17,7 +17,7 @@ use bcs_kit::{
 };
 use bcs_schemas::{
     bucket::Keyed,
-    observation::{Registration, RegistryStatus},
+    observation::{Registration, RegistrationState, RegistryStatus},
 };
 use futures::{StreamExt, stream};
 use tokio::sync::Notify;
@@ -25,6 +25,9 @@ use tokio::sync::Notify;
 use crate::domain::Report;
 
 const AT_ONCE: usize = 256;
+/// The same while a registry is far behind what it should be: its entries are what users wait for, and on many machines both go to
+/// the same disks.
+const AT_ONCE_BEHIND: usize = 8;
 
 /// What waits to be written. Clones share it.
 #[derive(Clone, Default)]
@@ -35,13 +38,17 @@ struct Inner {
     waiting: Mutex<Waiting>,
     wake: Notify,
     closed: AtomicBool,
+    behind: AtomicBool,
 }
 
 #[derive(Default)]
 struct Waiting {
     /// Counts how often everything was dropped: what was taken before is not put back after.
     term: u64,
-    registrations: HashMap<String, Option<Registration>>,
+    /// Boxed: a table is up to twice as large as what it holds, and there are as many of them as instances after a start.
+    registrations: HashMap<String, Option<Box<Registration>>>,
+    /// Keys of words that somebody waits for, which are written before all others.
+    urgent: Vec<String>,
     /// Keys of words that were taken and may not be written yet.
     under_way: HashSet<String>,
     /// Keys of which something was or became under way since somebody began to read what stands there.
@@ -50,8 +57,18 @@ struct Waiting {
 }
 
 enum Word {
-    Registration(String, Option<Registration>),
+    Registration(String, Option<Box<Registration>>),
     Status(RegistryStatus),
+}
+
+impl Waiting {
+    fn note(&mut self, key: String, word: Option<Box<Registration>>) {
+        // Whoever stops an instance waits for this.
+        if word.as_ref().is_some_and(|word| word.state == RegistrationState::Drained) {
+            self.urgent.push(key.clone());
+        }
+        self.registrations.insert(key, word);
+    }
 }
 
 impl Outbox {
@@ -62,13 +79,13 @@ impl Outbox {
         let mut waiting = self.waiting();
         for report in reports {
             let (key, word) = match report {
-                Report::Put(registration) => (registration.key(), Some(registration)),
+                Report::Put(registration) => (registration.key(), Some(Box::new(registration))),
                 Report::Delete(key) => (key, None),
             };
             if let Some(unsure) = &mut waiting.unsure {
                 unsure.insert(key.clone());
             }
-            waiting.registrations.insert(key, word);
+            waiting.note(key, word);
         }
         drop(waiting);
         self.0.wake.notify_one();
@@ -98,6 +115,11 @@ impl Outbox {
         self.waiting().unsure.take().unwrap_or_default()
     }
 
+    /// Whether more is to be written into the registry than goes into its next writes.
+    pub(crate) fn give_way(&self, behind: bool) {
+        self.0.behind.store(behind, Ordering::Relaxed);
+    }
+
     /// Nothing more comes.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
@@ -110,8 +132,11 @@ impl Outbox {
 
     /// The next round, and the term that it is of.
     fn take(&self) -> (u64, Vec<Word>) {
+        let others = if self.0.behind.load(Ordering::Relaxed) { AT_ONCE_BEHIND } else { AT_ONCE };
         let mut waiting = self.waiting();
-        let keys: Vec<String> = waiting.registrations.keys().take(AT_ONCE).cloned().collect();
+        let urgent = waiting.urgent.len().min(AT_ONCE);
+        let mut keys: Vec<String> = waiting.urgent.drain(..urgent).collect();
+        keys.extend(waiting.registrations.keys().take(others.saturating_sub(urgent)).cloned());
         let mut words: Vec<Word> = waiting.status.take().into_iter().map(Word::Status).collect();
         for key in keys {
             if let Some(value) = waiting.registrations.remove(&key) {
@@ -121,7 +146,7 @@ impl Outbox {
         }
         if waiting.registrations.is_empty() {
             // A burst should not hold its memory for ever.
-            waiting.registrations = HashMap::new();
+            (waiting.registrations, waiting.urgent) = (HashMap::new(), Vec::new());
         }
         (waiting.term, words)
     }
@@ -134,7 +159,8 @@ impl Outbox {
         }
         match word {
             Word::Status(status) => drop(waiting.status.get_or_insert(status)),
-            Word::Registration(key, value) => drop(waiting.registrations.entry(key).or_insert(value)),
+            Word::Registration(key, _) if waiting.registrations.contains_key(&key) => (),
+            Word::Registration(key, value) => waiting.note(key, value),
         }
     }
 
@@ -200,6 +226,44 @@ mod tests {
         let keys = ["comes", "sent", "waits-too"].map(|instance| format!("sim-a.shop.web.{instance}.dns"));
         assert_eq!(unsure, keys);
         assert!(outbox.end_reading().is_empty(), "and nobody reads now");
+    }
+
+    fn word(instance: &str, state: &str) -> Report {
+        let word = serde_json::json!({
+            "cluster": "sim-a", "project": "shop", "app": "web", "instance": instance, "uid": "u", "registry": "dns", "address": "",
+            "state": state, "since": "2026-01-01T00:00:00Z", "observed_at": "2026-01-01T00:00:00Z",
+        });
+        Report::Put(serde_json::from_value(word).expect("a registration"))
+    }
+
+    fn instances(words: &[Word]) -> Vec<String> {
+        let key = |word: &Word| match word {
+            Word::Registration(key, _) => Some(key.clone()),
+            Word::Status(_) => None,
+        };
+        let instance = |key: String| key.split('.').nth(3).map(str::to_owned);
+        words.iter().filter_map(key).filter_map(instance).collect()
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_said_first_and_the_rest_gives_way_to_a_registry_that_is_behind() {
+        let outbox = Outbox::default();
+        outbox.push((0..1000).map(|i| word(&format!("web-{i}"), "confirmed")).collect());
+        outbox.push(vec![word("last", "drained")]);
+        outbox.give_way(true);
+        let (_, words) = outbox.take();
+        assert_eq!((words.len(), &*instances(&words)[0]), (AT_ONCE_BEHIND, "last"));
+        outbox.give_way(false);
+        assert_eq!(outbox.take().1.len(), AT_ONCE);
+        let mut left = 0;
+        loop {
+            let (_, words) = outbox.take();
+            if words.is_empty() {
+                break;
+            }
+            left += words.len();
+        }
+        assert_eq!(left, 1001 - AT_ONCE_BEHIND - AT_ONCE, "each is said once");
     }
 
     fn round(outbox: &Outbox) -> (u64, Vec<Word>) {

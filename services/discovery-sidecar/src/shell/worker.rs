@@ -125,7 +125,7 @@ impl Worker {
             report_after: REPORT_AFTER,
             deregistration_delay: registry.spec.deregistration_delay().std(),
             guard: guard::Limits { percent: config.guard_percent, at_least: config.guard_at_least },
-            batch: able.batch,
+            batch: able.batch.saturating_mul(able.at_once),
             lists: able.list,
         };
         let status = RegistryStatus {
@@ -327,6 +327,7 @@ impl Worker {
         if !self.leads() {
             return self.show_standby();
         }
+        self.outbox.give_way(self.engine.is_behind());
         let reports = self.engine.reports(now);
         self.outbox.push(reports);
         let (reachable, reason) = (matches!(self.link, Link::Up), self.engine.condition());

@@ -81,20 +81,26 @@ impl Hand {
         wait_until(LONG, async || self.driver.fence(epoch).await.map_err(|e| e.to_string())).await;
     }
 
-    /// In batches as the engine would make them; everything has to be done. Where users come to the driver, they may not be
-    /// there yet, and then it is tried again as the engine would.
+    /// In batches as the engine would make them; everything has to be done. What does not fit into a write is for the next one, and
+    /// where users come to the driver, they may not be there yet, and then it is tried again as the engine would.
     pub(crate) async fn done(&self, changes: &[Change]) {
-        for batch in changes.chunks(self.can().batch) {
+        let mut left = changes.to_vec();
+        while !left.is_empty() {
+            let batch: Vec<Change> = left.drain(..self.can().batch.min(left.len())).collect();
             let outcomes = wait_until(LONG, async || {
-                let outcomes = self.driver.apply(batch).await.expect("is applied");
+                let outcomes = self.driver.apply(&batch).await.expect("is applied");
                 let waits = !self.can().list && outcomes.iter().any(|o| matches!(o, Outcome::Waits(_)));
                 if waits { Err(format!("{outcomes:?}")) } else { Ok(outcomes) }
             })
             .await;
             assert!(
-                outcomes.iter().all(|o| matches!(o, Outcome::Done(_))) && outcomes.len() == batch.len(),
+                matches!(outcomes.first(), Some(Outcome::Done(_)))
+                    && outcomes.iter().all(|o| matches!(o, Outcome::Done(_) | Outcome::Again))
+                    && outcomes.len() == batch.len(),
                 "{outcomes:?}"
             );
+            let again = batch.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Again);
+            left.extend(again.map(|(change, _)| change));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{
     super::{Change, Now, Place, guard, ramp::WHOLE},
-    Engine, Timer,
+    Engine, Lanes, Timer,
     slot::{Need, Slot, Why},
 };
 
@@ -94,6 +94,12 @@ impl Engine {
         ordered(batch)
     }
 
+    /// Whether more waits than goes into the next batch.
+    pub fn is_behind(&self) -> bool {
+        let Lanes { drains, puts, removals } = &self.lanes;
+        drains.len() + puts.len() + removals.len() > self.settings.batch
+    }
+
     /// A registry that has to be told everything at once, and was told nothing yet, waits until everything is known.
     pub(super) fn incomplete(&self) -> bool {
         let told = || self.slots.values().any(|slot| slot.is_known());
@@ -104,7 +110,7 @@ impl Engine {
         &mut self,
         batch: &mut Vec<Change>,
         limit: usize,
-        lane: fn(&mut super::Lanes) -> &mut std::collections::VecDeque<Place>,
+        lane: fn(&mut Lanes) -> &mut std::collections::VecDeque<Place>,
     ) {
         while batch.len() < limit {
             let Some(place) = lane(&mut self.lanes).pop_front() else { break };

@@ -36,12 +36,15 @@ impl Engine {
             // What the registry was at is done or not.
             slot.fault.take_if(|fault| fault.waits);
             if slot.need().is_some() || slot.want.is_none() {
-                places.push(place.clone());
+                places.push((slot.key.clone(), place.clone()));
             } else {
                 slot.is_right();
             }
         }
-        for place in places {
+        // Instances of an application side by side, so that what is written as a whole, such as the records of a name, is not written
+        // with every batch.
+        places.sort_unstable();
+        for (_, place) in places {
             self.enqueue(&place, now);
             self.drop_if_empty(&place);
         }

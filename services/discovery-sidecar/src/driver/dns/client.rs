@@ -112,6 +112,9 @@ impl Client {
     }
 
     async fn receive(&self, line: &mut Line, doing: &str) -> Result<(Vec<u8>, Message), Failure> {
+        // A server that waits with small answers until the one before was acknowledged waits for nothing then: the kernel would take
+        // 40 ms for that while there is nothing else to be sent.
+        let _ = rustix::net::sockopt::set_tcp_quickack(&line.stream, true);
         let mut bytes = Vec::new();
         let read = async {
             let length = line.stream.read_u16().await?;

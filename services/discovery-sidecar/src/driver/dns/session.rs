@@ -13,7 +13,7 @@ use super::{
     client::{Answer, Client, Updated},
     held::{Held, Transfer},
     layout::{Claim, Zone, joined, name, owner_of, spelt, text, version},
-    update::{Drafted, Fence, Key, Set, Sets, View, exactly, keys, nothing, without},
+    update::{Draft, Drafted, Fence, Key, Set, Sets, View, exactly, keys, nothing, without},
 };
 use crate::{
     domain::{Change, Failure, Item, Outcome},
@@ -22,6 +22,9 @@ use crate::{
 
 /// How often a server may refuse what looks right before it is believed to be out of order.
 const PATIENCE: u32 = 4;
+
+/// Bytes of an update, names written out: a message takes 64 KiB.
+const ROOM: usize = 60_000;
 
 pub(super) struct Session {
     pub(super) client: Client,
@@ -64,10 +67,40 @@ impl Session {
 
     pub(super) async fn apply(&mut self, zone: &Zone, changes: &[Change]) -> Result<Applied, Failure> {
         let sets = self.sets(changes).await?;
-        let draft = match self.draft(zone, &sets, changes)? {
-            Drafted::Ready(draft) => draft,
-            Drafted::Obstructed(outcomes) => return Ok(Applied { outcomes, written: false }),
+        let (some, draft) = match self.fitting(zone, &sets, changes)? {
+            (some, Drafted::Ready(draft)) => (some, draft),
+            (_, Drafted::Obstructed(outcomes)) => return Ok(Applied { outcomes, written: false }),
         };
+        let mut applied = self.update(zone, &sets, some, draft).await?;
+        applied.outcomes.resize(changes.len(), Outcome::Again);
+        Ok(applied)
+    }
+
+    /// As many of the changes, from the first on, as go into one message.
+    fn fitting<'a>(
+        &self,
+        zone: &Zone,
+        sets: &Sets,
+        changes: &'a [Change],
+    ) -> Result<(&'a [Change], Drafted), Failure> {
+        let mut some = changes;
+        loop {
+            match self.draft(zone, sets, some)? {
+                Drafted::Ready(draft) if draft.size() > ROOM && some.len() > 1 => {
+                    some = &some[..some.len().div_ceil(2)];
+                }
+                drafted => return Ok((some, drafted)),
+            }
+        }
+    }
+
+    async fn update(
+        &mut self,
+        zone: &Zone,
+        sets: &Sets,
+        changes: &[Change],
+        draft: Draft,
+    ) -> Result<Applied, Failure> {
         match self.client.update(draft.prerequisites, draft.updates).await? {
             Updated::Done => {
                 let outcomes = draft.after.iter().map(|(_, found)| Outcome::Done(version(found))).collect();
@@ -79,7 +112,7 @@ impl Session {
                 Ok(Applied { outcomes, written: true })
             }
             Updated::Unlike => {
-                let outcomes = self.explain(zone, &sets, changes).await?;
+                let outcomes = self.explain(zone, sets, changes).await?;
                 Ok(Applied { outcomes, written: false })
             }
         }

@@ -62,6 +62,25 @@ pub(super) struct Draft {
     pub(super) after: Vec<(Place, Vec<TXT>)>,
 }
 
+impl Draft {
+    /// Bytes that it takes at most: names count as written out, which a message mostly need not do.
+    pub(super) fn size(&self) -> usize {
+        self.prerequisites.iter().chain(&self.updates).map(size).sum()
+    }
+}
+
+fn size(record: &Record) -> usize {
+    /// Type, class, time to live and length.
+    const FIXED: usize = 10;
+    let data = match &record.data {
+        RData::TXT(txt) => txt.txt_data.iter().map(|part| part.len() + 1).sum(),
+        RData::SRV(srv) => srv.target.len() + 6,
+        RData::AAAA(_) => 16,
+        _ => 4,
+    };
+    record.name.len() + FIXED + data
+}
+
 /// What became of a batch before it was sent.
 #[derive(Debug)]
 pub(super) enum Drafted {

@@ -51,6 +51,12 @@ impl Talk {
         Ok(answers.pop().unwrap_or_default())
     }
 
+    /// The answers to each of these groups.
+    pub(super) async fn ask_each(&mut self, groups: &[&[String]]) -> Result<Vec<Vec<String>>, Failure> {
+        let mut answers = self.ask_all(&groups.concat()).await?.into_iter();
+        Ok(groups.iter().map(|commands| answers.by_ref().take(commands.len()).collect()).collect())
+    }
+
     /// One answer per command; they are all sent before the first is read.
     pub(super) async fn ask_all(&mut self, commands: &[String]) -> Result<Vec<String>, Failure> {
         if commands.is_empty() {

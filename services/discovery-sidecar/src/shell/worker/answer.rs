@@ -13,7 +13,7 @@ use super::{
     super::{
         Proof,
         attend::Attended,
-        call::Done,
+        call::{Done, Written},
         door::{self, Asked},
         hand::Handed,
         lease::{Recalled, Term, Watched},
@@ -52,14 +52,25 @@ impl Worker {
             }
             Done::Read(Ok(listing)) => self.read(listing),
             Done::Connected(Err(failure)) | Done::Read(Err(failure)) => self.failed(failure),
-            Done::Applied(batch, Ok(outcomes)) => self.engine.answered(batch, outcomes, now, jitter()),
-            Done::Applied(batch, Err(rejected @ Failure::Rejected(_))) => {
-                self.engine.failed(&batch, &rejected, now, jitter());
-            }
-            Done::Applied(_, Err(failure)) => self.failed(failure),
+            Done::Applied(written) => self.written(written),
             Done::Handed(asked, handed) => self.handed(asked, handed),
             Done::Attended(asked, attended) => self.attended(asked, attended),
         }
+    }
+
+    fn written(&mut self, written: Vec<Written>) {
+        let (now, mut broken) = (self.now(), None);
+        for (batch, answer) in written {
+            match answer {
+                Ok(outcomes) => self.engine.answered(batch, outcomes, now, jitter()),
+                Err(failure) if failure.is_of_the_registry() => {
+                    broken.get_or_insert(failure);
+                }
+                Err(rejected) => self.engine.failed(&batch, &rejected, now, jitter()),
+            }
+        }
+        // Last, for after it nothing is believed.
+        broken.into_iter().for_each(|failure| self.failed(failure));
     }
 
     fn handed(&mut self, asked: Asked, handed: Result<Handed, Failure>) {

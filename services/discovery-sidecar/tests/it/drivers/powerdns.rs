@@ -350,6 +350,27 @@ async fn a_write_whose_answer_was_lost_is_found_by_the_next_reading() {
 }
 
 #[tokio::test]
+async fn what_does_not_fit_into_a_request_is_for_the_next_one() {
+    let pdns = Pdns::start().await;
+    let hand = Hand::of(&pdns);
+    hand.fence(1).await;
+    // A mark holds the uid.
+    let long = |number: u32| Endpoint { uid: format!("{number}-{}", "u".repeat(3000)), ..endpoint(number) };
+    let of = |number: u32| {
+        let app = name(&format!("app-{}", number % 20));
+        hand.put(Endpoint { app, ..long(number) }, None)
+    };
+    let puts: Vec<Change> = (0..500).map(of).collect();
+    assert!(puts.len() <= hand.can().batch);
+    let outcomes = hand.driver.apply(&puts).await.expect("is applied");
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Done(_))).count();
+    assert!((100..500).contains(&done), "{done} of 500 with 1.5 MB");
+    assert_eq!(hand.items().await.len(), done);
+    hand.done(&puts).await;
+    assert_eq!(hand.items().await.len(), 500);
+}
+
+#[tokio::test]
 async fn a_batch_for_many_names_does_not_read_the_comments_of_the_whole_zone_for_each_of_them() {
     let pdns = Pdns::start().await;
     let proxy = Proxy::start(&pdns.url()).await;

@@ -29,6 +29,28 @@ fn a_ready_instance_is_registered_and_confirmed() {
 }
 
 #[test]
+fn what_a_reading_finds_missing_is_written_application_by_application() {
+    let mut world = World::new();
+    for number in 1..=8 {
+        ["a", "b", "c", "d"].into_iter().for_each(|app| world.set(endpoint(app, number)));
+    }
+    world.read();
+    assert!(world.engine.is_behind(), "more than goes into a batch");
+    for app in ["a", "b", "c", "d"] {
+        let batch = world.engine.next_batch(usize::MAX);
+        let apps: Vec<&str> = batch
+            .iter()
+            .filter_map(|change| match change {
+                Change::Put { entry, .. } => Some(entry.endpoint.app.as_str()),
+                Change::Remove { .. } => None,
+            })
+            .collect();
+        assert_eq!(apps, [app; 8]);
+    }
+    assert!(!world.engine.is_behind());
+}
+
+#[test]
 fn a_draining_instance_is_taken_out_and_then_said_to_be_out() {
     let mut world = with(2);
     world.phase(KEY, EndpointPhase::Draining);
