@@ -197,9 +197,15 @@ fn store_change(
     target: &Target,
     call: &Call,
     current: &Value,
-    value: Value,
+    mut value: Value,
 ) -> Result<Arc<Value>, Status> {
-    if dry(call) { Ok(Arc::new(value)) } else { api.store.swap(target.kind, current, value) }
+    if !dry(call) {
+        return api.store.swap(target.kind, current, value);
+    }
+    // Nothing is written, so it is what the version is of: `kubectl diff` compares that too.
+    let version = object::text(current, "/metadata/resourceVersion");
+    object::set(&mut value, &["metadata", "resourceVersion"], json!(version));
+    Ok(Arc::new(value))
 }
 
 fn current(api: &Api, target: &Target) -> Result<Arc<Value>, Status> {

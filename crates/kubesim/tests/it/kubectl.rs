@@ -163,6 +163,25 @@ async fn kubectl_explains_what_the_published_types_say_of_a_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kubectl_finds_no_difference_to_what_it_applied() {
+    let sim = sim("kubectl-diff").await;
+    let kubectl = Kubectl::new(&sim);
+    let file = kubectl.path("web.json");
+    let shown = file.display().to_string();
+    std::fs::write(&file, deployment("web", 2, "web:1").to_string()).expect("written");
+    kubectl.ok(&["apply", "--server-side", "-f", &shown]).await;
+    let diff = ["diff", "--server-side", "-f", &shown];
+    assert_eq!(kubectl.ok(&diff).await, "");
+    std::fs::write(&file, deployment("web", 3, "web:1").to_string()).expect("written");
+    let (same, text) = kubectl.run(&diff, "").await;
+    let changed: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("-  ") || line.starts_with("+  ")).collect();
+    assert!(!same && changed.contains(&"+  replicas: 3"), "{text}");
+    assert!(!text.contains("resourceVersion: \"\""), "{text}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_applies_on_the_server_side_drains_and_waits() {
     let sim = sim("server-side").await;
     let kubectl = Kubectl::new(&sim);
