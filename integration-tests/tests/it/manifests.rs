@@ -1,0 +1,211 @@
+//! The manifests below `k8s/` that kustomize renders: a cluster takes them, nothing drifts, whatever they name is there, and programs
+//! understand the settings in them. `scripts/k8s-test` runs these.
+
+mod bus;
+mod place;
+mod pod;
+mod rules;
+mod running;
+mod settings;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use bcs_integration_tests::harness::{Failed, Lab};
+use serde_json::{Value, json};
+
+use place::{Place, rendered};
+use pod::Contents;
+use rules::{Secrets, items, problems, text};
+
+const OVERLAYS: [&str; 2] = ["overlays/dev", "overlays/ha"];
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/README.md");
+
+/// Those that the script makes, and those that the documentation lets people make.
+fn known(made: &Contents) -> Result<Secrets> {
+    let page = std::fs::read_to_string(PAGE)?;
+    let mut all: Secrets =
+        made.iter().map(|(name, data)| (name.clone(), data.keys().cloned().collect())).collect();
+    for line in page.lines() {
+        let Some((_, rest)) = line.split_once("create secret generic ") else { continue };
+        let mut words = rest.split_whitespace();
+        let name = words.next().context("a Secret without a name")?;
+        let keys = words.filter_map(|word| word.strip_prefix("--from-file=")).map(|file| {
+            let key =
+                file.split_once('=').map_or_else(|| file.rsplit('/').next().unwrap_or(file), |(key, _)| key);
+            key.to_owned()
+        });
+        all.entry(name.to_owned()).or_default().extend(keys);
+    }
+    Ok(all)
+}
+
+/// Applies it, and once more over what is there.
+async fn is_taken(lab: &Lab, folder: &str) -> Result<()> {
+    let place = Place::open(lab).await?;
+    let platform = folder != "agent";
+    if platform {
+        place.secrets(lab, &[]).await?;
+        let found = problems(&rendered(folder).await?, &known(&place.contents().await?)?);
+        ensure!(found.is_empty(), "{folder}: {found:#?}");
+    }
+    let path = format!("k8s/{folder}");
+    let apply = ["apply", "--server-side", "--validate=strict", "-k", &path];
+    let said = place.ok(&apply).await?;
+    ensure!(
+        said.contains("serverside-applied") && !said.to_lowercase().contains("warning"),
+        "{folder}: {said}"
+    );
+    if place.sim.is_some() {
+        place.runs(if platform { "bcs" } else { "bcs-system" }).await?;
+        are_apart(&place).await?;
+    }
+    let diff = ["diff", "--server-side", "-k", &path];
+    let (same, said) = place.run(&diff).await?;
+    ensure!(same && said.is_empty(), "{folder} is not what was applied: {said}");
+    place.ok(&apply).await?;
+    let (same, said) = place.run(&diff).await?;
+    ensure!(same, "{folder} drifts: {said}");
+    place.close().await
+}
+
+/// No two servers of the bus are on one node.
+async fn are_apart(place: &Place) -> Result<()> {
+    let list = place.get(&["pods", "-A", "-l", "app.kubernetes.io/name=bcs-nats"]).await?;
+    let servers = items(&list, "/items");
+    let nodes: BTreeSet<&str> = servers.iter().map(|pod| text(pod, "/spec/nodeName")).collect();
+    ensure!(nodes.len() == servers.len(), "servers share nodes: {nodes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_takes_each_overlay_as_it_is_and_nothing_drifts() -> Result<(), Failed> {
+    for folder in [OVERLAYS[0], OVERLAYS[1], "agent"] {
+        Lab::run(async |lab| is_taken(lab, folder).await).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_agent_of_a_cluster_is_given_what_it_names() -> Result<(), Failed> {
+    Lab::run(async |_| {
+        let found = problems(&rendered("agent").await?, &known(&Contents::default())?);
+        ensure!(found.is_empty(), "{found:#?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Secrets of a name, whatever is in them.
+fn any() -> Secrets {
+    let names =
+        ["nats", "platform-bus", "cluster-bus", "deploy-bus", "network-bus", "metrics-bus", "journals"];
+    let keys = ["cluster", "deploy", "network", "metrics"].map(|name| format!("{name}.toml"));
+    names.map(|name| (name.to_owned(), keys.clone().into())).into()
+}
+
+/// The first document of that kind and name is another one.
+fn changed(documents: &[Value], (kind, name): (&str, &str), path: &str, value: &Value) -> Result<Vec<Value>> {
+    let mut all = documents.to_vec();
+    let wanted = |d: &&mut Value| d["kind"] == kind && d["metadata"]["name"] == name;
+    let document = all.iter_mut().find(wanted).with_context(|| format!("there is no {kind} {name}"))?;
+    *document.pointer_mut(path).with_context(|| format!("{kind} {name} has no {path}"))? = value.clone();
+    Ok(all)
+}
+
+/// A rule that finds nothing is worth nothing.
+#[tokio::test]
+async fn whatever_is_wrong_in_a_manifest_is_said_with_the_object() -> Result<(), Failed> {
+    Lab::run(async |_| {
+        let documents = rendered("overlays/ha").await?;
+        let found = problems(&documents, &any());
+        ensure!(found.is_empty(), "{found:#?}");
+        let (deploy, nats) = (("Deployment", "deploy"), ("StatefulSet", "nats"));
+        let container = "/spec/template/spec/containers/0";
+        for (object, path, value, words) in [
+            (deploy, format!("{container}/resources/limits"), json!({}), "limits/memory is missing"),
+            (deploy, format!("{container}/securityContext"), json!({}), "readOnlyRootFilesystem is not true"),
+            (deploy, format!("{container}/securityContext/capabilities"), json!({}), "keeps capabilities"),
+            (
+                deploy,
+                format!("{container}/image"),
+                json!("registry.example/bcs-deploy:0.0.1"),
+                "not of this version",
+            ),
+            (deploy, format!("{container}/image"), json!("deploy"), "no certain tag"),
+            (deploy, format!("{container}/livenessProbe/httpGet/port"), json!("web"), "no port of it"),
+            (deploy, format!("{container}/volumeMounts/0/name"), json!("else"), "there is no volume else"),
+            (
+                deploy,
+                format!("{container}/envFrom/0/configMapRef/name"),
+                json!("else"),
+                "there is no ConfigMap with",
+            ),
+            (deploy, "/spec/template/spec/securityContext/runAsNonRoot".into(), json!(false), "runAsNonRoot"),
+            (
+                deploy,
+                "/spec/template/spec/securityContext/seccompProfile".into(),
+                json!({}),
+                "seccompProfile",
+            ),
+            (
+                deploy,
+                "/spec/template/spec/automountServiceAccountToken".into(),
+                json!(true),
+                "and a token: true",
+            ),
+            (
+                deploy,
+                "/spec/template/spec/serviceAccountName".into(),
+                json!("else"),
+                "no ServiceAccount \"else\"",
+            ),
+            (
+                deploy,
+                "/spec/template/spec/volumes/0/configMap/name".into(),
+                json!("else"),
+                "no ConfigMap else",
+            ),
+            (
+                deploy,
+                "/spec/template/spec/volumes/1/secret/secretName".into(),
+                json!("else"),
+                "nobody makes the Secret",
+            ),
+            (nats, format!("{container}/ports/0/containerPort"), json!(4000), "lets somebody in at 6222"),
+            (
+                nats,
+                "/spec/template/metadata/labels".into(),
+                json!({}),
+                "NetworkPolicy bus: it is about no pod",
+            ),
+            (("Service", "bus"), "/spec/selector".into(), json!({ "a": "b" }), "leads to 0 workloads"),
+            (
+                ("Service", "bus"),
+                "/spec/ports/0/targetPort".into(),
+                json!("web"),
+                "nobody listens at \"web\"",
+            ),
+            (("PodDisruptionBudget", "nats"), "/spec/selector".into(), json!({}), "it is about 6 workloads"),
+            (
+                ("NetworkPolicy", "metrics"),
+                "/spec/ingress/0/ports/0/port".into(),
+                json!(80),
+                "where nobody listens",
+            ),
+            (
+                ("NetworkPolicy", "nothing-else"),
+                "/spec/policyTypes".into(),
+                json!(["Ingress"]),
+                "nothing denies",
+            ),
+            (("Namespace", "bcs"), "/metadata/labels".into(), json!({}), "more than restricted"),
+        ] {
+            let found = problems(&changed(&documents, object, &path, &value)?, &any());
+            let named = found.iter().any(|problem| problem.contains(words));
+            ensure!(named, "{path} of {object:?} was changed, and all that is said is {found:#?}");
+        }
+        Ok(())
+    })
+    .await
+}
