@@ -34,7 +34,9 @@ impl Unpacked {
     pub(crate) fn of(ground: &Ground<'_>, workload: &Value) -> Result<Self> {
         let spec = &workload["spec"]["template"]["spec"];
         let folder = ground.folder.join(text(workload, "/metadata/name"));
-        let mounts = items(spec, "/containers/0/volumeMounts");
+        // Everybody has a /tmp.
+        let mounts = items(spec, "/containers/0/volumeMounts").iter().filter(|m| m["mountPath"] != "/tmp");
+        let mounts: Vec<&Value> = mounts.collect();
         let mut moves: Vec<(String, String)> = mounts
             .iter()
             .map(|mount| text(mount, "/mountPath"))

@@ -65,7 +65,7 @@ async fn service(place: &Place, ground: &Ground<'_>, workload: &Value) -> Result
     }
     let mut files = vec![file];
     // What else it is told to read.
-    let line = unpacked.line(container, |program| built(program))?;
+    let line = unpacked.line(container, built)?;
     let further = line.iter().skip_while(|word| *word != "--config").nth(1);
     files.extend(further.map(Into::into));
     for file in files {
@@ -110,7 +110,7 @@ async fn programs_understand_the_settings_that_they_are_given() -> Result<(), Fa
         let place = Place::simulated(lab).await?;
         place.secrets(lab, &[]).await?;
         let mut secrets = place.contents().await?;
-        secrets.extend(journals());
+        secrets.extend(journals("postgres://bcs:secret@db.example/bcs?sslmode=verify-full"));
         for overlay in OVERLAYS {
             let documents = rendered(overlay).await?;
             let folder = lab.path().join(overlay);
@@ -134,10 +134,10 @@ async fn programs_understand_the_settings_that_they_are_given() -> Result<(), Fa
 }
 
 /// As the documentation lets people make it.
-pub(super) fn journals() -> Contents {
-    let line = "journal_url = \"postgres://bcs:secret@db.example/bcs?sslmode=verify-full\"\n";
+pub(super) fn journals(url: &str) -> Contents {
+    let line = format!("journal_url = \"{url}\"\n");
     let files =
-        ["cluster", "deploy", "network", "metrics"].map(|name| (format!("{name}.toml"), line.to_owned()));
+        ["cluster", "deploy", "network", "metrics"].map(|name| (format!("{name}.toml"), line.clone()));
     Contents::from([("journals".to_owned(), files.into())])
 }
 

@@ -31,7 +31,7 @@ fn service(all: &Everything<'_>, document: &Value) -> Vec<String> {
         found.push(format!("it leads to {} workloads", pods.len()));
     }
     for port in items(document, "/spec/ports") {
-        let target = port.get("targetPort").unwrap_or(&port["port"]);
+        let target = port.get("targetPort").unwrap_or_else(|| &port["port"]);
         if !pods.iter().all(|pod| pod.listens(target)) {
             found.push(format!("nobody listens at {target}"));
         }
