@@ -72,7 +72,7 @@ COPY --from=programs /programs/bcs-discovery-sidecar /usr/bin/
 ENTRYPOINT ["bcs-discovery-sidecar"]
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s CMD ["bcs-discovery-sidecar", "--ready"]
 
-# The command line, and simulated clusters (entrypoint /usr/libexec/bcs/kubesim).
+# The command line without `bcs up`, and simulated clusters (entrypoint /usr/libexec/bcs/kubesim).
 FROM runtime AS bcs
 COPY --from=programs /programs/bcs /usr/bin/
 COPY containers/kubesim containers/setup containers/secrets /usr/libexec/bcs/

@@ -30,12 +30,15 @@ mod why;
 
 use clap::Subcommand;
 
-use crate::{Failure, session::Session, up::Up};
+#[cfg(feature = "up")]
+use crate::up::Up;
+use crate::{Failure, session::Session};
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the whole platform here: bus, services, two simulated clusters and their sidecars
+    #[cfg(feature = "up")]
     Up(Up),
     /// Create applications and clusters from files, or make them what the files say
     Apply(apply::Arguments),
@@ -100,6 +103,7 @@ impl Command {
     pub async fn run(self, session: &Session) -> Result<(), Failure> {
         // Boxed, because the largest of the commands would make all of them that large.
         match self {
+            #[cfg(feature = "up")]
             Self::Up(up) => Box::pin(up.run(session.config_path().ok())).await,
             Self::Apply(arguments) => Box::pin(arguments.run(session)).await,
             Self::Get(arguments) => Box::pin(arguments.run(session)).await,

@@ -14,6 +14,7 @@ mod doctor;
 mod document;
 mod failure;
 mod file;
+mod home;
 #[doc(hidden)]
 pub mod input;
 mod login;
@@ -25,6 +26,7 @@ mod selector;
 pub mod session;
 mod sim;
 mod spelling;
+#[cfg(feature = "up")]
 pub mod up;
 mod view;
 mod wait;

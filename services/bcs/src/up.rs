@@ -20,7 +20,6 @@ use clap::{Args, ValueEnum};
 use crate::{Failure, credentials::tls, output};
 use access::Access;
 use data::DataDir;
-pub(crate) use data::{kubeconfigs, root};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use bcs_kubesim::{Remote, RemoteError};
 use clap::Args;
 
 use super::server::Server;
-use crate::{Failure, up};
+use crate::{Failure, home};
 
 /// Which cluster.
 #[derive(Debug, Clone, Args)]
@@ -58,8 +58,8 @@ impl Place {
     }
 
     fn known(&self) -> Result<(PathBuf, BTreeMap<String, PathBuf>), Failure> {
-        let root = up::root(self.data.clone())?;
-        let known = up::kubeconfigs(&root);
+        let root = home::root(self.data.clone())?;
+        let known = home::kubeconfigs(&root);
         Ok((root, known))
     }
 }

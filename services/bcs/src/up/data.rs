@@ -1,7 +1,6 @@
 //! The directory of `bcs up`: what lies where, and that only one process works on it.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -10,30 +9,10 @@ use std::{
 use bcs_kit::Clock;
 use bcs_schemas::Name;
 
-use crate::Failure;
-
-/// The directory that is meant: this one, or the standard place.
-pub(crate) fn root(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let standard = || std::env::home_dir().map(|home| home.join(".local/share/bcs"));
-    let root = given.or_else(standard);
-    root.ok_or_else(|| Failure::usage("there is no home directory: name one with --data DIR"))
-}
-
-fn clusters(root: &Path) -> PathBuf {
-    root.join("clusters")
-}
-
-/// The kubeconfigs of the clusters that were made in a directory, by their names. Nothing is opened.
-pub(crate) fn kubeconfigs(root: &Path) -> BTreeMap<String, PathBuf> {
-    let entries = fs::read_dir(clusters(root)).into_iter().flatten().flatten();
-    let file = |entry: fs::DirEntry| {
-        let file = entry.path().join(KUBECONFIG);
-        file.is_file().then_some((entry.file_name().into_string().ok()?, file))
-    };
-    entries.filter_map(file).collect()
-}
-
-const KUBECONFIG: &str = "kubeconfig";
+use crate::{
+    Failure,
+    home::{self, KUBECONFIG, clusters},
+};
 
 /// An open data directory; nobody else has it open.
 pub(super) struct DataDir {
@@ -45,7 +24,7 @@ pub(super) struct DataDir {
 impl DataDir {
     /// Opens `root`, or the standard place.
     pub(super) fn open(root: Option<PathBuf>) -> Result<Self, Failure> {
-        let root = self::root(root)?;
+        let root = home::root(root)?;
         let failed = |e: std::io::Error| Failure::failed(format!("{} cannot be used: {e}", root.display()));
         fs::create_dir_all(&root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
