@@ -11,6 +11,8 @@ mod settings;
 pub mod survey;
 #[cfg(test)]
 mod testing;
+mod time;
+
 pub(crate) use request::{form_of, write};
 pub use settings::Deviation;
 

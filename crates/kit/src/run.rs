@@ -176,7 +176,9 @@ where
             false => Err("not started yet".to_owned()),
         });
         let address = health.serve(&tasks, common.health_address).await?;
-        start(Deps { clock: Clock::system(), bus, tasks: tasks.clone(), health }).await?;
+        let clock = Clock::system();
+        bus.compare_clocks(&clock, &tasks, &health);
+        start(Deps { clock, bus, tasks: tasks.clone(), health }).await?;
         begun.store(true, Ordering::Release);
         tracing::info!(service, %address, "started");
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
