@@ -140,13 +140,18 @@ where
             Err(unready) => complain(&unready, 1),
         };
     }
-    let guard = match telemetry::init(&common.telemetry, service) {
-        Ok(guard) => guard,
-        Err(error) => return complain(&error, MISCONFIGURED),
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error, 1),
+    };
+    // Spans travel on connections of this runtime.
+    let initialized = {
+        let _context = runtime.enter();
+        telemetry::init(&common.telemetry, service)
+    };
+    let guard = match initialized {
+        Ok(guard) => guard,
+        Err(error) => return complain(&error, MISCONFIGURED),
     };
     let code = runtime.block_on(serve(service, common, |deps| start(config, deps)));
     drop(guard);

@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// What is written where.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -76,7 +78,10 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Guard, Er
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let provider = config.otlp.as_deref().map(|url| exporter(url, service)).transpose()?;
-    let spans = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("bcs")));
+    // Whatever is logged: what libraries say of every byte would bury what a command is about.
+    let spans = provider
+        .as_ref()
+        .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("bcs")).with_filter(LevelFilter::INFO));
     tracing_subscriber::registry()
         .with(spans)
         .with(lines.with_filter(filter))

@@ -1,5 +1,5 @@
 //! `k8s/monitoring`: every metric that an alert or a panel names is exported by a running platform, Prometheus understands each
-//! expression, and every command that an alert advises exists.
+//! expression, and every command that an alert advises exists. And that traces go to a collector.
 
 use std::{
     collections::BTreeSet,
@@ -7,12 +7,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use bcs_integration_tests::harness::{Failed, Lab, NotYet, Options, Ready, Up, find, wait_until};
+use bcs_integration_tests::harness::{
+    Failed, Lab, NatsServer, NotYet, Options, Process, Ready, Up, built, find, wait_until,
+};
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{io::AsyncReadExt, net::TcpListener, process::Command, time::timeout};
 
 use crate::{
     operations::commands_exist,
+    raw::subject,
     world::{LONG, app, apply},
 };
 
@@ -116,4 +119,36 @@ async fn run(promtool: &PathBuf, arguments: &[&str]) -> Result<()> {
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(output.status.success(), "promtool {arguments:?}: {}", said.concat());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_service_that_is_told_of_a_collector_sends_its_spans_there() -> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let nats = NatsServer::start(lab, "nats").await?;
+        let collector = TcpListener::bind("127.0.0.1:0").await?;
+        let mut command = Command::new(built("bcs-deploy")?);
+        command
+            .env("BCS__BUS__URL", nats.url())
+            .env("BCS__JOURNAL_URL", format!("sqlite:{}", lab.path().join("deploy.db").display()))
+            .env("BCS__TELEMETRY__OTLP", format!("http://{}", collector.local_addr()?));
+        let deploy = Process::start(lab, "deploy", command)?;
+        wait_until(LONG, "it decides", async || {
+            let said = deploy.output();
+            if said.contains("this instance decides") { Ready(()) } else { NotYet(said) }
+        })
+        .await?;
+        // Whatever is made of it, it is handled in a span.
+        let client = async_nats::connect(nats.url()).await?;
+        client.publish(subject("none", "scale"), "no command".into()).await?;
+        client.flush().await?;
+        let (mut stream, _) = timeout(LONG, collector.accept()).await.context("nobody came")??;
+        let mut begins = [0; 14];
+        timeout(LONG, stream.read_exact(&mut begins)).await.context("nothing came")??;
+        ensure!(&begins == b"PRI * HTTP/2.0", "{begins:?} is no gRPC");
+        // Nobody answers it, and it ends all the same.
+        let ended = deploy.stop(LONG).await?;
+        ensure!(ended.success(), "{ended}");
+        Ok(())
+    })
+    .await
 }
