@@ -1,6 +1,7 @@
 """The stack of scripts/compose-test: how it is started, asked and put under load, and how a claim is checked."""
 
 import base64
+import itertools
 import json
 import os
 import pathlib
@@ -213,6 +214,10 @@ class Load:
 
     def __init__(self, stack, commands=True):
         self.stack, self.stopping = stack, threading.Event()
+        # From here on each command changes something, also after some of which nobody knows whether they were decided.
+        self.wishes = itertools.cycle([3, 4, 5, 6, 2])
+        if commands:
+            stack.cli("scale", "app", "shop-cache", "--replicas", "2")
         self.requests, self.lost, self.accepted, self.unknown, self.refused = 0, [], [], 0, []
         self.threads = [threading.Thread(target=look) for look in ([self.browse, self.command] if commands else [self.browse])]
 
@@ -236,11 +241,9 @@ class Load:
             self.stopping.wait(0.02)
 
     def command(self):
-        replicas = 2
         while not self.stopping.is_set():
-            replicas = 5 - replicas
             try:
-                done = self.stack.quietly("scale", "app", "shop-cache", "--replicas", str(replicas), "-o", "json", timeout=90)
+                done = self.stack.quietly("scale", "app", "shop-cache", "--replicas", str(next(self.wishes)), "-o", "json", timeout=90)
             except subprocess.TimeoutExpired:
                 self.unknown += 1
                 continue
