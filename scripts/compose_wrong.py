@@ -101,7 +101,7 @@ def clock(stack):
 def forgotten(stack):
     """Secrets that are not there when the stack is started by Compose alone."""
     say("\n--- secrets that were forgotten, and a way that is gone")
-    lone = dict(PLAIN, COMPOSE_PROJECT_NAME=f"{PROJECT}-3", BCS_SECRETS=str(WORK / "none"), **{
+    lone = dict(PLAIN, COMPOSE_PROJECT_NAME=f"{PROJECT}-3", BCS_SECRETS=str(WORK / "none"), BCS_NETWORK="10.98", **{
         name: "0" for name in PLAIN if name.startswith("BCS_") and name.endswith("_PORT")})
     done = subprocess.run([*COMPOSE, "up", "--detach", "nats"], cwd=ROOT, env=lone, capture_output=True, text=True, timeout=120)
     subprocess.run([*COMPOSE, "down", "--volumes"], cwd=ROOT, env=lone, capture_output=True, timeout=120)
