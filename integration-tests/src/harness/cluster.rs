@@ -20,7 +20,12 @@ pub struct NatsCluster {
 impl NatsCluster {
     /// Starts them; returns when streams can be made with a copy on each.
     pub async fn start(lab: &Lab, servers: Servers) -> Result<Self> {
-        let layout = Layout::make(&lab.path().join("bus"), servers)?;
+        Self::start_in(lab, "bus", servers).await
+    }
+
+    /// The same in a folder of this name, where a test has more than one bus.
+    pub async fn start_in(lab: &Lab, folder: &str, servers: Servers) -> Result<Self> {
+        let layout = Layout::make(&lab.path().join(folder), servers)?;
         let running = layout.nodes().map(|_| None).collect();
         let mut cluster = Self { layout, running };
         for node in cluster.nodes() {

@@ -63,6 +63,25 @@ impl Platform {
         Ok(platform)
     }
 
+    /// Ends the services, and starts them on another bus with another database.
+    pub(crate) async fn move_to(&mut self, lab: &Lab, nats: NatsCluster, postgres: Postgres) -> Result<()> {
+        self.stop().await?;
+        self.cli = Cli { nats: nats.url(), home: lab.path().to_owned() };
+        (self.nats, self.postgres) = (nats, postgres);
+        for (service, called) in [("cluster", "cluster-moved"), ("deploy", "deploy-moved")] {
+            self.service(lab, service, called)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the services.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        for process in self.services.drain(..) {
+            process.stop(LONG).await?;
+        }
+        Ok(())
+    }
+
     /// Starts one more process of a service; `called` names its log.
     pub(crate) fn service(&mut self, lab: &Lab, service: &str, called: &str) -> Result<()> {
         self.service_over(lab, service, called, &self.nats.url())

@@ -4,12 +4,15 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use bcs_integration_tests::harness::{Failed, Lab, NatsServer, Options, Ran, Up, bcs};
+use bcs_integration_tests::harness::{
+    Failed, Lab, NatsCluster, NatsServer, Options, Postgres, Ran, Servers, Up, bcs,
+};
 use bcs_schemas::CommandId;
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
+    apart::{Platform, commands},
     doctor::until_well,
     ledger,
     raw::{Sender, subject},
@@ -95,6 +98,34 @@ async fn what_was_backed_up_comes_back_with_its_history_and_commands_go_on() -> 
         let journal = format!("sqlite:{}", up.journal("deploy").display());
         ledger::is_the_journal(&journal, "events", &events).await?;
         until_well(&up.cli(), &[]).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn journals_in_postgresql_come_back_in_another_database_beside_another_bus() -> Result<(), Failed> {
+    Lab::run(async |lab| {
+        let mut platform = Platform::start(lab).await?;
+        let client = platform.client().await?;
+        let mut sent = commands(&client).await?;
+        platform.balanced(&client, &sent).await?;
+        let saved = lab.path().join("saved");
+        let from = [saved.as_path(), Path::new("--postgres"), Path::new(platform.postgres.url())];
+        script(lab, &platform.nats.url(), "backup", &from).await?.expect(0)?;
+        // What is decided after a backup is lost with it.
+        platform.stop().await?;
+
+        let nats = NatsCluster::start_in(lab, "another-bus", Servers::asked()).await?;
+        let postgres = Postgres::start(lab).await?;
+        let to = [saved.as_path(), Path::new("--postgres"), Path::new(postgres.url())];
+        script(lab, &nats.url(), "restore", &to).await?.expect(0)?;
+        let twice = script(lab, &nats.url(), "restore", &to).await?;
+        ensure!(twice.code == Some(1), "restored over what is there: {}", twice.stderr);
+        platform.move_to(lab, nats, postgres).await?;
+
+        let client = platform.client().await?;
+        sent.extend(commands(&client).await?);
+        platform.balanced(&client, &sent).await
     })
     .await
 }

@@ -12,6 +12,15 @@ use crate::secure::platform;
 const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop.yaml");
 const LONG: Duration = Duration::from_secs(60);
 
+/// A sidecar with these settings.
+fn with(lab: &Lab, name: &str, settings: &Value) -> Result<Command> {
+    let file = lab.path().join(format!("{name}.toml"));
+    std::fs::write(&file, toml::to_string(settings)?)?;
+    let mut command = Command::new(built("bcs-discovery-sidecar")?);
+    command.arg("--config").arg(file).kill_on_drop(true);
+    Ok(command)
+}
+
 #[tokio::test]
 async fn a_sidecar_that_may_only_read_holds_an_instance_until_it_is_out() -> Result<(), Failed> {
     Lab::run(async |lab| {
@@ -30,11 +39,16 @@ async fn a_sidecar_that_may_only_read_holds_an_instance_until_it_is_out() -> Res
             "bus": { "url": bus.url, "credentials": bus.credentials, "ca": bus.ca, "inbox": "_INBOX_holder-demo.sim-a" },
             "beside": { "project": "demo", "app": "shop-web", "instance": instance },
         });
-        let file = lab.path().join("holder.toml");
-        std::fs::write(&file, toml::to_string(&settings)?)?;
-        let mut command = Command::new(built("bcs-discovery-sidecar")?);
-        command.arg("--config").arg(&file);
-        let sidecar = Process::start(lab, "holder", command)?;
+        let mut keeping = settings.clone();
+        keeping["registries"] = json!([{
+            "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": "file" },
+            "spec": { "driver": { "file": { "directory": lab.path().join("registry") } } },
+        }]);
+        let refused = tokio::time::timeout(LONG, with(lab, "keeping", &keeping)?.output()).await;
+        let refused = refused.context("a sidecar that may not keep its registry does not end")??;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        ensure!(!refused.status.success() && said.contains("bus.credentials"), "{}: {said}", refused.status);
+        let sidecar = Process::start(lab, "holder", with(lab, "holder", &settings)?)?;
         let ask = async |path: &str| reqwest::get(format!("http://127.0.0.1:{health}/{path}")).await;
         wait_until(LONG, "the sidecar is ready", async || match ask("readyz").await {
             Ok(answer) if answer.status().is_success() => Ready(()),

@@ -42,7 +42,9 @@ pub async fn run_beside(config: Config, deps: Deps, board: Board) -> Result<(), 
     if !errors.is_empty() {
         return Err(Error::Config(errors));
     }
-    let platform = Box::pin(Platform::open(config.narrowed(), &deps, board)).await?;
+    let opened = Box::pin(Platform::open(config.narrowed(), &deps, board)).await;
+    // A key that may not do what it is used for shows only as an answer that never comes.
+    let platform = opened.map_err(|error| deps.bus.explained(error))?;
     let (endpoints, clusters) = (platform.endpoints.clone(), platform.clusters.clone());
     deps.health.check("observations", move || match endpoints.is_synced() && clusters.is_synced() {
         true => Ok(()),

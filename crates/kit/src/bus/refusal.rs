@@ -27,7 +27,7 @@ impl Refusals {
 
 impl Bus {
     /// An error of a request, with what the bus refused if it did.
-    pub(super) fn explained(&self, error: Error) -> Error {
+    pub fn explained(&self, error: Error) -> Error {
         match (error, self.refusals.last()) {
             (Error::Nats { what, .. }, Some(said)) => Error::Forbidden { what, said },
             (error, _) => error,

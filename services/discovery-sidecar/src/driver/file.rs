@@ -219,7 +219,7 @@ impl Driver for File {
         Capabilities {
             kind: "file",
             // The whole file is written each time, so a batch takes whatever has accumulated.
-            batch: 10_000,
+            batch: 100_000,
             at_once: 1,
             atomic: true,
             compare_and_set: false,
