@@ -40,9 +40,10 @@ async fn a_sidecar_that_may_only_read_holds_an_instance_until_it_is_out() -> Res
             "beside": { "project": "demo", "app": "shop-web", "instance": instance },
         });
         let mut keeping = settings.clone();
+        keeping["owner"] = json!("eu1");
         keeping["registries"] = json!([{
-            "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": "file" },
-            "spec": { "driver": { "file": { "directory": lab.path().join("registry") } } },
+            "apiVersion": "bcs/v1", "kind": "Registry", "metadata": { "name": "names" },
+            "spec": { "driver": { "etcd": { "endpoints": ["http://127.0.0.1:1"] } } },
         }]);
         let refused = tokio::time::timeout(LONG, with(lab, "keeping", &keeping)?.output()).await;
         let refused = refused.context("a sidecar that may not keep its registry does not end")??;
