@@ -100,6 +100,7 @@ impl<T> View<T> {
     }
 
     /// Reads everything again, and waits until that is done: a watch may be silent for seconds before it is known to be broken.
+    /// On a cluster any copy may answer, also one that lags behind; what it has not got yet is told by the watch that begins there.
     pub async fn read_again(&self) {
         let asked = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.again.notify_one();
