@@ -92,5 +92,5 @@ async fn a_view_whose_watch_is_silent_knows_everything_when_it_has_read_again(se
         known.await.unwrap_or_else(|_| panic!("{view:?}"));
         assert!(view.snapshot().contains_key(&key), "{view:?}");
     }
-    assert!(tasks.stop(LONG).await);
+    assert!(tasks.stop(Duration::from_secs(10)).await);
 }

@@ -47,8 +47,8 @@ struct Waiting {
     term: u64,
     /// Boxed: a table is up to twice as large as what it holds, and there are as many of them as instances after a start.
     registrations: HashMap<String, Option<Box<Registration>>>,
-    /// Keys of words that somebody waits for, which are written before all others.
-    urgent: Vec<String>,
+    /// Those of these keys whose words somebody waits for: they are written before all others.
+    urgent: HashSet<String>,
     /// Keys of words that were taken and may not be written yet.
     under_way: HashSet<String>,
     /// Keys of which something was or became under way since somebody began to read what stands there.
@@ -65,7 +65,9 @@ impl Waiting {
     fn note(&mut self, key: String, word: Option<Box<Registration>>) {
         // Whoever stops an instance waits for this.
         if word.as_ref().is_some_and(|word| word.state == RegistrationState::Drained) {
-            self.urgent.push(key.clone());
+            self.urgent.insert(key.clone());
+        } else {
+            self.urgent.remove(&key);
         }
         self.registrations.insert(key, word);
     }
@@ -134,19 +136,21 @@ impl Outbox {
     fn take(&self) -> (u64, Vec<Word>) {
         let others = if self.0.behind.load(Ordering::Relaxed) { AT_ONCE_BEHIND } else { AT_ONCE };
         let mut waiting = self.waiting();
-        let urgent = waiting.urgent.len().min(AT_ONCE);
-        let mut keys: Vec<String> = waiting.urgent.drain(..urgent).collect();
-        keys.extend(waiting.registrations.keys().take(others.saturating_sub(urgent)).cloned());
+        let mut keys: Vec<String> = waiting.urgent.iter().take(AT_ONCE).cloned().collect();
+        let others = others.saturating_sub(keys.len());
+        let rest = waiting.registrations.keys().filter(|key| !waiting.urgent.contains(*key));
+        keys.extend(rest.take(others).cloned());
         let mut words: Vec<Word> = waiting.status.take().into_iter().map(Word::Status).collect();
         for key in keys {
             if let Some(value) = waiting.registrations.remove(&key) {
+                waiting.urgent.remove(&key);
                 waiting.under_way.insert(key.clone());
                 words.push(Word::Registration(key, value));
             }
         }
         if waiting.registrations.is_empty() {
             // A burst should not hold its memory for ever.
-            (waiting.registrations, waiting.urgent) = (HashMap::new(), Vec::new());
+            (waiting.registrations, waiting.urgent) = (HashMap::new(), HashSet::new());
         }
         (waiting.term, words)
     }
@@ -264,6 +268,17 @@ mod tests {
             left += words.len();
         }
         assert_eq!(left, 1001 - AT_ONCE_BEHIND - AT_ONCE, "each is said once");
+    }
+
+    #[test]
+    fn what_is_said_again_before_it_was_written_keeps_nothing_back() {
+        let outbox = Outbox::default();
+        let drained = || (0..2 * AT_ONCE).map(|i| word(&format!("web-{i}"), "drained")).collect();
+        outbox.push(drained());
+        outbox.push(drained());
+        outbox.push(vec![word("other", "confirmed"), word("web-0", "pending")]);
+        let rounds: Vec<usize> = (0..4).map(|_| outbox.take().1.len()).collect();
+        assert_eq!(rounds, [AT_ONCE, AT_ONCE, 1, 0]);
     }
 
     fn round(outbox: &Outbox) -> (u64, Vec<Word>) {

@@ -48,6 +48,10 @@ fn what_a_reading_finds_missing_is_written_application_by_application() {
         assert_eq!(apps, [app; 8]);
     }
     assert!(!world.engine.is_behind());
+    world.read();
+    assert!(world.engine.is_behind(), "nothing of it was answered");
+    world.engine.lost("away".to_owned());
+    assert!(!world.engine.is_behind(), "nothing is written to a registry that is away");
 }
 
 #[test]
