@@ -1,6 +1,5 @@
 """The stack of scripts/compose-test: how it is started, asked and put under load, and how a claim is checked."""
 
-import base64
 import itertools
 import json
 import os
@@ -13,13 +12,14 @@ import threading
 import time
 import urllib.request
 
+import outside
+from outside import HTTP
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = pathlib.Path(sys.argv[1])
 PROJECT = os.environ["COMPOSE_PROJECT_NAME"]
 TAG = os.environ["BCS_TAG"]
 SECRETS = pathlib.Path(os.environ["BCS_SECRETS"])
-# Nothing between us and loopback.
-HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # The older Compose is written in Python, and must not meet the packages of our tools.
 PLAIN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 COMPOSE = ["docker", "compose"] if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0 else ["docker-compose"]
@@ -183,13 +183,7 @@ class Stack:
         return sorted(address for _, address in self.endpoints(app))
 
     def in_etcd(self, app):
-        """Addresses under the name of an app, asked for at etcd's own API."""
-        prefix = f"/skydns/local/bcs/demo/{app}/".encode()
-        end = prefix[:-1] + bytes([prefix[-1] + 1])
-        body = json.dumps({"key": base64.b64encode(prefix).decode(), "range_end": base64.b64encode(end).decode()})
-        answer = json.load(HTTP.open(f"http://127.0.0.1:{self.ports['BCS_ETCD_PORT']}/v3/kv/range", body.encode(), timeout=5))
-        values = [json.loads(base64.b64decode(kv["value"])) for kv in answer.get("kvs", [])]
-        return sorted(f"{v['host']}:{v['port']}" for v in values)
+        return outside.in_etcd(f"http://127.0.0.1:{self.ports['BCS_ETCD_PORT']}", app)
 
     def served(self, app, requests=24):
         """Who answers behind HAProxy: pods and versions."""

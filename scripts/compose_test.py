@@ -1,12 +1,11 @@
 """Tells the stories of scripts/compose-test, chapter after chapter, on one stack that begins from nothing."""
 
 import argparse
-import shutil
 import subprocess
 import sys
 
 from compose_more import beside, bus_killed, observed, replicas
-from compose_stack import COUNTS, HEALTHY, WORK, Broken, Stack, check, compose, say
+from compose_stack import COUNTS, HEALTHY, Broken, Stack, check, compose, say
 from compose_story import again, begins, cut, killed, registries, rolls, runs
 from compose_wrong import clock, complains, forgotten, older_and_newer
 
@@ -39,8 +38,6 @@ def main():
         for service in HEALTHY:
             said = compose("logs", "--no-color", "--tail", "8", service)
             say(f"--- {service}\n{said.stdout[-1500:]}")
-    finally:
-        shutil.rmtree(WORK / "bcs", ignore_errors=True)
     say(f"\n{COUNTS['passed']} passed, {COUNTS['failed']} failed")
     return 1 if COUNTS["failed"] else 0
 

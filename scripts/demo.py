@@ -1,7 +1,6 @@
 """The story of the README, unattended; see scripts/demo."""
 
 import asyncio
-import base64
 import json
 import os
 import pathlib
@@ -11,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 import nats
 
+import outside
+from outside import HTTP
+
 BCS = os.path.abspath(sys.argv[1])
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Nothing between us and loopback.
-HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def say(text):
@@ -111,13 +110,7 @@ class Stage:
     # --- what outside clients see
 
     def in_etcd(self, app):
-        """Addresses under the name of an app, asked for at etcd's own API."""
-        prefix = f"/skydns/local/bcs/demo/{app}/".encode()
-        end = prefix[:-1] + bytes([prefix[-1] + 1])
-        body = json.dumps({"key": base64.b64encode(prefix).decode(), "range_end": base64.b64encode(end).decode()})
-        answer = json.load(HTTP.open(f"{self.etcd_url}/v3/kv/range", body.encode(), timeout=5))
-        values = [json.loads(base64.b64decode(kv["value"])) for kv in answer.get("kvs", [])]
-        return sorted(f"{v['host']}:{v['port']}" for v in values)
+        return outside.in_etcd(self.etcd_url, app)
 
     def in_file(self, app):
         """Addresses in the hosts files of the file registry."""
