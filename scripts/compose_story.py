@@ -7,6 +7,7 @@ from compose_stack import PROJECT, SECRETS, ROOT, SERVICES, Load, check, compose
 
 def begins(stack, arguments):
     say("\n--- from nothing")
+    say("  images that are missing are built first, which takes minutes")
     began = time.monotonic()
     say("  " + stack.up(*arguments).splitlines()[0])
     again = time.monotonic()

@@ -108,7 +108,7 @@ impl Listed for Node {
     const KIND: &'static str = "node";
     const COLUMNS: (&'static [&'static str], &'static [&'static str]) = (
         &["CLUSTER", "NAME", "STATE", "CPU", "MEMORY", "VERSION", "SEEN", "WHY"],
-        &["INSTANCES", "OS", "ARCH", "LABELS"],
+        &["INSTANCES", "OS", "ARCH", "ZONE", "LABELS"],
     );
 
     fn cells(&self, as_of: Timestamp) -> Vec<String> {
@@ -130,7 +130,13 @@ impl Listed for Node {
     }
 
     fn more(&self, _: Timestamp) -> Vec<String> {
-        vec![self.capacity.instances.to_string(), self.os.clone(), self.arch.clone(), labels(&self.labels)]
+        vec![
+            self.capacity.instances.to_string(),
+            self.os.clone(),
+            self.arch.clone(),
+            or_dash(self.zone.as_ref()),
+            labels(&self.labels),
+        ]
     }
 
     fn name(&self) -> String {

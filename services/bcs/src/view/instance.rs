@@ -29,7 +29,7 @@ impl Listed for Endpoint {
     const KIND: &'static str = "endpoint";
     const COLUMNS: (&'static [&'static str], &'static [&'static str]) = (
         &["APP", "INSTANCE", "CLUSTER", "ADDRESS", "PHASE", "REVISION", "SINCE", "SEEN"],
-        &["NODE", "WEIGHT", "GENERATION", "UID", "WHY"],
+        &["NODE", "ZONE", "WEIGHT", "GENERATION", "UID", "WHY"],
     );
 
     fn cells(&self, as_of: Timestamp) -> Vec<String> {
@@ -48,6 +48,7 @@ impl Listed for Endpoint {
     fn more(&self, _: Timestamp) -> Vec<String> {
         vec![
             or_dash(self.node.as_ref()),
+            or_dash(self.zone.as_ref()),
             self.weight.to_string(),
             self.generation.to_string(),
             self.uid.clone(),

@@ -61,7 +61,7 @@ pub(crate) fn app(name: &str) -> AppView {
 pub(crate) fn endpoint(instance: &str) -> bcs_schemas::observation::Endpoint {
     serde_json::from_value(json!({
         "cluster": "sim-a", "project": "demo", "app": "shop-web", "revision": "6d4f", "instance": instance,
-        "uid": "u-1", "node": "sim-a-0", "addresses": ["127.1.0.7"], "ports": [{ "name": "http", "port": 8080 }],
+        "uid": "u-1", "node": "sim-a-0", "zone": "z1", "addresses": ["127.1.0.7"], "ports": [{ "name": "http", "port": 8080 }],
         "weight": 100, "phase": "ready", "since": "2026-11-22T09:00:00Z", "generation": 1,
         "observed_at": "2026-11-22T09:59:30Z",
     }))

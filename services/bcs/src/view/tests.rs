@@ -24,8 +24,8 @@ fn wide_and_all_projects_add_columns() {
     let wide = Listing { with_project: true, ..listing(vec![sample::endpoint("shop-web-1")]) };
     let text = plain(&wide.text(Format::Wide).expect("a table"));
     let expected = "\
-PROJECT   APP        INSTANCE     CLUSTER   ADDRESS          PHASE   REVISION   SINCE   SEEN   NODE      WEIGHT   GENERATION   UID   WHY
-demo      shop-web   shop-web-1   sim-a     127.1.0.7:8080   Ready   6d4f       60m     30s    sim-a-0   100      1            u-1   -";
+PROJECT   APP        INSTANCE     CLUSTER   ADDRESS          PHASE   REVISION   SINCE   SEEN   NODE      ZONE   WEIGHT   GENERATION   UID   WHY
+demo      shop-web   shop-web-1   sim-a     127.1.0.7:8080   Ready   6d4f       60m     30s    sim-a-0   z1     100      1            u-1   -";
     assert_eq!(text, expected);
 }
 
