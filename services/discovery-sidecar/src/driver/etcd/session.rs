@@ -24,6 +24,8 @@ use crate::{
 };
 
 const PAGE: i64 = 2000;
+/// Sidecars of one installation that begin together all take its name, and one of them is first: the others look again.
+const TRIES: usize = 3;
 
 /// Our hold on the epoch key.
 #[derive(Clone, Debug)]
@@ -55,9 +57,13 @@ impl Session {
         let options = connect::options(settings).await.map_err(Failure::Unavailable)?;
         let mut client = within("connecting", Client::connect(&settings.endpoints, Some(options))).await?;
         let key = layout.epoch_key();
-        let claimed = claim(&mut client, &layout.claim).await?;
-        let revision = raise(&mut client, &key, epoch, claimed).await?;
-        Ok(Self { client, fence: Fence { key, epoch, revision } })
+        for _ in 0..TRIES {
+            let claimed = claim(&mut client, &layout.claim).await?;
+            if let Some(revision) = raise(&mut client, &key, epoch, claimed).await? {
+                return Ok(Self { client, fence: Fence { key, epoch, revision } });
+            }
+        }
+        Err(Failure::Unavailable("etcd: others raise the epoch or take the name all the time".to_owned()))
     }
 
     pub(super) async fn txn(&mut self, txn: Txn) -> Result<TxnResponse, Failure> {
@@ -176,13 +182,13 @@ async fn claim(client: &mut Client, claim: &Claim) -> Result<(Compare, Option<Tx
     Ok((Compare::mod_revision(key.as_str(), CompareOp::Equal, kv.mod_revision()), None))
 }
 
-/// Writes our epoch unless a higher one is there; the revision at which it was written.
+/// Writes our epoch unless a higher one is there; the revision at which it was written, or none if somebody was faster.
 async fn raise(
     client: &mut Client,
     key: &str,
     epoch: u64,
     (claimed, claim): (Compare, Option<TxnOp>),
-) -> Result<i64, Failure> {
+) -> Result<Option<i64>, Failure> {
     let found = within("reading the epoch", client.get(key, None)).await?;
     let (held, revision) = found.kvs().first().map_or((0, 0), |kv| (number(kv.value()), kv.mod_revision()));
     if held > epoch {
@@ -192,12 +198,8 @@ async fn raise(
     let writes = std::iter::once(TxnOp::put(key, epoch.to_string(), None)).chain(claim);
     let txn = Txn::new().when([unchanged, claimed]).and_then(writes.collect::<Vec<_>>());
     let answer = within("raising the epoch", client.txn(txn)).await?;
-    if !answer.succeeded() {
-        return Err(Failure::Unavailable(
-            "etcd: somebody else raised the epoch or took the name just now".to_owned(),
-        ));
-    }
-    Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
+    let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+    Ok(answer.succeeded().then_some(revision))
 }
 
 /// What is no number stands for nobody.

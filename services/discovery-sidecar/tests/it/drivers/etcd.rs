@@ -100,9 +100,13 @@ impl Faulty for Etcd {
 crate::faults::faults!(Etcd);
 
 fn driver(etcd: &Etcd) -> (Arc<dyn Driver>, Naming) {
+    driver_of(etcd, "sim-a")
+}
+
+fn driver_of(etcd: &Etcd, cluster: &str) -> (Arc<dyn Driver>, Naming) {
     let owner = Owner {
         platform: name("eu1"),
-        cluster: name("sim-a"),
+        cluster: name(cluster),
         registry: name("dns"),
         installation: "one".to_owned(),
     };
@@ -129,6 +133,14 @@ async fn a_sidecar_with_an_older_epoch_is_refused() {
     let remove = Change::Remove { place: items[0].place.clone(), version: items[0].version };
     assert!(matches!(new.apply(&[remove]).await.as_deref(), Ok([Outcome::Done(_)])));
     assert_eq!(etcd.keys("/bcs/epoch/").await, [("/bcs/epoch/eu1.sim-a.dns".to_owned(), "9".to_owned())]);
+}
+
+#[tokio::test]
+async fn sidecars_of_one_installation_that_begin_together_all_begin() {
+    let etcd = Etcd::start().await;
+    let drivers = ["sim-a", "sim-b", "sim-c", "sim-d"].map(|cluster| driver_of(&etcd, cluster).0);
+    let fenced = futures::future::join_all(drivers.iter().map(|driver| driver.fence(1))).await;
+    assert_eq!(fenced, [Ok(()), Ok(()), Ok(()), Ok(())]);
 }
 
 #[tokio::test]
