@@ -22,9 +22,18 @@ impl Bisect {
         self.0.is_empty()
     }
 
-    /// The next group to try alone.
-    pub fn next_group(&mut self) -> Option<Vec<Place>> {
-        self.0.pop()
+    /// The next group to try alone, of `most` at most.
+    pub fn next_group(&mut self, most: usize) -> Option<Vec<Place>> {
+        let mut group = self.0.pop()?;
+        if group.len() > most.max(1) {
+            self.0.push(group.split_off(most.max(1)));
+        }
+        Some(group)
+    }
+
+    /// Everything that is suspected, and is not any more.
+    pub fn give_up(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.0).into_iter().flatten().collect()
     }
 
     /// A batch was rejected.
@@ -65,7 +74,7 @@ mod tests {
             } else {
                 written.extend(group);
             }
-            next = bisect.next_group();
+            next = bisect.next_group(usize::MAX);
         }
         (calls, written, found)
     }

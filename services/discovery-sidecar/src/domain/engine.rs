@@ -73,6 +73,7 @@ pub struct Engine {
     reads: u32,
     failures: u32,
     failures_ever: u64,
+    refusals: Refusals,
     writes: u64,
     drift_repaired: u64,
     trouble: Option<String>,
@@ -86,6 +87,16 @@ struct Lanes {
     drains: VecDeque<Place>,
     puts: VecDeque<Place>,
     removals: VecDeque<Place>,
+}
+
+/// Changes that were refused, each for itself, since the registry last took one.
+#[derive(Default)]
+struct Refusals {
+    /// Of the reason that they have in common.
+    words: u64,
+    in_a_row: u32,
+    /// How often there were too many of them for it to be the fault of each.
+    times: u32,
 }
 
 /// Something to look at again later.
@@ -141,6 +152,7 @@ impl Engine {
             reads: 0,
             failures: 0,
             failures_ever: 0,
+            refusals: Refusals::default(),
             writes: 0,
             drift_repaired: 0,
             trouble: None,
@@ -167,6 +179,11 @@ impl Engine {
     /// Failed calls in a row.
     pub const fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// How often in a row the registry was found to refuse whatever it is asked for.
+    pub const fn refuses_all(&self) -> u32 {
+        self.refusals.times
     }
 
     /// When [`Engine::tick`] has something to do, on the scale of [`super::Now::up`].
@@ -242,7 +259,7 @@ impl Engine {
 
     /// Whether nothing is left to do.
     pub fn idle(&self) -> bool {
-        self.trusted && self.slots.values().all(|slot| slot.need().is_none())
+        self.trusted && self.slots.values().all(|slot| slot.need().is_none() && !slot.busy)
     }
 
     /// How far the registration of `key` got, as last reported.

@@ -166,8 +166,9 @@ impl Envoy {
                 if let Some(words) = state.absent(cluster, self.settings.forget_after.std()) {
                     return Outcome::Waits(words);
                 }
+                state.snapshot.forget(cluster, change.place());
                 if *verdict == Verdict::Unwanted {
-                    state.snapshot.forget(cluster, change.place());
+                    state.snapshot.prune(cluster);
                 }
                 Outcome::Done(0)
             }

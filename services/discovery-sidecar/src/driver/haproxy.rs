@@ -19,7 +19,7 @@ use self::{
     talk::Talk,
 };
 use super::{Able, Capabilities, Drift, Driver, Fence, Listing, Owner, OwnerSlot, look};
-use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place};
+use crate::domain::{Change, Entry, Failure, Item, Layout, Outcome, Place, change::unfinished};
 
 /// A line for each, all of them sent before the first is answered.
 const BATCH: usize = 500;
@@ -98,18 +98,33 @@ impl Inner {
         self.servers.parse(&text).map_err(|e| Failure::Unavailable(format!("haproxy: {e}")))
     }
 
-    /// Our servers that are in service; what is out of it is deleted on the way, if it lets itself be.
+    /// Our servers that are in service, and those out of it that still answer somebody; the others are deleted on the way, if they let
+    /// themselves be.
     async fn list(&self) -> Result<Vec<Item>, Failure> {
         let mut talk = self.begin().await?;
         let (out, there): (Vec<_>, Vec<_>) =
             self.look(&mut talk).await?.into_iter().partition(|server| server.out);
-        self.state().leftover = out.into_iter().map(|server| server.place).collect();
+        self.state().leftover = out.iter().map(|server| server.place.clone()).collect();
         self.sweep(&mut talk).await?;
+        let busy = self.busy(&mut talk, &out).await?;
         let items: Vec<Item> = there.iter().filter_map(|server| self.servers.item(server)).collect();
         let mut state = self.state();
         state.known = known(&items);
         state.calls += 1;
-        Ok(items)
+        Ok(items.into_iter().chain(busy).collect())
+    }
+
+    /// Of those that are out of service and could not be deleted, whoever has connections in use: it counts as there.
+    async fn busy(&self, talk: &mut Talk, out: &[Server]) -> Result<Vec<Item>, Failure> {
+        let left = self.state().leftover.clone();
+        if left.is_empty() {
+            return Ok(Vec::new());
+        }
+        let connections = talk.ask("show servers conn").await?;
+        let busy = out.iter().filter(|server| left.contains(&server.place));
+        let busy = busy.filter(|server| carry::in_use(&connections, &server.place) > 0);
+        let leaving = |item: Item| Item { digest: unfinished(item.digest), ..item };
+        Ok(busy.filter_map(|server| self.servers.item(server)).map(leaving).collect())
     }
 
     async fn sweep(&self, talk: &mut Talk) -> Result<(), Failure> {

@@ -221,6 +221,9 @@ impl Worker {
         self.call = None;
         self.driver.stand_down();
         if self.leads() {
+            if until.is_some() {
+                self.outbox.push(self.engine.take_back());
+            }
             let released = timeout(RELEASE_WITHIN, Box::pin(self.lease.clone().release())).await;
             if !matches!(released, Ok(Ok(()))) {
                 tracing::warn!(registry = %self.status.registry, "could not be given away: another sidecar waits for our silence");
@@ -325,6 +328,7 @@ impl Worker {
 
     fn report(&mut self, now: Now) {
         if !self.leads() {
+            self.engine.follow();
             return self.show_standby();
         }
         self.outbox.give_way(self.engine.is_behind());

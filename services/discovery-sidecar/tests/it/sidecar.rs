@@ -162,6 +162,7 @@ async fn entries_stay_when_it_stops_unless_it_is_told_to_take_them_along() {
     assert!(etcd.keys("/skydns/").await.contains(&kept[0]), "it was found and not written again");
     assert!(draining.stop(LONG).await);
     assert_eq!(etcd.keys("/skydns/").await.len(), 0);
+    assert_eq!(nats.registrations().await, [], "nobody counts on what is not there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

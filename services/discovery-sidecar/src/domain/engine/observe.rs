@@ -6,7 +6,7 @@ use bcs_schemas::observation::{Endpoint, EndpointPhase};
 
 use super::{
     super::{Now, change::unfinished, entry::fingerprint},
-    Engine, Key, Timer,
+    Engine, Key, Report, Timer,
     slot::{Instance, Seen, Slot, Why},
 };
 
@@ -119,12 +119,43 @@ impl Engine {
         }
     }
 
+    /// For a sidecar that only follows another one: nothing is said, and what is gone is forgotten. Whoever takes over reads all of it
+    /// again.
+    pub fn follow(&mut self) {
+        let gone = std::mem::take(&mut self.unproven);
+        for key in std::mem::take(&mut self.touched) {
+            if !gone.contains(&key) && self.instances.get(&key).is_some_and(|i| i.endpoint.is_some()) {
+                continue;
+            }
+            self.forget(&key);
+        }
+        gone.iter().for_each(|key| self.forget(key));
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(instance) = self.instances.remove(key) else { return };
+        for place in instance.places() {
+            self.slots.remove(place);
+            self.absent.remove(place);
+        }
+    }
+
     /// Every instance counts as having left: for a sidecar that takes its entries with it.
     pub fn drain_all(&mut self, now: Now) {
         let keys: Vec<Key> = self.instances.keys().cloned().collect();
         for key in keys {
             self.deleted(&key, now);
         }
+    }
+
+    /// Words to take back when the entries went without their instances, and nobody keeps them any more.
+    pub fn take_back(&mut self) -> Vec<Report> {
+        let out = |instance: &Instance| {
+            let holds = |place| self.slots.get(place).is_some_and(|slot| slot.holds());
+            !instance.is_unspoken() && !instance.places().any(holds)
+        };
+        let out = self.instances.iter().filter(|(_, instance)| out(instance));
+        out.map(|(key, _)| Report::Delete(format!("{key}.{}", self.settings.registry))).collect()
     }
 
     /// Brings the slot of an instance in line with its observation.

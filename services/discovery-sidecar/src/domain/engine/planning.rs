@@ -76,7 +76,7 @@ impl Engine {
         if !self.trusted || self.incomplete() {
             return Vec::new();
         }
-        while let Some(group) = self.bisect.next_group() {
+        while let Some(group) = self.bisect.next_group(most) {
             let batch: Vec<Change> = group.iter().filter_map(|place| self.send(place)).collect();
             if !batch.is_empty() {
                 return ordered(batch);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Item, Now, Place, entry::fingerprint},
+    super::{Item, Now, Place, change::unfinished, entry::fingerprint},
     Engine, Key, Lanes,
     slot::{Seen, Slot, Why},
 };
@@ -33,8 +33,6 @@ impl Engine {
                 slot.drifted |= again;
             }
             (slot.queued, slot.busy) = (false, false);
-            // What the registry was at is done or not.
-            slot.fault.take_if(|fault| fault.waits);
             if slot.need().is_some() || slot.want.is_none() {
                 places.push((slot.key.clone(), place.clone()));
             } else {
@@ -59,7 +57,10 @@ impl Engine {
         let seen = Seen { digest: item.digest, version: item.version };
         let reads = self.reads;
         if let Some(slot) = self.slots.get_mut(&item.place) {
-            slot.drifted |= again && slot.seen.is_none_or(|before| before.digest != seen.digest);
+            // What is being taken out is there for some until it is not: nobody else did that.
+            let leaves = |before: Seen| slot.want.is_none() && seen.digest == unfinished(before.digest);
+            let as_it_was = slot.seen.is_some_and(|before| before.digest == seen.digest || leaves(before));
+            slot.drifted |= again && !as_it_was;
             (slot.seen, slot.read, slot.doubted) = (Some(seen), reads, false);
             if slot.why == Why::Absent && slot.want.is_none() && !self.unproven.contains(&slot.key) {
                 self.now_absent(item.place, now);

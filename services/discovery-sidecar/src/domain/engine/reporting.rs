@@ -16,6 +16,9 @@ use super::{
     slot::{Instance, Reported, Slot},
 };
 
+/// Seconds between two reasons for one wait.
+const SAY_AGAIN: u32 = 5;
+
 /// Something to write into the bucket `registrations`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
@@ -63,6 +66,8 @@ impl Engine {
                 address: address_of(&registration.address),
                 uid: fingerprint(&registration.uid.as_str()),
                 reason: fingerprint(&registration.reason),
+                retry: 0,
+                said: 0,
             });
             if instance.endpoint.is_none() {
                 self.unproven.insert(key.clone());
@@ -133,10 +138,15 @@ impl Engine {
             address: address_of(&address_text(&endpoint)),
             uid: fingerprint(&endpoint.uid.as_str()),
             reason: fingerprint(&finding.reason),
+            retry: finding.retry.map_or(0, seconds),
+            said: seconds(now.up),
         };
         let since = match instance.reported {
-            // A new reason for the same wait is not worth a message, an error in other words is.
             Some(old) if old.same(&fresh) => return None,
+            Some(old) if let Some(at) = old.too_soon(&fresh) => {
+                self.timers.insert((at, Timer::Report(key.clone())));
+                return None;
+            }
             Some(old) if old.state == fresh.state && old.uid == fresh.uid => old.since,
             _ => now.wall,
         };
@@ -290,13 +300,18 @@ impl Engine {
 }
 
 impl Instance {
+    /// Somebody waits for it, or is about to be told so.
+    pub(super) fn waits(&self) -> bool {
+        self.overdue.is_some() || self.reported.is_some_and(|reported| reported.waits())
+    }
+
     /// Clients may still use what was taken out.
     fn is_remembered(&self, now: Now) -> bool {
         self.remembered.is_some_and(|until| now.up < until)
     }
 
     /// Nothing was ever said of it.
-    const fn is_unspoken(&self) -> bool {
+    pub(super) const fn is_unspoken(&self) -> bool {
         self.reported.is_none() && !self.spoken_of
     }
 
@@ -319,12 +334,26 @@ impl Instance {
 
 impl Reported {
     fn same(&self, other: &Self) -> bool {
-        let waits = matches!(self.state, RegistrationState::Pending | RegistrationState::Draining);
-        self.state == other.state
-            && self.uid == other.uid
-            && self.address == other.address
-            && (waits || self.reason == other.reason)
+        (self.state, self.uid, self.address) == (other.state, other.uid, other.address)
+            && (self.reason, self.retry) == (other.reason, other.retry)
     }
+
+    const fn waits(&self) -> bool {
+        matches!(self.state, RegistrationState::Pending | RegistrationState::Draining)
+    }
+
+    /// When another reason for the same wait can be said, if that is not now: reasons may change with every attempt.
+    fn too_soon(&self, other: &Self) -> Option<Duration> {
+        let same = (self.state, self.uid, self.address) == (other.state, other.uid, other.address);
+        let at = self.said.saturating_add(SAY_AGAIN);
+        (same && self.waits() && self.reason != fingerprint(&None::<String>) && other.said < at)
+            .then(|| Duration::from_secs(at.into()))
+    }
+}
+
+/// Whole ones, up.
+fn seconds(at: Duration) -> u32 {
+    u32::try_from(at.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// Up to the next 20 ms, so that many reports share one waking.

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use super::{
     super::{Change, Failure, Item, Now, Outcome, Place, backoff, bisect::Verdict},
-    Engine, Timer,
+    Engine, Refusals, Timer,
     slot::{Fault, Seen},
 };
-use crate::domain::change::unfinished;
+use crate::domain::{change::unfinished, entry::fingerprint};
 
 /// How soon a registry that needs time is looked at again, at first and at last.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOK_AGAIN_CAP: Duration = Duration::from_millis(500);
+/// So many entries, one after the other and nothing between, are not each refused for the same reason: the registry takes nothing.
+const REFUSES_ALL: u32 = 5;
 
 impl Engine {
     /// The batch was answered, one outcome per change.
@@ -19,6 +21,7 @@ impl Engine {
         self.ramp.up();
         self.failures = 0;
         self.trouble = None;
+        self.refusals = Refusals::default();
         for (change, outcome) in batch.into_iter().zip(outcomes) {
             let place = change.place().clone();
             self.unbusy(&place);
@@ -57,6 +60,7 @@ impl Engine {
                 let places: Vec<Place> = batch.iter().map(|change| change.place().clone()).collect();
                 if let Some(Verdict::Bad(place)) = self.bisect.rejected(places.clone()) {
                     self.quarantine(&place, words.clone(), now, jitter);
+                    self.refused(words, now);
                 }
                 places.iter().for_each(|place| self.drop_if_empty(place));
             }
@@ -71,9 +75,32 @@ impl Engine {
         self.trusted = false;
         self.failures += 1;
         self.failures_ever += 1;
-        self.trouble = Some(words);
+        self.trouble_is(words);
         self.ramp.down();
         self.bisect.clear();
+    }
+
+    /// One more is refused for itself. When they are many it is not their fault: the others are not tried now.
+    fn refused(&mut self, words: &str, now: Now) {
+        let same = self.refusals.words == fingerprint(&words);
+        self.refusals.words = fingerprint(&words);
+        self.refusals.in_a_row = if same { self.refusals.in_a_row + 1 } else { 1 };
+        if self.refusals.in_a_row < REFUSES_ALL {
+            return;
+        }
+        (self.refusals.in_a_row, self.refusals.times) = (0, self.refusals.times + 1);
+        self.trouble_is(words.to_owned());
+        self.ramp.down();
+        self.bisect.give_up().iter().for_each(|place| self.enqueue(place, now));
+    }
+
+    /// Whoever waits is told why, when that changes.
+    fn trouble_is(&mut self, words: String) {
+        if self.trouble.as_ref() != Some(&words) {
+            let waits = self.instances.iter().filter(|(_, instance)| instance.waits());
+            self.touched.extend(waits.map(|(key, _)| key.clone()));
+            self.trouble = Some(words);
+        }
     }
 
     fn unbusy(&mut self, place: &Place) {

@@ -146,6 +146,9 @@ pub(super) struct Reported {
     /// Fingerprints of uid and reason.
     pub(super) uid: u64,
     pub(super) reason: u64,
+    /// When it is tried again, and when this was said: seconds of the life of the sidecar; 0 is not known.
+    pub(super) retry: u32,
+    pub(super) said: u32,
 }
 
 impl Instance {

@@ -2,4 +2,5 @@
 
 mod chaos;
 mod rules;
+mod waiting;
 mod world;

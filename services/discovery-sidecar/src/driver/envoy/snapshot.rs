@@ -22,6 +22,8 @@ struct Cluster {
     hosts: BTreeMap<Place, Host>,
     /// What was at places that changed since every Envoy had acknowledged.
     before: BTreeMap<Place, Option<Host>>,
+    /// Taken out, as every Envoy acknowledged that is there; one that is away may still have it.
+    leaving: BTreeMap<Place, Host>,
     encoded: Option<Any>,
 }
 
@@ -30,6 +32,7 @@ impl Cluster {
         let there = self.hosts.iter().map(|(place, host)| (place, host, self.before.contains_key(place)));
         let gone = self.before.iter().filter(|(place, _)| !self.hosts.contains_key(*place));
         let gone = gone.filter_map(|(place, host)| Some((place, host.as_ref()?, true)));
+        let gone = gone.chain(self.leaving.iter().map(|(place, host)| (place, host, true)));
         let item = |(place, host, open): (&Place, &Host, bool)| {
             let item = host.item(place);
             let digest = if open { unfinished(item.digest) } else { item.digest };
@@ -73,6 +76,7 @@ impl Snapshot {
                 continue;
             }
             cluster.before.entry(place.clone()).or_insert(there);
+            cluster.leaving.remove(&place);
             match host {
                 Some(host) => cluster.hosts.insert(place, host),
                 None => cluster.hosts.remove(&place),
@@ -90,8 +94,8 @@ impl Snapshot {
     pub(super) fn forget(&mut self, name: &str, place: &Place) {
         if let Some(cluster) = self.clusters.get_mut(name) {
             cluster.before.remove(place);
+            cluster.leaving.remove(place);
         }
-        self.prune(name);
     }
 
     /// Whether there are changes that not every Envoy acknowledged.
@@ -99,11 +103,11 @@ impl Snapshot {
         self.clusters.get(cluster).is_some_and(|cluster| !cluster.before.is_empty())
     }
 
-    /// Every Envoy that asks for it acknowledged it as it is now.
+    /// Every Envoy that asks for it acknowledged it as it is now. What went stays known until it is [forgotten](Self::forget).
     pub(super) fn settle(&mut self, cluster: &str) {
-        if let Some(cluster) = self.clusters.get_mut(cluster) {
-            cluster.before.clear();
-        }
+        let Some(Cluster { hosts, before, leaving, .. }) = self.clusters.get_mut(cluster) else { return };
+        let gone = std::mem::take(before).into_iter().filter(|(place, _)| !hosts.contains_key(place));
+        leaving.extend(gone.filter_map(|(place, host)| Some((place, host?))));
     }
 
     /// Back to what every Envoy had acknowledged.
@@ -111,12 +115,15 @@ impl Snapshot {
         let Some(cluster) = self.clusters.get_mut(name) else { return };
         let before: Vec<_> = std::mem::take(&mut cluster.before).into_iter().collect();
         self.stage(name, before);
-        self.settle(name);
+        if let Some(cluster) = self.clusters.get_mut(name) {
+            cluster.before.clear();
+        }
     }
 
     /// Forgets an empty cluster: nothing is known of it, and that is the same.
     pub(super) fn prune(&mut self, name: &str) {
-        if self.clusters.get(name).is_some_and(|c| c.hosts.is_empty() && c.before.is_empty()) {
+        let is_empty = |c: &Cluster| c.hosts.is_empty() && c.before.is_empty() && c.leaving.is_empty();
+        if self.clusters.get(name).is_some_and(is_empty) {
             self.clusters.remove(name);
         }
     }
@@ -174,6 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_out_is_known_until_nobody_can_have_it_any_more() {
+        let mut snapshot = Snapshot::default();
+        snapshot.stage("web", vec![host(1, 11), host(2, 22)]);
+        snapshot.settle("web");
+        let gone = || (Place::from("web/1"), None);
+        let number = snapshot.stage("web", vec![gone()]);
+        snapshot.settle("web");
+        let leaving = [("web/2".to_owned(), 22), ("web/1".to_owned(), unfinished(11))];
+        assert_eq!(digests(&snapshot), leaving, "one that is away may still have it");
+        assert_eq!(snapshot.stage("web", vec![gone()]), number, "it was told already");
+        snapshot.stage("web", vec![host(3, 33)]);
+        snapshot.undo("web");
+        assert_eq!(digests(&snapshot), leaving, "what others refuse does not bring it back");
+        snapshot.forget("web", &Place::from("web/1"));
+        assert_eq!(digests(&snapshot), [("web/2".to_owned(), 22)]);
+    }
+
+    #[test]
     fn an_empty_cluster_is_as_one_that_nobody_knows() {
         let mut snapshot = Snapshot::default();
         let unknown = snapshot.assignment("web");
@@ -181,6 +206,7 @@ mod tests {
         snapshot.stage("web", vec![(Place::from("web/1"), None)]);
         assert_eq!(snapshot.assignment("web"), unknown);
         snapshot.forget("web", &Place::from("web/1"));
+        snapshot.prune("web");
         assert_eq!((snapshot.number("web"), digests(&snapshot)), (0, vec![]));
         assert!(snapshot.stage("web", vec![host(1, 11)]) > 2, "numbers only rise");
     }

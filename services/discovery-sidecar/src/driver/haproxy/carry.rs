@@ -137,7 +137,7 @@ fn first_line(answer: &str) -> String {
 }
 
 /// Column `used_cur` of `show servers conn`.
-fn in_use(text: &str, place: &str) -> u64 {
+pub(super) fn in_use(text: &str, place: &str) -> u64 {
     let header = text.lines().next().unwrap_or_default().trim_start_matches("# ");
     let column = header.split(' ').position(|column| column == "used_cur");
     let row =

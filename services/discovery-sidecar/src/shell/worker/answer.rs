@@ -21,7 +21,7 @@ use super::{
     LOOK, Link, Worker,
 };
 use crate::{
-    domain::{Failure, backoff, guest::Refusal},
+    domain::{Change, Failure, Now, backoff, guest::Refusal},
     driver::{Drift, Listing},
     externaldns::{self, State, Why},
 };
@@ -66,11 +66,23 @@ impl Worker {
                 Err(failure) if failure.is_of_the_registry() => {
                     broken.get_or_insert(failure);
                 }
-                Err(rejected) => self.engine.failed(&batch, &rejected, now, jitter()),
+                Err(rejected) => self.rejected(&batch, &rejected, now),
             }
         }
         // Last, for after it nothing is believed.
         broken.into_iter().for_each(|failure| self.failed(failure));
+    }
+
+    /// A registry that refuses whatever it is asked for is left alone for a while, as one that cannot be reached.
+    fn rejected(&mut self, batch: &[Change], rejected: &Failure, now: Now) {
+        let before = self.engine.refuses_all();
+        self.engine.failed(batch, rejected, now, jitter());
+        let times = self.engine.refuses_all();
+        if times > before {
+            let wait = backoff::delay(times + 3, jitter());
+            tracing::warn!(registry = %self.status.registry, error = %rejected, ?wait, "the registry refuses everything");
+            self.patience = now.up + wait;
+        }
     }
 
     fn handed(&mut self, asked: Asked, handed: Result<Handed, Failure>) {

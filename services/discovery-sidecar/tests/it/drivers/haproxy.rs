@@ -207,6 +207,11 @@ async fn a_request_that_is_being_answered_is_waited_for_and_no_new_one_comes() {
         let remove = [Change::Remove { place: item.place.clone(), version: 0 }];
         let outcome = hand.driver.apply(&remove).await.expect("is answered");
         assert_eq!(outcome, [Outcome::Waits("1 of its connections are in use".into())]);
+        let read = hand.items().await;
+        assert!(
+            read.iter().any(|found| found.place == item.place && found.digest != item.digest),
+            "{read:?}"
+        );
         let (status, ()) = futures::join!(haproxy.get(), staying.serve(async {}));
         assert_eq!(status, 200, "the other one serves meanwhile");
         release.send(()).expect("is heard");

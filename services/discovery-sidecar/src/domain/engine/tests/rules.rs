@@ -13,7 +13,7 @@ use crate::{
 
 const KEY: &str = "sim-a.shop.web.web-1";
 
-fn with(instances: u32) -> World {
+pub(super) fn with(instances: u32) -> World {
     let mut world = World::new();
     (1..=instances).for_each(|i| world.set(endpoint("web", i)));
     world.read();
