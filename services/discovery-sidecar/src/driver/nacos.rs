@@ -2,14 +2,14 @@
 //! nothing when it is written to: the epoch is a configuration of ours and is read before each batch. Instances are
 //! persistent, or, if that is asked for, ephemeral and kept alive as long as this sidecar keeps the registry.
 
+mod beats;
 mod layout;
 mod plan;
 mod session;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
 };
 
 use bcs_schemas::resource::registry::NacosDriver;
@@ -20,7 +20,8 @@ use futures::{
 };
 
 use self::{
-    layout::{Instance, Spelling, parts},
+    beats::{Alive, Kept},
+    layout::{Spelling, parts},
     plan::{Step, plan},
     session::Session,
 };
@@ -30,11 +31,6 @@ use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 /// A call each: small, so that a replaced sidecar does not go on for long.
 const BATCH: usize = 128;
 const AT_ONCE: usize = 16;
-/// How often an ephemeral instance is kept alive; Nacos calls it unhealthy after three of them.
-const BEAT: Duration = Duration::from_secs(5);
-
-/// Service and instance of what is kept alive.
-type Alive = BTreeMap<Place, (String, Instance)>;
 
 /// The driver.
 pub struct Nacos {
@@ -43,7 +39,7 @@ pub struct Nacos {
     platform: String,
     installation: String,
     session: tokio::sync::Mutex<Option<Session>>,
-    alive: Arc<Mutex<Alive>>,
+    alive: Arc<Alive>,
 }
 
 impl Nacos {
@@ -103,6 +99,8 @@ impl Nacos {
                 .ok_or_else(|| Failure::Rejected(format!("{} is no service", change.place())))?;
             groups.entry(service).or_default().push(at);
         }
+        // Before anything is read: a beat that is under way may register what the reading does not find.
+        let hushed = self.hush(changes).await;
         let reads = groups.keys().map(|service| session.instances(service)).collect::<Vec<_>>();
         let found: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         let mut outcomes = vec![Outcome::Again; changes.len()];
@@ -110,40 +108,64 @@ impl Nacos {
         for (instances, (service, group)) in found.iter().zip(&groups) {
             let of_service: Vec<&Change> = group.iter().filter_map(|at| changes.get(*at)).collect();
             for (at, (steps, outcome)) in group.iter().zip(plan(&self.spelling, instances, &of_service)) {
+                if matches!(outcome, Outcome::Done(_)) {
+                    calls.push((*at, *service, steps));
+                }
                 outcomes[*at] = outcome;
-                calls.push((*at, *service, steps));
             }
         }
-        carry_out(&session, calls, &mut outcomes).await?;
-        self.remember(changes, &outcomes);
+        let done = |at: usize| changes.get(at).into_iter().for_each(|change| self.live(change));
+        carry_out(&session, calls, &mut outcomes, done).await?;
+        self.restore(changes, &outcomes, hushed);
         Ok(outcomes)
     }
 
-    fn remember(&self, changes: &[Change], outcomes: &[Outcome]) {
-        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+    /// No beat comes between: neither of what is changed, nor of what was at its address before.
+    async fn hush(&self, changes: &[Change]) -> BTreeMap<Place, Arc<Kept>> {
+        let places = changes.iter().map(Change::place).collect();
+        let addresses = changes.iter().filter_map(|change| match change {
+            Change::Put { entry, .. } => Some(Kept::address(&entry.name, &self.spelling.instance(entry))),
+            Change::Remove { .. } => None,
+        });
+        self.alive.hush(&places, &addresses.collect::<HashSet<_>>()).await
+    }
+
+    /// An entry that was written is kept alive from now on.
+    fn live(&self, change: &Change) {
+        if let (Change::Put { place, entry, .. }, true) = (change, self.settings.ephemeral) {
+            self.alive.keep(place.clone(), Kept::new(&entry.name, self.spelling.instance(entry)));
+        }
+    }
+
+    /// Where an entry was not written, what was there before is there still, and has to live.
+    fn restore(&self, changes: &[Change], outcomes: &[Outcome], mut hushed: BTreeMap<Place, Arc<Kept>>) {
         for (change, outcome) in changes.iter().zip(outcomes) {
-            match (change, outcome) {
-                (Change::Put { place, entry, .. }, Outcome::Done(_)) => {
-                    alive.insert(place.clone(), (entry.name.clone(), self.spelling.instance(entry)));
-                }
-                _ => drop(alive.remove(change.place())),
+            if let (Change::Put { place, .. }, Outcome::Foreign(_) | Outcome::Refused(_)) = (change, outcome)
+                && let Some(kept) = hushed.remove(place)
+            {
+                self.alive.keep(place.clone(), kept);
             }
         }
     }
 }
 
-/// Additions first and then what goes, a few at a time; all of them, whatever becomes of one.
+/// Additions first and then what goes, a few at a time; all of them, whatever becomes of one. Whoever has to know is told at once
+/// of each that is done.
 async fn carry_out(
     session: &Session,
     calls: Vec<(usize, &str, Vec<Step>)>,
     outcomes: &mut [Outcome],
+    done: impl Fn(usize),
 ) -> Result<(), Failure> {
     let (puts, removals): (Vec<_>, Vec<_>) =
         calls.into_iter().partition(|(_, _, steps)| steps.iter().any(|s| matches!(s, Step::Register(_))));
     for calls in [puts, removals] {
-        let calls = calls
-            .into_iter()
-            .map(|(at, service, steps)| async move { (at, walk(session, service, steps).await) });
+        let done = &done;
+        let calls = calls.into_iter().map(|(at, service, steps)| async move {
+            let answer = walk(session, service, steps).await;
+            answer.iter().for_each(|()| done(at));
+            (at, answer)
+        });
         let answers: Vec<_> = stream::iter(calls.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
         for (at, answer) in answers {
             match (answer, outcomes.get_mut(at)) {
@@ -233,15 +255,16 @@ impl Driver for Nacos {
             services.retain(|service| self.spelling.may_hold(service));
             let reads = services.iter().map(|service| session.instances(service)).collect::<Vec<_>>();
             let found: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-            let (mut items, mut alive) = (Vec::new(), Alive::new());
+            let (mut items, mut alive) = (Vec::new(), BTreeMap::new());
             for (service, instances) in services.iter().zip(found) {
                 items.extend(self.spelling.items(service, &instances));
                 let ours = instances.into_iter().filter(|instance| self.spelling.is_ours(instance));
+                let ours = ours.filter(|_| self.settings.ephemeral);
                 alive.extend(
-                    ours.map(|i| (Place::from(format!("{service}/{}", i.id())), (service.clone(), i))),
+                    ours.map(|i| (Place::from(format!("{service}/{}", i.id())), Kept::new(service, i))),
                 );
             }
-            *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive;
+            self.alive.replace(alive);
             Ok(Listing { items, at: 0 })
         })
     }
@@ -250,37 +273,14 @@ impl Driver for Nacos {
         Box::pin(self.write(changes))
     }
 
-    /// Nothing is told; but as long as somebody listens, which is as long as the registry is kept, instances live.
+    /// Nothing is told but beats that fail; as long as the stream is there, which is as long as the registry is kept, instances
+    /// live.
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {
         Box::pin(async move {
             if !self.settings.ephemeral {
                 return Ok(stream::pending().boxed());
             }
-            let state = (self.session().await?, self.epoch_name(), self.alive.clone());
-            let beats = stream::unfold(state, |(session, name, alive)| async move {
-                loop {
-                    tokio::time::sleep(BEAT).await;
-                    if let Err(failure) = beat(&session, &name, &alive).await {
-                        return Some((Err(failure), (session, name, alive)));
-                    }
-                }
-            });
-            Ok(beats.boxed())
+            Ok(beats::begin(self.session().await?, self.epoch_name(), self.alive.clone()))
         })
     }
-}
-
-async fn beat(session: &Session, epoch: &str, alive: &Mutex<Alive>) -> Result<(), Failure> {
-    fenced(session, epoch).await?;
-    let held = || alive.lock().unwrap_or_else(PoisonError::into_inner);
-    let places: Vec<Place> = held().keys().cloned().collect();
-    let beats = places.into_iter().map(|place| async move {
-        // Looked up when it is its turn: one that was taken out meanwhile would come back.
-        let found = held().get(&place).cloned();
-        match found {
-            Some((service, instance)) => session.beat(&service, &instance).await,
-            None => Ok(()),
-        }
-    });
-    stream::iter(beats).buffer_unordered(AT_ONCE).try_collect().await
 }

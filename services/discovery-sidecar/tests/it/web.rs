@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -68,6 +69,8 @@ pub(crate) enum Prank {
     Lose(&'static str, &'static str),
     /// So are all.
     LoseAll,
+    /// Such requests wait that long before they are carried out.
+    Late(&'static str, &'static str, Duration),
     /// An error of the server is answered, and nothing is carried out.
     Fail,
     /// It is, and an error is answered all the same.
@@ -165,6 +168,12 @@ async fn pass(
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     if prank == Some(Prank::Fail) {
         return Ok(error());
+    }
+    if let Some(Prank::Late(method, part, wait)) = prank
+        && head.method == method
+        && path.contains(part)
+    {
+        tokio::time::sleep(wait).await;
     }
     let request = || Request::from_parts(head.clone(), Full::new(body.clone()));
     if prank == Some(Prank::Twice) {

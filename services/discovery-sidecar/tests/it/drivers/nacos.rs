@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use bcs_discovery_sidecar::domain::{Change, Failure, Outcome};
 use bcs_schemas::observation::Endpoint;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
+use serde_json::json;
 
 use crate::{
     contract::{Hand, Site},
     faults::{Able, Fault, Faulty, Line, wires},
     fixture::*,
-    web::{self, Proxy},
+    web::{self, Prank, Proxy},
 };
 
 const PACKAGE: &str = "rnacos by `cargo install rnacos --locked`";
@@ -116,11 +117,11 @@ impl Rnacos {
     }
 
     fn spec_with(&self, more: serde_json::Value) -> serde_json::Value {
-        let mut driver = serde_json::json!({ "url": self.url() });
+        let mut driver = json!({ "url": self.url() });
         if let (Some(driver), Some(more)) = (driver.as_object_mut(), more.as_object()) {
             driver.extend(more.clone());
         }
-        serde_json::json!({ "driver": { "nacos": driver } })
+        json!({ "driver": { "nacos": driver } })
     }
 }
 
@@ -130,7 +131,7 @@ impl Site for Rnacos {
     }
 
     fn spec(&self) -> serde_json::Value {
-        self.spec_with(serde_json::json!({}))
+        self.spec_with(json!({}))
     }
 
     async fn addresses(&self) -> BTreeSet<IpAddr> {
@@ -154,7 +155,7 @@ impl Faulty for Rnacos {
     }
 
     async fn lines(&self, port: u16) -> Vec<(Line, serde_json::Value)> {
-        wires(port, |at| self.spec_with(serde_json::json!({ "url": format!("http://{at}/nacos") }))).await
+        wires(port, |at| self.spec_with(json!({ "url": format!("http://{at}/nacos") }))).await
     }
 
     async fn down(&mut self, with_its_data: bool) {
@@ -280,7 +281,7 @@ async fn a_server_that_was_killed_is_found_again_with_its_data_and_without() {
 async fn a_write_whose_answer_was_lost_is_found_by_the_next_reading() {
     let rnacos = Rnacos::start().await;
     let proxy = Proxy::start(&format!("http://127.0.0.1:{}", rnacos.ports[0])).await;
-    let hand = Hand::with(rnacos.spec_with(serde_json::json!({ "url": format!("{}/nacos", proxy.url()) })));
+    let hand = Hand::with(rnacos.spec_with(json!({ "url": format!("{}/nacos", proxy.url()) })));
     hand.fence(1).await;
     proxy.lose("POST", "/v1/ns/instance");
     let put = hand.put(endpoint(1), None);
@@ -303,7 +304,8 @@ async fn what_is_wrong_with_the_server_or_the_user_is_said_and_the_password_is_n
         std::fs::write(&path, text).expect("writes");
         path
     };
-    let auth = |password: &std::path::Path| serde_json::json!({ "auth": { "user": "bcs", "password": { "file": password } } });
+    let auth =
+        |password: &std::path::Path| json!({ "auth": { "user": "bcs", "password": { "file": password } } });
     let (right, wrong) =
         (auth(&file("right", &format!("{PASSWORD}\n"))), auth(&file("wrong", "incorrect-donkey")));
     let elsewhere = web::answering(200, "text/html", "<html>hello").await;
@@ -312,13 +314,13 @@ async fn what_is_wrong_with_the_server_or_the_user_is_said_and_the_password_is_n
     for (more, words) in [
         (wrong, "refuses the user \"bcs\" or its password"),
         (auth("/nowhere".as_ref()), "driver.nacos.auth.password: /nowhere cannot be read"),
-        (serde_json::json!({}), "expected driver.nacos.auth to name a user"),
+        (json!({}), "expected driver.nacos.auth to name a user"),
         (
-            serde_json::json!({ "url": elsewhere.url() }),
+            json!({ "url": elsewhere.url() }),
             "holds 200 OK: <html>hello: expected what a sidecar wrote into Nacos",
         ),
-        (serde_json::json!({ "url": closed }), "Connection refused"),
-        (serde_json::json!({ "url": wrong_path }), "with its context path"),
+        (json!({ "url": closed }), "Connection refused"),
+        (json!({ "url": wrong_path }), "with its context path"),
     ] {
         let failure = Hand::with(rnacos.spec_with(more)).driver.fence(1).await.expect_err("is refused");
         let said = failure.to_string();
@@ -339,26 +341,86 @@ async fn what_is_wrong_with_the_server_or_the_user_is_said_and_the_password_is_n
     assert_eq!(rnacos.hosts().await.len(), 1);
 }
 
+const SOON_DEAD: &str = "RNACOS_NAMING_HEALTH_TIMEOUT_SECOND=7\nRNACOS_NAMING_INSTANCE_TIMEOUT_SECOND=9\n";
+
 #[tokio::test]
-async fn ephemeral_instances_live_as_long_as_somebody_keeps_them() {
-    let rnacos = Rnacos::start_with(
-        "RNACOS_NAMING_HEALTH_TIMEOUT_SECOND=7\nRNACOS_NAMING_INSTANCE_TIMEOUT_SECOND=9\n",
-    )
-    .await;
-    let hand = Hand::with(rnacos.spec_with(serde_json::json!({ "ephemeral": true })));
+async fn ephemeral_instances_live_as_long_as_somebody_keeps_them_though_nobody_listens() {
+    let mut rnacos = Rnacos::start_with(SOON_DEAD).await;
+    let hand = Hand::with(rnacos.spec_with(json!({ "ephemeral": true })));
     assert!(hand.can().expires);
     hand.fence(1).await;
     hand.done(&[hand.put(endpoint(1), None), hand.put(endpoint(2), None)]).await;
-    let mut beats = hand.driver.drift(0).await.expect("listens");
-    let told = tokio::time::timeout(Duration::from_secs(16), beats.next()).await;
-    assert!(told.is_err(), "{told:?}");
+    // As a worker does that waits for a call.
+    let mut beats = hand.driver.drift(0).await.expect("beats");
+    tokio::time::sleep(Duration::from_secs(16)).await;
     let hosts = rnacos.hosts().await;
     assert!(hosts.len() == 2 && hosts.iter().all(|host| host["healthy"] == true), "{hosts:?}");
     assert_eq!(hand.items().await.len(), 2);
+    assert!(beats.next().now_or_never().is_none(), "nothing failed");
     drop(beats);
     wait_until(LONG, async || match rnacos.hosts().await.len() {
         0 => Ok(()),
         left => Err(format!("{left} are there still")),
     })
     .await;
+    let mut beats = hand.driver.drift(0).await.expect("beats");
+    rnacos.process = None;
+    let told = tokio::time::timeout(LONG, beats.next()).await.expect("a beat that fails is told");
+    assert!(matches!(told, Some(Err(Failure::Unavailable(_)))), "{told:?}");
+}
+
+#[tokio::test]
+async fn beats_go_on_while_a_slow_call_runs() {
+    let rnacos = Rnacos::start_with(SOON_DEAD).await;
+    let proxy = Proxy::start(&format!("http://127.0.0.1:{}", rnacos.ports[0])).await;
+    let hand =
+        Hand::with(rnacos.spec_with(json!({ "ephemeral": true, "url": format!("{}/nacos", proxy.url()) })));
+    hand.fence(1).await;
+    let first = hand.put(endpoint(1), None);
+    hand.done(std::slice::from_ref(&first)).await;
+    let _beats = hand.driver.drift(0).await.expect("beats");
+    proxy.play(Some(Prank::Late("POST", "/v1/ns/instance", Duration::from_secs(2))));
+    // Sixteen are written at once, so these take eight times as long.
+    let slow: Vec<Change> = (2..=113).map(|number| hand.put(endpoint(number), None)).collect();
+    let begun = tokio::time::Instant::now();
+    hand.done(&slow).await;
+    assert!(begun.elapsed() > Duration::from_secs(12), "{:?}", begun.elapsed());
+    let hosts = rnacos.hosts().await;
+    let one = hosts.iter().find(|host| host["ip"] == "10.0.0.1");
+    assert!(one.is_some_and(|host| host["healthy"] == true), "{one:?}");
+}
+
+#[tokio::test]
+async fn what_is_taken_out_or_moves_while_its_beat_is_under_way_does_not_come_back() {
+    let rnacos = Rnacos::start().await;
+    let proxy = Proxy::start(&format!("http://127.0.0.1:{}", rnacos.ports[0])).await;
+    let hand =
+        Hand::with(rnacos.spec_with(json!({ "ephemeral": true, "url": format!("{}/nacos", proxy.url()) })));
+    hand.fence(1).await;
+    hand.done(&[hand.put(endpoint(1), None), hand.put(endpoint(2), None)]).await;
+    let items = hand.items().await;
+    proxy.play(Some(Prank::Late("PUT", "/v1/ns/instance/beat", Duration::from_secs(1))));
+    let passed = proxy.passed();
+    let _beats = hand.driver.drift(0).await.expect("beats");
+    // The epoch and two beats.
+    wait_until(LONG, async || match proxy.passed() - passed {
+        3.. => Ok(()),
+        few => Err(format!("{few} calls")),
+    })
+    .await;
+    let moved = Endpoint { addresses: vec!["10.9.9.9".parse().expect("an address")], ..endpoint(2) };
+    let remove = Change::Remove { place: items[0].place.clone(), version: 0 };
+    // A complete reading may come between.
+    assert_eq!(hand.items().await.len(), 2);
+    let begun = tokio::time::Instant::now();
+    hand.done(&[remove, hand.put(moved, None)]).await;
+    let took = begun.elapsed();
+    // Longer than a beat that was under way, and than the next one takes.
+    let until = tokio::time::Instant::now() + Duration::from_secs(7);
+    while tokio::time::Instant::now() < until {
+        let found = rnacos.addresses().await;
+        assert_eq!(found, BTreeSet::from(["10.9.9.9".parse().expect("an address")]));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(took > Duration::from_millis(500), "the removal waited for the beat, {took:?}");
 }
