@@ -25,7 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    consul::ConsulDriver,
+    consul::{ConsulDriver, ConsulVia},
     dns::{DnsDriver, TsigAlgorithm, TsigKey},
     envoy::EnvoyDriver,
     etcd::{EtcdAuth, EtcdDriver},
@@ -153,7 +153,7 @@ pub enum Driver {
     Powerdns(PowerDnsDriver),
     /// Instances of services of Nacos.
     Nacos(NacosDriver),
-    /// Services in the catalog of Consul, on a node that stands for our instances.
+    /// Services in the catalog of Consul, on a node that stands for our instances, or of an agent of it.
     Consul(ConsulDriver),
     /// Whatever a provider of ExternalDNS keeps, over the webhook protocol.
     Webhook(WebhookDriver),

@@ -12,18 +12,32 @@ use crate::FieldError;
 pub struct ConsulDriver {
     /// An agent or a server: `http://127.0.0.1:8500`.
     pub url: String,
+    /// Which of its APIs entries are written through.
+    #[serde(default)]
+    pub via: ConsulVia,
     /// The ACL token, where Consul asks for one; a line break at the end does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<SecretRef>,
-    /// The datacenter that is written to; the agent's own when absent.
+    /// The datacenter that is written to; the agent's own when absent. Not with `via: agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datacenter: Option<String>,
-    /// What the name of the node that stands for our instances begins with.
+    /// What the name of the node that stands for our instances begins with; with `via: agent`, what the ids of our services do.
     #[serde(default = "default_node")]
     pub node: String,
     /// What `https` needs beyond the authorities that the machine trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+/// An API of Consul.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsulVia {
+    /// The catalog: entries lie on a node of their own, which runs nowhere.
+    #[default]
+    Catalog,
+    /// The agent that `url` leads to: entries lie among its services, and are as well as its node.
+    Agent,
 }
 
 fn default_node() -> String {
@@ -43,6 +57,10 @@ impl ConsulDriver {
                 errors.push(FieldError::new(field, format!("{text:?}: expected a DNS label")));
             }
         }
+        if self.via == ConsulVia::Agent && self.datacenter.is_some() {
+            let problem = "is not for `via: agent`: expected none, since an agent is in one datacenter";
+            errors.push(FieldError::new("datacenter", problem));
+        }
         errors.extend(self.tls.iter().flat_map(Tls::validate).map(|e| e.under("tls")));
         errors
     }
@@ -60,6 +78,8 @@ mod tests {
             (serde_json::json!({ "token": { "file": "x" } }), Some("driver.consul.token.file: ")),
             (serde_json::json!({ "datacenter": "a/b" }), Some("driver.consul.datacenter: ")),
             (serde_json::json!({ "node": "" }), Some("driver.consul.node: ")),
+            (serde_json::json!({ "via": "agent" }), None),
+            (serde_json::json!({ "via": "agent", "datacenter": "dc1" }), Some("driver.consul.datacenter: ")),
         ] {
             let mut driver = serde_json::json!({ "url": "http://consul:8500" });
             if let (Some(driver), Some(more)) = (driver.as_object_mut(), more.as_object()) {

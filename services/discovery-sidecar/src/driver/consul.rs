@@ -2,14 +2,19 @@
 //! one transaction that compares the epoch key and every service that it touches. Tried with a fake only: no server of
 //! Consul can be had where this is tested.
 
+mod agent;
 mod layout;
+mod local;
 mod session;
 
-use bcs_schemas::resource::registry::ConsulDriver;
+use std::sync::Arc;
+
+use bcs_schemas::resource::registry::{ConsulDriver, ConsulVia};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use self::{
+    agent::Agent,
     layout::{Service, Spelling, ambiguous, whose},
     session::{Committed, Problem, Session},
 };
@@ -19,8 +24,17 @@ use crate::domain::{Change, Entry, Failure, Layout, Outcome, Place};
 /// Consul takes 64 operations per transaction, one of which compares the epoch.
 const BATCH: usize = 60;
 
-/// The driver.
-pub struct Consul {
+/// The driver for the way that is asked for.
+pub fn open(settings: &ConsulDriver, zone: &str, owner: &Owner) -> Arc<dyn Driver> {
+    let settings = settings.clone();
+    match settings.via {
+        ConsulVia::Catalog => Arc::new(Consul::new(settings, zone, owner)),
+        ConsulVia::Agent => Arc::new(Agent::new(settings, zone, owner)),
+    }
+}
+
+/// The driver of the catalog.
+struct Consul {
     settings: ConsulDriver,
     spelling: Spelling,
     session: tokio::sync::Mutex<Option<Session>>,
@@ -28,7 +42,7 @@ pub struct Consul {
 
 impl Consul {
     /// Connects only when it is fenced. `zone` is the registry's.
-    pub fn new(settings: ConsulDriver, zone: &str, owner: &Owner) -> Self {
+    fn new(settings: ConsulDriver, zone: &str, owner: &Owner) -> Self {
         let spelling = Spelling::new(owner, &settings.node, zone);
         Self { settings, spelling, session: tokio::sync::Mutex::new(None) }
     }
@@ -83,16 +97,7 @@ impl Consul {
         if let Some(problem) = problems.iter().find(|problem| problem.what.contains("Permission denied")) {
             return Err(session.forbidden(&problem.what));
         }
-        let (held, index) = session.epoch_held(&self.spelling).await?;
-        if index != session.index {
-            return Err(match held > session.epoch {
-                true => Failure::Fenced(held),
-                false => Failure::Unavailable(format!(
-                    "consul: the key {} was moved by somebody",
-                    self.spelling.epoch_key()
-                )),
-            });
-        }
+        session.fenced(&self.spelling).await?;
         let there = session.services(&self.spelling).await?;
         for problem in problems {
             let Some(at) = problem.op_index.checked_sub(1).and_then(|nth| sent.get(nth)) else { continue };

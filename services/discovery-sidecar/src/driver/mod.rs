@@ -271,9 +271,7 @@ pub fn open(spec: &RegistrySpec, owner: &Owner) -> Arc<dyn Driver> {
         registry::Driver::Nftables(settings) => Arc::new(nftables::Nftables::new(settings.clone(), owner)),
         registry::Driver::Postgres(settings) => Arc::new(postgres::Postgres::new(settings.clone(), owner)),
         registry::Driver::Redis(settings) => Arc::new(redis::Redis::new(settings.clone(), owner)),
-        registry::Driver::Consul(settings) => {
-            Arc::new(consul::Consul::new(settings.clone(), &spec.zone, owner))
-        }
+        registry::Driver::Consul(settings) => consul::open(settings, &spec.zone, owner),
         registry::Driver::Nacos(settings) => Arc::new(nacos::Nacos::new(settings.clone(), &spec.zone, owner)),
         registry::Driver::Webhook(settings) => {
             Arc::new(webhook::Webhook::new(settings.clone(), &spec.zone, owner))

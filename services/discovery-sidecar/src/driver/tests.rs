@@ -19,6 +19,7 @@ fn specs() -> Vec<serde_json::Value> {
         serde_json::json!({ "webhook": { "url": "http://127.0.0.1:8888" } }),
         serde_json::json!({ "nacos": { "url": "http://127.0.0.1:8848/nacos" } }),
         serde_json::json!({ "consul": { "url": "http://127.0.0.1:8500" } }),
+        serde_json::json!({ "consul": { "url": "http://127.0.0.1:8500", "via": "agent" } }),
         serde_json::json!({ "haproxy": { "socket": "/run/haproxy.sock" } }),
         serde_json::json!({ "envoy": {} }),
         serde_json::json!({ "redis": { "url": "redis://127.0.0.1" } }),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     domain::{Entry, Item, Layout, Place, entry::fingerprint},
@@ -48,6 +49,8 @@ pub(super) struct Spelling {
     pub(super) platform: String,
     pub(super) installation: String,
     pub(super) node: String,
+    /// What ids of services begin with.
+    ids: String,
     zone: String,
 }
 
@@ -58,8 +61,15 @@ impl Spelling {
             platform: owner.platform.to_string(),
             installation: owner.installation.clone(),
             node: format!("{node}--{}", joined(&owner.to_string())),
+            ids: "bcs".to_owned(),
             zone: format!(".{zone}"),
         }
+    }
+
+    /// Services of an agent are no node's of ours: what would be its name tells the ids of owners apart.
+    pub(super) fn at_agent(owner: &Owner, node: &str, zone: &str) -> Self {
+        let spelling = Self::new(owner, node, zone);
+        Self { ids: spelling.node.clone(), ..spelling }
     }
 
     pub(super) fn epoch_key(&self) -> String {
@@ -68,6 +78,10 @@ impl Spelling {
 
     pub(super) fn claim_key(&self) -> String {
         format!("bcs/installation/{}", self.platform)
+    }
+
+    pub(super) fn agent_key(&self) -> String {
+        format!("bcs/agent/{}", self.owner)
     }
 
     /// What the node says of itself: that nobody should look for an agent on it, and whose it is.
@@ -84,7 +98,7 @@ impl Spelling {
         // Consul has no weight of nothing.
         let weight = entry.endpoint.weight.clamp(1, 65535);
         Service {
-            id: format!("bcs-{}", entry.id),
+            id: format!("{}-{}", self.ids, entry.id),
             service: joined(entry.name.strip_suffix(&self.zone).unwrap_or(&entry.name)),
             address: entry.address.to_string(),
             port: entry.port,
@@ -104,6 +118,12 @@ impl Spelling {
             version: service.modify_index,
         })
     }
+
+    /// The same of what an agent tells. Programs register with it what we need not understand.
+    pub(super) fn read(&self, held: &Value) -> Option<Item> {
+        let is_ours = held["Meta"][OWNER] == self.owner.as_str();
+        is_ours.then(|| Service::deserialize(held).ok()).flatten().and_then(|service| self.item(&service))
+    }
 }
 
 fn said<'a>(meta: Option<&'a Meta>, what: &str) -> &'a str {
@@ -116,6 +136,11 @@ pub(super) fn whose(meta: Option<&Meta>) -> String {
         "" => "nobody that says so".to_owned(),
         owner => format!("owner {owner:?}"),
     }
+}
+
+/// The same of what an agent tells.
+pub(super) fn theirs(held: &Value) -> String {
+    whose(Meta::deserialize(&held["Meta"]).ok().as_ref())
 }
 
 /// Names of services and nodes are single labels.
@@ -153,13 +178,17 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn spelling(platform: &str) -> Spelling {
-        let owner = Owner {
-            platform: testing::name(platform),
+    fn owner() -> Owner {
+        Owner {
+            platform: testing::name("eu1"),
             cluster: testing::name("sim-a"),
             registry: testing::name("dns"),
             installation: "one".to_owned(),
-        };
+        }
+    }
+
+    fn spelling(platform: &str) -> Spelling {
+        let owner = Owner { platform: testing::name(platform), ..owner() };
         Spelling::new(&owner, "bcs", "bcs.local")
     }
 
@@ -200,5 +229,25 @@ mod tests {
         assert_ne!(ours.digest(&bare), ours.digest(&entry));
         let moved = Service { address: "10.9.9.9".into(), ..service };
         assert_ne!(ours.item(&moved).expect("is ours").digest, ours.digest(&entry));
+    }
+
+    #[test]
+    fn at_an_agent_ids_of_owners_differ_and_whatever_else_is_there_is_not_ours() {
+        let entry = entry("web.shop.bcs.local");
+        let [ours, theirs] = ["eu1", "eu2"].map(|platform| {
+            let owner = Owner { platform: testing::name(platform), ..owner() };
+            Spelling::at_agent(&owner, "bcs", "bcs.local")
+        });
+        assert_eq!(&*ours.place(&entry), "bcs--eu1--sim-a--dns-i1");
+        assert_ne!(ours.place(&entry), theirs.place(&entry));
+        let held = serde_json::to_value(ours.service(&entry)).expect("JSON");
+        let item = ours.read(&held).expect("is ours");
+        assert_eq!((item.place, item.digest), (ours.place(&entry), ours.digest(&entry)));
+        assert_eq!(theirs.read(&held), None);
+        assert_eq!(super::theirs(&held), "owner \"eu1.sim-a.dns\"");
+        for other in [serde_json::json!({}), serde_json::json!({ "Port": -1, "Meta": null }), Value::Null] {
+            assert_eq!(ours.read(&other), None);
+            assert_eq!(super::theirs(&other), "nobody that says so");
+        }
     }
 }

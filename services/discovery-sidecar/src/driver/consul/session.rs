@@ -1,7 +1,7 @@
 //! Calls of the HTTP API, and what their answers mean.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bcs_schemas::resource::registry::ConsulDriver;
+use bcs_schemas::resource::registry::{ConsulDriver, ConsulVia};
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const TXN: &str = "/v1/txn";
 /// Consul as we reached it, and our hold on the epoch key.
 #[derive(Clone)]
 pub(super) struct Session {
-    http: Http,
+    pub(super) http: Http,
     /// Of every call.
     query: String,
     pub(super) epoch: u64,
@@ -82,7 +82,7 @@ struct Node {
 }
 
 impl Session {
-    /// Claims the installation, raises the epoch and makes the node, all in one transaction.
+    /// Claims the installation, raises the epoch, and makes the node or takes the agent for ours, all in one transaction.
     pub(super) async fn open(
         settings: &ConsulDriver,
         spelling: &Spelling,
@@ -101,25 +101,53 @@ impl Session {
         if held > epoch {
             return Err(Failure::Fenced(held));
         }
-        session.node_is_ours(spelling).await?;
-        session.index = session.raise(spelling, claim, index).await?;
+        let ground = match settings.via {
+            ConsulVia::Catalog => session.node_of_ours(spelling).await?,
+            ConsulVia::Agent => session.agent(spelling).await?,
+        };
+        session.index = session.raise(spelling, [claim, ground], index).await?;
         Ok(session)
     }
 
     /// What has to hold, or to be written, for the name of the installation to be ours.
     async fn claim(&self, spelling: &Spelling) -> Result<Value, Failure> {
         let (key, ours) = (spelling.claim_key(), &spelling.installation);
-        match self.pair(&key).await? {
-            None => {
-                Ok(json!({ "KV": { "Verb": "cas", "Key": key, "Value": STANDARD.encode(ours), "Index": 0 } }))
-            }
-            Some((held, index)) if held == *ours => {
-                Ok(json!({ "KV": { "Verb": "check-index", "Key": key, "Index": index } }))
-            }
-            Some((other, _)) => Err(Failure::Unavailable(format!(
+        self.first(&key, ours, |other| {
+            format!(
                 "consul: the owner {} is another installation, {other}, and this one, {ours}, writes nothing: set another \
                  owner here, or delete the key {key} if the other one is gone for good",
                 spelling.platform
+            )
+        })
+        .await
+    }
+
+    /// What keeps a key ours that belongs to whoever comes first.
+    pub(super) async fn first(
+        &self,
+        key: &str,
+        ours: &str,
+        refuse: impl FnOnce(&str) -> String,
+    ) -> Result<Value, Failure> {
+        match self.pair(key).await? {
+            None => {
+                Ok(json!({ "KV": { "Verb": "cas", "Key": key, "Value": STANDARD.encode(ours), "Index": 0 } }))
+            }
+            Some((held, index)) if held == ours => {
+                Ok(json!({ "KV": { "Verb": "check-index", "Key": key, "Index": index } }))
+            }
+            Some((other, _)) => Err(Failure::Unavailable(refuse(&other))),
+        }
+    }
+
+    /// Fails unless nobody raised the epoch since.
+    pub(super) async fn fenced(&self, spelling: &Spelling) -> Result<(), Failure> {
+        match self.epoch_held(spelling).await? {
+            (_, index) if index == self.index => Ok(()),
+            (held, _) if held > self.epoch => Err(Failure::Fenced(held)),
+            _ => Err(Failure::Unavailable(format!(
+                "consul: the key {} was moved by somebody",
+                spelling.epoch_key()
             ))),
         }
     }
@@ -131,7 +159,8 @@ impl Session {
         Ok(held.map_or((0, 0), |(text, index)| (number(&text).unwrap_or_default(), index)))
     }
 
-    async fn node_is_ours(&self, spelling: &Spelling) -> Result<(), Failure> {
+    /// The node that stands for our instances, unless somebody else has it.
+    async fn node_of_ours(&self, spelling: &Spelling) -> Result<Value, Failure> {
         let (node, _) = self.node(spelling).await?;
         match node {
             Some(node) if node.meta.as_ref() != Some(&spelling.node_meta()) => Err(self.http.failed(
@@ -141,21 +170,22 @@ impl Session {
                     whose(node.meta.as_ref())
                 ),
             )),
-            _ => Ok(()),
+            _ => {
+                // No agent runs there; nothing is ever sent to this address.
+                let node =
+                    json!({ "Node": spelling.node, "Address": "192.0.2.1", "Meta": spelling.node_meta() });
+                Ok(json!({ "Node": { "Verb": "set", "Node": node } }))
+            }
         }
     }
 
-    async fn raise(&self, spelling: &Spelling, claim: Value, index: u64) -> Result<u64, Failure> {
+    async fn raise(&self, spelling: &Spelling, with: [Value; 2], index: u64) -> Result<u64, Failure> {
         let key = spelling.epoch_key();
         // Different each time: Consul does not move the index of a key that is written as it was.
         let value = format!("{} {:016x}", self.epoch, rand::random::<u64>());
-        // No agent runs there; nothing is ever sent to this address.
-        let node = json!({ "Node": spelling.node, "Address": "192.0.2.1", "Meta": spelling.node_meta() });
-        let operations = json!([
-            { "KV": { "Verb": "cas", "Key": key, "Value": STANDARD.encode(value), "Index": index } },
-            claim,
-            { "Node": { "Verb": "set", "Node": node } },
-        ]);
+        let raise =
+            json!({ "KV": { "Verb": "cas", "Key": key, "Value": STANDARD.encode(value), "Index": index } });
+        let operations: Value = std::iter::once(raise).chain(with).collect();
         let answer = self.transact(&operations).await?;
         if let Some(problem) = answer.errors.into_iter().flatten().next() {
             return Err(self.http.failed("raising the epoch", &format!("failed: {}", problem.what)));
@@ -222,7 +252,7 @@ impl Session {
         if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
     }
 
-    fn read<T: DeserializeOwned>(&self, doing: &str, answer: &Answer) -> Result<T, Failure> {
+    pub(super) fn read<T: DeserializeOwned>(&self, doing: &str, answer: &Answer) -> Result<T, Failure> {
         match answer.status {
             StatusCode::OK => self.json(doing, answer),
             _ => Err(self.refused(doing, answer)),
@@ -235,7 +265,7 @@ impl Session {
         })
     }
 
-    fn refused(&self, doing: &str, answer: &Answer) -> Failure {
+    pub(super) fn refused(&self, doing: &str, answer: &Answer) -> Failure {
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.http.failed(
                 doing,

@@ -1,5 +1,6 @@
 //! Consul by a fake, labelled as one: see [`fake`].
 
+mod agent;
 mod fake;
 
 use std::{collections::BTreeSet, net::IpAddr};

@@ -2,6 +2,8 @@
 //! these tests use, written after its published documentation and sources (1.2x). What it does is what they say, not
 //! what a Consul was seen to do.
 
+pub(crate) mod agent;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -32,6 +34,10 @@ pub(crate) struct Store {
     nodes: BTreeMap<String, Value>,
     /// By node and id.
     services: BTreeMap<(String, String), Value>,
+    /// What is registered with the agent, by id.
+    local: BTreeMap<String, Value>,
+    /// The node of the agent, if it is not the usual one.
+    agent: Option<String>,
 }
 
 #[derive(Clone)]
@@ -66,6 +72,7 @@ impl Fake {
             .route("/v1/catalog/node-services/{node}", get(node_services))
             .route("/v1/catalog/register", put(register))
             .route("/v1/health/service/{service}", get(healthy))
+            .merge(agent::routes())
             .with_state(shared);
         self.tasks.spawn(async move { drop(axum::serve(listener, router).await) });
     }
@@ -76,7 +83,16 @@ impl Fake {
 
     /// As somebody who has the rights would.
     pub(crate) fn take_out(&self, address: &str) {
-        lock(&self.store).services.retain(|_, service| service["Address"] != address);
+        let mut store = lock(&self.store);
+        store.services.retain(|_, service| service["Address"] != address);
+        store.local.retain(|_, service| service["Address"] != address);
+    }
+
+    /// Another agent of the same Consul answers from now on.
+    pub(crate) fn moves_to(&self, node: &str) {
+        let mut store = lock(&self.store);
+        store.agent = Some(node.to_owned());
+        store.local.clear();
     }
 
     pub(crate) fn forget(&self) {
