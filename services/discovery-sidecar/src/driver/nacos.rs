@@ -273,6 +273,11 @@ impl Driver for Nacos {
         Box::pin(self.write(changes))
     }
 
+    /// Another sidecar may take out from now on what we would keep alive.
+    fn stand_down(&self) {
+        self.alive.replace(BTreeMap::new());
+    }
+
     /// Nothing is told but beats that fail; as long as the stream is there, which is as long as the registry is kept, instances
     /// live.
     fn drift(&self, _: u64) -> BoxFuture<'_, Result<BoxStream<'static, Result<Drift, Failure>>, Failure>> {

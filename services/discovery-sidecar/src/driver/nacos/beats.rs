@@ -21,7 +21,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{fenced, layout::Instance, session::Session};
+use super::{AT_ONCE, BATCH, fenced, layout::Instance, session::Session};
 use crate::{
     domain::{Failure, Place},
     driver::Drift,
@@ -29,7 +29,6 @@ use crate::{
 
 /// How often an instance is kept alive; Nacos calls it unhealthy after three of them.
 const BEAT: Duration = Duration::from_secs(5);
-const AT_ONCE: usize = 16;
 
 /// What Nacos knows an instance by, but for its cluster.
 pub(super) type Address = (String, String, u16);
@@ -169,18 +168,21 @@ pub(super) fn begin(
 async fn round(session: &Session, epoch: &str, alive: &Alive, tell: &Sender<Failure>) {
     // One failure that nobody took yet is enough.
     let failed = |failure| drop(tell.try_send(failure));
-    if let Err(failure) = fenced(session, epoch).await {
-        return failed(failure);
-    }
-    let beats = alive.places().into_iter().map(|place| async move {
-        // Looked up when it is its turn: one that was taken out meanwhile would come back.
-        match alive.begin(place) {
-            Some(beat) => session.beat(&beat.kept.service, &beat.kept.instance).await,
-            None => Ok(()),
+    for some in alive.places().chunks(BATCH) {
+        // As before writes: a sidecar that was replaced brings back nothing that the next one took out.
+        if let Err(failure) = fenced(session, epoch).await {
+            return failed(failure);
         }
-    });
-    stream::iter(beats)
-        .buffer_unordered(AT_ONCE)
-        .for_each(|beat| async { beat.err().into_iter().for_each(failed) })
-        .await;
+        let beats = some.iter().map(|place| async move {
+            // Looked up when it is its turn: one that was taken out meanwhile would come back.
+            match alive.begin(place.clone()) {
+                Some(beat) => session.beat(&beat.kept.service, &beat.kept.instance).await,
+                None => Ok(()),
+            }
+        });
+        stream::iter(beats.collect::<Vec<_>>())
+            .buffer_unordered(AT_ONCE)
+            .for_each(|beat| async { beat.err().into_iter().for_each(failed) })
+            .await;
+    }
 }
