@@ -7,7 +7,8 @@ ARG PROGRAMS=build
 
 # --- building (scripts/images leaves this out where nothing is built here)
 FROM ${RUST} AS build
-RUN apt-get update && apt-get install -y --no-install-recommends protobuf-compiler && rm -rf /var/lib/apt/lists/*
+# The second holds messages of Google that those of etcd import, and is only recommended by the first.
+RUN apt-get update && apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 ARG PROFILE=release

@@ -13,6 +13,7 @@ mod doctor;
 mod etcd_down;
 mod history;
 mod holder;
+mod images;
 mod manifests;
 mod monitoring;
 mod nats_cluster;
