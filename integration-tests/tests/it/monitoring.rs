@@ -50,8 +50,7 @@ fn exported(scrape: &str) -> BTreeSet<String> {
 
 /// The expressions of all panels.
 fn panels(dashboard: &Value) -> Vec<String> {
-    let panels = dashboard["panels"].as_array().into_iter().flatten();
-    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let targets = items(dashboard, "panels").flat_map(|panel| items(panel, "targets"));
     targets.filter_map(|target| target["expr"].as_str()).map(str::to_owned).collect()
 }
 
@@ -119,6 +118,27 @@ async fn run(promtool: &PathBuf, arguments: &[&str]) -> Result<()> {
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(output.status.success(), "promtool {arguments:?}: {}", said.concat());
     Ok(())
+}
+
+#[test]
+fn each_alert_is_seen_to_fire_and_not_to_fire() -> Result<()> {
+    let rules = read("rules.yaml")?;
+    let names = rules.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: "));
+    let all: BTreeSet<String> = names.map(str::to_owned).collect();
+    let (mut fire, mut do_not) = (BTreeSet::new(), BTreeSet::new());
+    let cases: Value = serde_saphyr::from_str(&read("alerts.test.yaml")?)?;
+    for case in items(&cases, "tests").flat_map(|test| items(test, "alert_rule_test")) {
+        let name = case["alertname"].as_str().context("a case without an alert")?.to_owned();
+        let seen = if items(case, "exp_alerts").next().is_some() { &mut fire } else { &mut do_not };
+        seen.insert(name);
+    }
+    assert_eq!(fire, all);
+    assert_eq!(do_not, all);
+    Ok(())
+}
+
+fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
 }
 
 #[tokio::test]
