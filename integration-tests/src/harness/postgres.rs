@@ -5,6 +5,7 @@ use std::{fs::OpenOptions, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -42,6 +43,19 @@ impl Postgres {
     /// Where it listens; the same after it was started again.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The same for another user.
+    pub fn url_of(&self, user: &str) -> String {
+        self.url.replace("user=bcs", &format!("user={user}"))
+    }
+
+    /// As its superuser.
+    pub async fn sql(&self, sql: &str) -> Result<()> {
+        sqlx::any::install_default_drivers();
+        let mut server = AnyConnection::connect(&self.url).await?;
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut server).await?;
+        Ok(())
     }
 
     /// As `kill -9` of the server does; its other processes notice that and end too.

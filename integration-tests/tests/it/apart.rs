@@ -40,6 +40,7 @@ impl Platform {
     /// With a bus of so many servers.
     pub(crate) async fn on(lab: &Lab, servers: Servers) -> Result<Self> {
         let (nats, postgres) = (NatsCluster::start(lab, servers).await?, Postgres::start(lab).await?);
+        make_users(&postgres).await?;
         let cluster = Kubesim::start(lab, "sim-a", 3).await?;
         let cli = Cli { nats: nats.url(), home: lab.path().to_owned() };
         let mut platform = Self { nats, postgres, cluster, services: Vec::new(), cli };
@@ -93,7 +94,7 @@ impl Platform {
         command
             .env("BCS__BUS__URL", bus)
             .env("BCS__BUS__REPLICAS", self.nats.replicas().to_string())
-            .env("BCS__JOURNAL_URL", self.postgres.url());
+            .env("BCS__JOURNAL_URL", self.postgres.url_of(service));
         self.services.push(Process::start(lab, called, command)?);
         Ok(())
     }
@@ -138,6 +139,15 @@ impl Platform {
         })
         .await
     }
+}
+
+/// One for each service, to whom its journal belongs and nothing else.
+pub(crate) async fn make_users(postgres: &Postgres) -> Result<()> {
+    for user in ["cluster", "deploy"] {
+        let sql = format!("CREATE ROLE {user} LOGIN; GRANT CREATE ON DATABASE postgres TO {user}");
+        postgres.sql(&sql).await?;
+    }
+    Ok(())
 }
 
 /// Waits until commands are on their way.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
-    apart::{Platform, commands},
+    apart::{Platform, commands, make_users},
     doctor::until_well,
     ledger,
     raw::{Sender, subject},
@@ -118,9 +118,18 @@ async fn journals_in_postgresql_come_back_in_another_database_beside_another_bus
         let nats = NatsCluster::start_in(lab, "another-bus", Servers::asked()).await?;
         let postgres = Postgres::start(lab).await?;
         let to = [saved.as_path(), Path::new("--postgres"), Path::new(postgres.url())];
+        let refused = async |why: &str| {
+            let said = script(lab, &nats.url(), "restore", &to).await?.expect(1)?.stderr;
+            ensure!(said.contains(why) && said.contains("nothing was changed"), "{said}");
+            Ok(())
+        };
+        refused("role \"cluster\" does not exist").await?;
+        make_users(&postgres).await?;
+        postgres.sql("CREATE SCHEMA bcs_deploy").await?;
+        refused("schema \"bcs_deploy\" already exists").await?;
+        postgres.sql("DROP SCHEMA bcs_deploy").await?;
         script(lab, &nats.url(), "restore", &to).await?.expect(0)?;
-        let twice = script(lab, &nats.url(), "restore", &to).await?;
-        ensure!(twice.code == Some(1), "restored over what is there: {}", twice.stderr);
+        refused("exist on this bus").await?;
         platform.move_to(lab, nats, postgres).await?;
 
         let client = platform.client().await?;

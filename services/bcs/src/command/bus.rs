@@ -78,6 +78,9 @@ enum Action {
         /// What `bcs bus backup` wrote
         #[arg(long, value_name = "DIR")]
         from: PathBuf,
+        /// Only say whether this bus could take it
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -115,7 +118,7 @@ impl Arguments {
         match self.action {
             Action::Apply { replicas } => apply(session, replicas.into()).await,
             Action::Backup { out } => Box::pin(backup::backup(session, &out)).await,
-            Action::Restore { from } => Box::pin(backup::restore(session, &from)).await,
+            Action::Restore { from, check } => Box::pin(backup::restore(session, &from, check)).await,
             Action::Credentials { out, tenants, sidecars, holders, agents, site, anonymous, tls, hosts } => {
                 let named = tenants.into_iter().map(User::Project);
                 let named = named.chain(sidecars.into_iter().map(User::Sidecar));

@@ -45,8 +45,8 @@ pub(super) async fn backup(session: &Session, out: &Path) -> Result<(), Failure>
     tell(session, &lines)
 }
 
-/// Loads all of a directory onto a bus that has none of it.
-pub(super) async fn restore(session: &Session, from: &Path) -> Result<(), Failure> {
+/// Loads all of a directory onto a bus that has none of it; with `check` it only looks.
+pub(super) async fn restore(session: &Session, from: &Path, check: bool) -> Result<(), Failure> {
     let _log = session.log()?;
     let path = from.join(MANIFEST);
     let text = fs::read_to_string(&path).map_err(failed(&path))?;
@@ -71,7 +71,9 @@ pub(super) async fn restore(session: &Session, from: &Path) -> Result<(), Failur
     empty(client.bus(), parts.iter().map(|(stream, ..)| *stream)).await?;
     let mut lines = Vec::new();
     for (stream, about, file) in parts {
-        client.bus().load_stream(stream, about, &file).await?;
+        if !check {
+            client.bus().load_stream(stream, about, &file).await?;
+        }
         lines.push(format!("{stream}: {} messages", about["state"]["messages"]));
     }
     tell(session, &lines)
