@@ -19,6 +19,7 @@ use pod::Contents;
 use rules::{Secrets, items, problems, text};
 
 const OVERLAYS: [&str; 2] = ["overlays/dev", "overlays/ha"];
+const K8S: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/README.md");
 
 /// Those that the script makes, and those that the documentation lets people make.
@@ -96,6 +97,31 @@ async fn the_agent_of_a_cluster_is_given_what_it_names() -> Result<(), Failed> {
     .await
 }
 
+/// Documents of files below `k8s/` that are applied as they are.
+fn documents(files: &[&str]) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(format!("{K8S}/{file}"))?;
+        all.extend(serde_saphyr::from_multiple::<Value>(&text)?);
+    }
+    Ok(all)
+}
+
+#[test]
+fn what_is_applied_without_kustomize_is_given_what_it_names_and_is_open_to_prometheus() -> Result<()> {
+    for files in [
+        &["agent/rbac.yaml", "injector/rbac.yaml", "injector/webhook.yaml", "injector/agent.yaml"][..],
+        &["sidecar/per-cluster.yaml"],
+    ] {
+        let mut secrets = known(&Contents::default())?;
+        // Its keys depend on the registries.
+        secrets.insert("bcs-sidecar".to_owned(), BTreeSet::new());
+        let found = problems(&documents(files)?, &secrets);
+        ensure!(found.is_empty(), "{files:?}: {found:#?}");
+    }
+    Ok(())
+}
+
 /// Secrets of a name, whatever is in them.
 fn any() -> Secrets {
     let names =
@@ -163,6 +189,7 @@ async fn whatever_leads_nowhere_is_said() -> Result<(), Failed> {
         (bus, "/spec/ports/0/targetPort", json!("web"), "nobody listens at \"web\""),
         (("PodDisruptionBudget", "nats"), "/spec/selector", json!({}), "it is about 6 workloads"),
         (("NetworkPolicy", "metrics"), "/spec/ingress/0/ports/0/port", json!(80), "where nobody listens"),
+        (("NetworkPolicy", "metrics"), "/spec/ingress/0/from", json!([]), "Prometheus does not reach"),
         (("NetworkPolicy", "nothing-else"), "/spec/policyTypes", json!(["Ingress"]), "nothing denies"),
         (("Namespace", "bcs"), "/metadata/labels", json!({}), "more than restricted"),
     ];

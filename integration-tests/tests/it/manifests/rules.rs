@@ -27,7 +27,8 @@ pub(crate) fn problems(documents: &[Value], secrets: &Secrets) -> Vec<String> {
     let mut found = Vec::new();
     for workload in all.workloads() {
         let told = |problem| format!("{} {}: {problem}", workload.kind, workload.name);
-        found.extend(pod::problems(&all, &workload).into_iter().map(told));
+        let unseen = network::unseen(&all, &workload);
+        found.extend(pod::problems(&all, &workload).into_iter().chain(unseen).map(told));
     }
     for document in documents {
         let (kind, name) = (text(document, "/kind"), text(document, "/metadata/name"));

@@ -73,6 +73,25 @@ fn policy(all: &Everything<'_>, document: &Value) -> Vec<String> {
     found
 }
 
+/// Whoever serves metrics and is closed to some is open to Prometheus.
+pub(super) fn unseen(all: &Everything<'_>, workload: &Workload<'_>) -> Option<String> {
+    let about = |policy: &&Value| {
+        let selector = &policy["spec"]["podSelector"]["matchLabels"];
+        let closes = items(policy, "/spec/policyTypes").iter().any(|kind| kind == "Ingress");
+        closes && workload.selected(selector)
+    };
+    let policies: Vec<&Value> = all.of_kind("NetworkPolicy").filter(about).collect();
+    let monitoring =
+        json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } });
+    let mut rules = policies.iter().flat_map(|policy| items(policy, "/spec/ingress"));
+    let open = rules.any(|rule| {
+        items(rule, "/from").contains(&monitoring)
+            && items(rule, "/ports").iter().any(|port| workload.listens(&port["port"]))
+    });
+    let serves = workload.listens(&json!("health"));
+    (serves && !policies.is_empty() && !open).then(|| "Prometheus does not reach its metrics".to_owned())
+}
+
 /// A namespace of our own starts with nothing allowed.
 fn namespace(all: &Everything<'_>, document: &Value) -> Vec<String> {
     let name = text(document, "/metadata/name");
