@@ -3,7 +3,7 @@
 import subprocess
 import time
 
-from compose_stack import PROJECT, SECRETS, ROOT, SERVICES, Load, check, compose, docker, say, until
+from compose_stack import PROJECT, ROOT, SERVICES, Load, check, compose, docker, say, secrets, until
 
 def begins(stack, arguments):
     say("\n--- from nothing")
@@ -16,14 +16,15 @@ def begins(stack, arguments):
           all("healthy" in stack.health(service) for service in SERVICES), [stack.health(s) for s in SERVICES])
     stack.take_cli()
     say("  " + stack.cli("version").strip())
-    for place in SECRETS.rglob("*"):
-        mode = place.stat().st_mode & 0o777
-        if place.is_file() and not place.name.startswith("users.conf") and mode != 0o600:
-            check(f"{place} is its owner's alone", False, oct(mode))
-    check("secrets are their owners' alone", True)
+    files = secrets()
+    # That one holds public keys.
+    open_to_others = {name: oct(mode) for name, (mode, _) in files.items() if "/users.conf" not in name and mode != 0o600}
+    check("secrets are their owners' alone", not open_to_others, open_to_others)
     shown = docker("inspect", *(stack.id(service) for service in SERVICES)).stdout
-    seeds = [path.read_text().strip() for path in [*SECRETS.glob("bus/*.nk"), *SECRETS.glob("passwords/*")]]
-    check("no secret is in the settings of a container", not any(seed in shown for seed in seeds))
+    keys, passwords = ([text for name, (_, text) in files.items() if name.startswith(part) and name.endswith(end)]
+                       for part, end in [("bus/", ".nk"), ("passwords/", "")])
+    check(f"none of {len(keys)} keys and {len(passwords)} passwords is in the settings of a container",
+          keys and passwords and all([*keys, *passwords]) and not any(seed in shown for seed in [*keys, *passwords]))
     users = {docker("exec", stack.id(s), "sh", "-c", "id -u; touch /x 2>&1 | tail -c 22").stdout.strip() for s in SERVICES}
     check("services are nobody in particular, on file systems that they cannot write", users == {"10001\nRead-only file system"}, users)
     published = docker("ps", "--filter", f"label=com.docker.compose.project={PROJECT}", "--format", "{{.Ports}}").stdout

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from compose_more import beside, bus_killed, observed, replicas
-from compose_stack import COUNTS, HEALTHY, Broken, Stack, check, compose, say
+from compose_stack import COUNTS, HEALTHY, SKIPPED, Broken, Stack, check, compose, say
 from compose_story import again, begins, cut, killed, registries, rolls, runs
 from compose_wrong import clock, complains, forgotten, older_and_newer
 
@@ -39,6 +39,8 @@ def main():
             said = compose("logs", "--no-color", "--tail", "8", service)
             say(f"--- {service}\n{said.stdout[-1500:]}")
     say(f"\n{COUNTS['passed']} passed, {COUNTS['failed']} failed")
+    for what in SKIPPED:
+        say(f"NOT TRIED: {what}")
     return 1 if COUNTS["failed"] else 0
 
 
