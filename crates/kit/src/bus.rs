@@ -19,7 +19,7 @@ pub use settings::Deviation;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{
-    ConnectOptions, Event, HeaderMap,
+    ConnectOptions, Event, HeaderMap, ServerAddr,
     jetstream::{
         self, ErrorCode,
         context::{CreateStreamError, CreateStreamErrorKind},
@@ -377,6 +377,12 @@ pub fn without_password(url: &str) -> String {
     url.split(',').map(|one| bare(one.trim())).collect::<Vec<_>>().join(",")
 }
 
+/// Host and port of each server that an address names.
+pub fn servers(url: &str) -> Vec<(String, u16)> {
+    let parsed = url.split(',').filter_map(|one| one.trim().parse::<ServerAddr>().ok());
+    parsed.map(|server| (server.host().to_owned(), server.port())).collect()
+}
+
 /// Headers as async-nats wants them.
 pub fn headers(pairs: Vec<(&'static str, String)>) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -410,6 +416,13 @@ fn report(event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_names_servers() {
+        let found = servers("tls://me:hush@bus, nats://[::1]:5222,other:1");
+        let plain: Vec<_> = found.iter().map(|(host, port)| (host.as_str(), *port)).collect();
+        assert_eq!(plain, [("bus", 4222), ("::1", 5222), ("other", 1)]);
+    }
 
     #[test]
     fn an_address_is_shown_without_its_password() {

@@ -165,6 +165,13 @@ async fn the_doctor_says_what_a_user_may_not_do_and_looks_at_the_rest() -> Resul
             let named = found.iter().any(|found| format!("{} {}", found.path, found.verdict) == verdict);
             ensure!(named, "{verdict} is not in {:#?}", unwell(&found));
         }
+        let certificate = found.iter().find(|found| found.path.starts_with("certificate/127.0.0.1:"));
+        let certificate = certificate.context("no word of the certificate")?;
+        ensure!(
+            certificate.verdict == "ok" && certificate.words.contains("until 20"),
+            "{}",
+            certificate.words
+        );
         let log = std::fs::read_to_string(up.data().join("nats/log"))?;
         ensure!(!log.contains("Violation"), "the doctor asked what it may not ask");
         Ok(())

@@ -1,6 +1,7 @@
 //! `bcs doctor`: how the whole installation does, and what to do about what does not do well. [`gather`] asks the bus for facts,
 //! each within its time; what they mean is decided in [`verdict`], which is pure.
 
+mod certificate;
 pub(crate) mod facts;
 pub(crate) mod gather;
 mod need;

@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) now: Timestamp,
     pub(crate) server: Server,
     pub(crate) round_trip: Asked<Duration>,
+    /// Until when the certificate of each server holds; none without TLS.
+    pub(crate) certificates: Vec<(String, Asked<Timestamp>)>,
     pub(crate) me: Asked<At<Me>>,
     /// Streams and buckets; none for one that does not exist.
     pub(crate) parts: BTreeMap<String, Asked<Option<Found>>>,

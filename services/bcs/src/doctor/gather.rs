@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    certificate,
     facts::{Asked, At, Dated, Facts},
     need,
 };
@@ -32,21 +33,29 @@ const FIRST_WITHIN: Duration = Duration::from_millis(700);
 /// Asks for all of it.
 pub(crate) async fn gather(session: &Session, client: &Client, copies: usize) -> Result<Facts, Failure> {
     let context = session.context()?;
+    let url = context.bus().url;
     let asking = Asking { client, me: who_am_i(client).await };
     let round_trip = asking.round_trip();
+    let certificates = asking.certificates(&url);
     let bus = asking.bus(copies);
     let services = asking.services();
     let observations = asking.observations();
-    let (round_trip, (parts, room), (consumers, services, clusters), (leases, heartbeats, registries)) =
-        tokio::join!(round_trip, bus, services, observations);
+    let (
+        round_trip,
+        certificates,
+        (parts, room),
+        (consumers, services, clusters),
+        (leases, heartbeats, registries),
+    ) = tokio::join!(round_trip, certificates, bus, services, observations);
     Ok(Facts {
-        url: bus::without_password(&context.bus().url),
+        url: bus::without_password(&url),
         version: env!("CARGO_PKG_VERSION"),
         place: (client.bus().site().clone(), session.project()?),
         now: client.clock().now(),
         server: client.bus().server(),
         me: asking.me,
         round_trip,
+        certificates,
         parts,
         room,
         consumers,
@@ -85,6 +94,18 @@ impl Asking<'_> {
 
     async fn round_trip(&self) -> Asked<Duration> {
         within(WITHIN, self.client.bus().round_trip()).await
+    }
+
+    async fn certificates(&self, url: &str) -> Vec<(String, Asked<Timestamp>)> {
+        if !self.client.bus().server().tls {
+            return Vec::new();
+        }
+        let servers = bus::servers(url).into_iter().map(|(host, port)| async move {
+            let until =
+                async { certificate::until(&host, port).await.map_err(|e| Failure::failed(e.to_string())) };
+            (format!("{host}:{port}"), within(WITHIN, until).await)
+        });
+        join_all(servers).await
     }
 
     async fn bus(

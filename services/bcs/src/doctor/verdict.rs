@@ -12,6 +12,7 @@ use super::{Finding, facts::Facts};
 /// Every check, in the order in which a person should read them: what others stand on first.
 pub(crate) fn examine(facts: &Facts) -> Vec<Finding> {
     let mut findings = bus::reach(facts);
+    findings.extend(bus::certificates(facts));
     findings.extend(bus::rights(facts));
     findings.extend(parts::settings(facts));
     findings.extend(parts::room(facts));

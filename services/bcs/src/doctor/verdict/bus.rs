@@ -11,6 +11,10 @@ use crate::doctor::{
     need,
 };
 
+/// With less than this left, `bcs bus credentials` makes a new certificate.
+const RENEWED: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// With less than this left, nobody should wait for it any more.
+const ENDS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Oldest server whose stream settings we use.
 const OLDEST: (u32, u32) = (2, 14);
 /// A way to the bus and back that is longer slows every command down.
@@ -81,6 +85,28 @@ pub(super) fn reach(facts: &Facts) -> Vec<Finding> {
 fn number(version: &str) -> (u32, u32) {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+/// How long servers can still be trusted; nothing is said of a bus without TLS.
+pub(super) fn certificates(facts: &Facts) -> Vec<Finding> {
+    const CERTIFICATE: &str = "certificate";
+    let advice = "make a new one (`bcs bus credentials --out DIR --tls --host NAME`), then `nats-server --signal reload`";
+    let judged = facts.certificates.iter().map(|(server, until)| {
+        let until = match until {
+            Ok(until) => *until,
+            Err(why) => return Finding::unknown(CERTIFICATE, server, why),
+        };
+        let left = until.duration_since(facts.now);
+        let found = format!("holds until {until}");
+        if left < ENDS {
+            Finding::problem(CERTIFICATE, server, found, advice)
+        } else if left < RENEWED {
+            Finding::warning(CERTIFICATE, server, found, advice)
+        } else {
+            Finding::ok(CERTIFICATE, server, found)
+        }
+    });
+    judged.collect()
 }
 
 /// What this user may not do.

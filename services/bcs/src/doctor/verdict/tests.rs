@@ -72,6 +72,7 @@ fn healthy() -> Facts {
         now: at(0),
         server: Server { version: "2.15.1".to_owned(), jetstream: true, ..Server::default() },
         round_trip: Ok(Duration::from_millis(1)),
+        certificates: vec![("bus:4222".to_owned(), Ok(at(397 * DAY)))],
         me: Ok(At { answer: Me::default(), theirs: at(0), ours: at(0) }),
         parts,
         room: Ok(Room::default()),
@@ -83,6 +84,8 @@ fn healthy() -> Facts {
         registries: Ok(BTreeMap::from([("sim-a.dns".to_owned(), (registry(), at(-1)))])),
     }
 }
+
+const DAY: i64 = 86_400;
 
 /// What is not well after a change.
 fn after(change: impl FnOnce(&mut Facts)) -> Vec<Finding> {
@@ -123,6 +126,7 @@ fn of_a_healthy_installation_every_check_says_ok() {
     let all = [
         "bus",
         "server",
+        "certificate",
         "rights",
         "streams",
         "room",
@@ -133,6 +137,17 @@ fn of_a_healthy_installation_every_check_says_ok() {
         "clusters",
     ];
     assert_eq!(checks, [&all[..], &["registries", "clock"]].concat());
+}
+
+#[test]
+fn a_certificate_is_spoken_of_before_it_ends() {
+    use Verdict::{Problem, Unknown, Warning};
+    let other = |f: &mut Facts, until| f.certificates.push(("other:4222".to_owned(), until));
+    assert!(after(|f| other(f, Ok(at(31 * DAY)))).is_empty());
+    assert!(after(|f| f.certificates.clear()).is_empty());
+    one(Warning, "certificate/other:4222", "holds until", |f| other(f, Ok(at(29 * DAY))));
+    one(Problem, "certificate/other:4222", "holds until", |f| other(f, Ok(at(6 * DAY))));
+    one(Unknown, "certificate/other:4222", "no answer", |f| other(f, Err("no answer".to_owned())));
 }
 
 #[test]
