@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bcs_schemas::observation::{Endpoint, EndpointPhase};
+use bcs_schemas::observation::{Endpoint, EndpointPhase, RegistrationState};
 
 use super::{
     super::{Now, change::unfinished, entry::fingerprint},
@@ -140,19 +140,25 @@ impl Engine {
         }
     }
 
-    /// Every instance counts as having left: for a sidecar that takes its entries with it.
+    /// Every entry goes, for a sidecar that takes them with it. Whoever left is on the way out already, and its drain is waited for.
     pub fn drain_all(&mut self, now: Now) {
-        let keys: Vec<Key> = self.instances.keys().cloned().collect();
+        let there = self.instances.iter().filter(|(_, instance)| !instance.left);
+        let keys: Vec<Key> = there.map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.deleted(&key, now);
         }
     }
 
-    /// Words to take back when the entries went without their instances, and nobody keeps them any more.
+    /// Words to take back when the entries went without their instances, and nobody keeps them any more. What was said of a drain
+    /// stays: somebody waits for that.
     pub fn take_back(&mut self) -> Vec<Report> {
+        let drains = |instance: &Instance| {
+            let state = instance.reported.map(|reported| reported.state);
+            matches!(state, Some(RegistrationState::Draining | RegistrationState::Drained))
+        };
         let out = |instance: &Instance| {
             let holds = |place| self.slots.get(place).is_some_and(|slot| slot.holds());
-            !instance.is_unspoken() && !instance.places().any(holds)
+            !instance.is_unspoken() && !drains(instance) && !instance.places().any(holds)
         };
         let out = self.instances.iter().filter(|(_, instance)| out(instance));
         out.map(|(key, _)| Report::Delete(format!("{key}.{}", self.settings.registry))).collect()

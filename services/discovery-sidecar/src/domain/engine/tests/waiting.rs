@@ -113,3 +113,25 @@ fn a_sidecar_that_follows_another_one_forgets_what_is_gone() {
     let left: Vec<&str> = instances.keys().map(|key| &**key).collect();
     assert_eq!((left, slots.len(), touched.len(), unproven.len()), (vec![KEY], 1, 0, 0));
 }
+
+#[test]
+fn with_its_entries_a_sidecar_takes_its_words_back_but_for_those_of_drains() {
+    let mut world = World::remembering(Duration::from_secs(5));
+    (1..=3).for_each(|i| world.set(endpoint("web", i)));
+    world.read();
+    world.settle();
+    world.phase(KEY, EndpointPhase::Draining);
+    world.settle();
+    world.phase("sim-a.shop.web.web-2", EndpointPhase::Draining);
+    while world.call(Answer::Good) {}
+    world.report();
+    world.pass(Duration::from_millis(120));
+    world.report();
+    world.engine.drain_all(world.now());
+    while world.call(Answer::Good) {}
+    world.report();
+    assert_eq!((world.ours().count(), world.engine.idle()), (0, true));
+    assert_eq!(world.engine.take_back(), [Report::Delete("sim-a.shop.web.web-3.dns".into())]);
+    let said = ["web.web-1", "web.web-2"].map(|instance| world.state(instance));
+    assert_eq!(said, [Some(RegistrationState::Drained), Some(RegistrationState::Draining)]);
+}
