@@ -59,8 +59,12 @@ impl Engine {
                 batch.iter().for_each(|change| self.unbusy(change.place()));
                 let places: Vec<Place> = batch.iter().map(|change| change.place().clone()).collect();
                 if let Some(Verdict::Bad(place)) = self.bisect.rejected(places.clone()) {
+                    // What is known to be bad says nothing new when it is tried again, and must not hold up what comes later.
+                    let known = self.slots.get(&place).is_some_and(|slot| slot.fault.is_some());
                     self.quarantine(&place, words.clone(), now, jitter);
-                    self.refused(words, now);
+                    if !known {
+                        self.refused(words, now);
+                    }
                 }
                 places.iter().for_each(|place| self.drop_if_empty(place));
             }

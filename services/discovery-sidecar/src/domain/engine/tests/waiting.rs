@@ -61,6 +61,20 @@ fn a_registry_that_refuses_everything_is_left_alone_and_says_so() {
 }
 
 #[test]
+fn entries_that_are_known_to_be_bad_do_not_make_the_registry_look_as_if_it_refused_everything() {
+    let mut world = with(2);
+    (3..=9).for_each(|i| world.set(endpoint("web", i)));
+    world.poison = (3..=9).map(|i| format!("uid-web-{i}")).collect();
+    world.settle();
+    let (calls, times) = (world.calls, world.engine.refuses_all());
+    for _ in 0..10 {
+        world.settle();
+    }
+    assert!(world.calls > calls + 20, "they are tried again: {} calls", world.calls - calls);
+    assert_eq!(world.engine.refuses_all(), times);
+}
+
+#[test]
 fn a_wait_says_why_soon_after_that_is_known_and_not_with_every_attempt() {
     let mut world = with(0);
     world.set(endpoint("web", 1));
